@@ -1,0 +1,95 @@
+"""The project's exceptions. Each says what is wrong, where, and what to do about it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class PipelineError(Exception):
+    """An expected failure, shown to a person without a traceback.
+
+    Args:
+        what: what is wrong, with the value that was found.
+        where: the file, setting, URL or run that it was found in.
+        remedy: what the person can do about it.
+    """
+
+    retryable: ClassVar[bool] = False
+    """Whether the same call may succeed if it is simply made again (network, S3)."""
+
+    def __init__(self, what: str, *, where: object = "", remedy: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = str(where)
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        place = f" [{self.where}]" if self.where else ""
+        remedy = f"\n  What to do: {self.remedy}" if self.remedy else ""
+        return f"{self.what}{place}{remedy}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Keep all three parts when the exception crosses a process border."""
+        return _rebuild, (type(self), self.what, self.where, self.remedy)
+
+
+def _rebuild(kind: type[PipelineError], what: str, where: str, remedy: str) -> PipelineError:
+    return kind(what, where=where, remedy=remedy)
+
+
+class SettingError(PipelineError):
+    """A system file, an option or a parameter is wrong: unknown name, wrong type, impossible value."""
+
+
+class SourceError(PipelineError):
+    """A download or a person's own file is missing, truncated, has another hash or is not what it says."""
+
+
+class UnreachableError(PipelineError):
+    """A server did not answer, broke off or asked to come back later. A retry can help."""
+
+    retryable = True
+
+
+class NetworkFileError(PipelineError):
+    """A file is not an ONNX network, or its inputs and outputs are not the benchmark's."""
+
+
+class DiskFullError(PipelineError):
+    """There is less free space than the step needs, or a write ran out of it."""
+
+
+class StepFailedError(PipelineError):
+    """The child process of a step ended with an error or without its result."""
+
+
+class StepTimeoutError(PipelineError):
+    """A step ran over its time limit and was ended."""
+
+
+class HostBusyError(PipelineError):
+    """Another measurement holds the host, and it did not become free in time."""
+
+
+class LogError(PipelineError):
+    """A LoadGen log cannot be read, or lacks a key."""
+
+
+class InvalidRunError(PipelineError):
+    """LoadGen called the run INVALID, or its log does not show the settings that were asked for."""
+
+
+class AccuracyError(PipelineError):
+    """The accuracy is below the target of the round."""
+
+
+class AuditError(PipelineError):
+    """A compliance test failed, or its log does not prove that the audit was applied."""
+
+
+class TreeError(PipelineError):
+    """A submission tree is refused by the validation, or cannot be read."""
+
+
+class StoreError(PipelineError):
+    """The S3 store refused a request for good: wrong key, no bucket, a tampered object."""

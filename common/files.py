@@ -1,0 +1,111 @@
+"""Files that appear whole or not at all, paths that cannot leave their folder, content hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from common.errors import DiskFullError, SourceError
+
+_HASH_BLOCK = 1 << 20
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's content, as 64 lower-case hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Write a whole file: temporary name in the same folder, fsync, rename, fsync of the folder.
+
+    After a crash at any moment the path holds the old content or the new one, never a part.
+    """
+    content = data.encode() if isinstance(data, str) else data
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def inside(folder: Path, name: str) -> Path:
+    """Join a name from an archive, a manifest or an S3 key to a folder that it cannot leave.
+
+    Args:
+        folder: the folder that the result lies in.
+        name: a relative path with forward slashes.
+
+    Raises:
+        SourceError: the name is empty, absolute, or has `..`, a backslash or a NUL in it.
+    """
+    parts = PurePosixPath(name).parts
+    if not parts or name.startswith("/") or ".." in parts or "\\" in name or "\0" in name:
+        raise SourceError(
+            f"the name {name!r} would leave its folder",
+            where=folder,
+            remedy="the archive or manifest that holds this name is damaged or hostile; fetch it anew",
+        )
+    return folder.joinpath(*parts)
+
+
+def require_free_space(folder: Path, needed: int, purpose: str) -> None:
+    """Raise DiskFullError unless the file system of `folder` has `needed` bytes free."""
+    existing = folder
+    while not existing.exists():
+        existing = existing.parent
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise DiskFullError(
+            f"{purpose} needs {needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free",
+            where=folder,
+            remedy="free some space, or choose another folder with --work",
+        )
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield every regular file below a folder, sorted by path; symbolic links are not followed."""
+    for root, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(root, name)
+            if path.is_file() and not path.is_symlink():
+                yield path
+
+
+@contextmanager
+def disk_full_named(where: Path) -> Iterator[None]:
+    """Turn the operating system's "no space left" into the project's DiskFullError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (28, 122):  # ENOSPC, EDQUOT
+            raise DiskFullError(
+                f"the disk is full ({error.strerror})",
+                where=where,
+                remedy="free some space and start the same command again; finished steps are kept",
+            ) from error
+        raise

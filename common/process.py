@@ -1,0 +1,260 @@
+"""Child processes that end with their parent, at their time limit, and as a whole group.
+
+A child of ours is a module with a `main(request_file, result_file)`: it reads its request as JSON, writes its
+result as JSON, and reports progress as lines on standard output. Everything native and long runs this way:
+a Python thread that is inside native code can be neither timed out nor cancelled, a process can.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+from common.errors import PipelineError, StepFailedError, StepTimeoutError
+from common.files import write_atomic
+
+_PR_SET_PDEATHSIG = 1
+_POLL_SECONDS = 0.05
+_KEPT_LINES = 40
+LOCKED_LINE = "::locked"
+"""A child prints this when it has the lock it waited for: its time limit counts from here."""
+
+
+def end_with_parent(parent: int | None = None) -> None:
+    """Ask the kernel to kill this process when the thread that started it ends (Linux).
+
+    Args:
+        parent: the process id of the parent, to notice that it died before this call.
+    """
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if parent is not None and os.getppid() != parent:
+        sys.exit(f"the parent process {parent} is gone")
+
+
+def run_module(
+    module: str,
+    request: Mapping[str, Any],
+    *,
+    timeout_seconds: float,
+    on_line: Callable[[str], None] = lambda _: None,
+    log: Path | None = None,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    waits_for_lock: bool = False,
+) -> dict[str, Any]:
+    """Run `python -m module` on a JSON request and return its JSON result.
+
+    Args:
+        module: a module whose `main` is called through `serve_request`.
+        request: JSON values.
+        timeout_seconds: after this the whole process group is killed.
+        on_line: called with each line that the child prints, without its newline.
+        log: a file that receives everything that the child prints.
+        cwd: the folder that the child works in; ours by default.
+        environment: variables set for the child in addition to ours.
+        waits_for_lock: the time limit starts when the child prints `LOCKED_LINE`.
+
+    Raises:
+        StepTimeoutError: the child ran over its time limit.
+        PipelineError: the child raised one of the project's errors; it arrives here as it was.
+        StepFailedError: the child ended in another way without a result.
+    """
+    with tempfile.TemporaryDirectory(prefix="mlperf-child-") as folder:
+        request_file, result_file = Path(folder, "request.json"), Path(folder, "result.json")
+        request_file.write_text(json.dumps(request))
+        argv = [sys.executable, "-u", "-m", module, str(request_file), str(result_file), str(os.getpid())]
+        project = str(Path(__file__).resolve().parent.parent)
+        search_path = os.pathsep.join(filter(None, [project, os.environ.get("PYTHONPATH")]))
+        status, lines = run_command(
+            argv,
+            timeout_seconds=timeout_seconds,
+            on_line=on_line,
+            log=log,
+            cwd=cwd,
+            environment={**(environment or {}), "PYTHONPATH": search_path},
+            waits_for_lock=waits_for_lock,
+        )
+        result = json.loads(result_file.read_text()) if result_file.exists() else None
+    if isinstance(result, dict) and "error" in result:
+        raise _error_from(result["error"])
+    if status != 0 or not isinstance(result, dict):
+        how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+        raise StepFailedError(
+            f"the child process {module} ended with {how}: {' | '.join(lines[-5:]) or 'it printed nothing'}",
+            where=log or module,
+            remedy="its output above says why; start the same command again once that is mended",
+        )
+    value: dict[str, Any] = result["value"]
+    return value
+
+
+def run_command(
+    argv: Sequence[str],
+    *,
+    timeout_seconds: float,
+    on_line: Callable[[str], None] = lambda _: None,
+    log: Path | None = None,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    waits_for_lock: bool = False,
+) -> tuple[int, list[str]]:
+    """Run a command in a process group of its own; return its exit status and its last lines.
+
+    The group is killed when the time limit passes and when this call is left by any exception (a cancelled
+    flow, Ctrl-C). Call it from the thread that waits for it: the kernel's parent-death signal is tied to it.
+    """
+    last: deque[str] = deque(maxlen=_KEPT_LINES)
+    locked = threading.Event()
+    sink = log.open("a", encoding="utf-8") if log else None
+    child = subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        bufsize=1,
+        cwd=cwd,
+        env={**os.environ, **(environment or {})},
+        start_new_session=True,
+    )
+
+    def read() -> None:
+        assert child.stdout is not None  # noqa: S101 - a pipe was asked for
+        for raw in child.stdout:
+            line = raw.rstrip("\n")
+            if line == LOCKED_LINE:
+                locked.set()
+                continue
+            last.append(line)
+            if sink:
+                sink.write(raw)
+                sink.flush()
+            on_line(line)
+
+    reader = threading.Thread(target=read, name="child-output", daemon=True)
+    reader.start()
+    try:
+        started = None if waits_for_lock else time.monotonic()
+        while child.poll() is None:
+            if started is None and locked.is_set():
+                started = time.monotonic()
+            if started is not None and time.monotonic() - started > timeout_seconds:
+                raise StepTimeoutError(
+                    f"{' '.join(argv[:4])} ran over its limit of {timeout_seconds:.0f} s and was ended",
+                    where=log or "",
+                    remedy="if the work is sound and only slow, raise the limit in the system file",
+                )
+            time.sleep(_POLL_SECONDS)
+        reader.join(5)
+        return child.returncode, list(last)
+    finally:
+        end_group(child)
+        reader.join(5)
+        if sink:
+            sink.close()
+
+
+def end_group(child: subprocess.Popen[Any], grace_seconds: float = 3) -> None:
+    """End a child's whole process group: SIGTERM, then SIGKILL. Nothing happens if all of it is gone."""
+    if child.poll() is None:
+        _signal_group(child.pid, signal.SIGTERM)
+        try:
+            child.wait(grace_seconds)
+        except subprocess.TimeoutExpired:
+            pass
+    _signal_group(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+@contextmanager
+def companion(
+    argv: Sequence[str],
+    *,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Keep a server of another project running for the length of the block; it ends with us, however we end.
+
+    The command is started through this module, which asks the kernel for the parent-death signal and then
+    becomes the command. What it prints goes to `log`.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    project = str(Path(__file__).resolve().parent.parent)
+    search_path = os.pathsep.join(filter(None, [project, os.environ.get("PYTHONPATH")]))
+    with log.open("ab") as sink:
+        child: subprocess.Popen[bytes] = subprocess.Popen(
+            [sys.executable, "-m", "common.process", str(os.getpid()), *argv],
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {}), "PYTHONPATH": search_path},
+            start_new_session=True,
+        )
+    try:
+        yield child
+    finally:
+        end_group(child)
+
+
+def serve_request(main: Callable[[dict[str, Any]], Mapping[str, Any]]) -> NoReturn:
+    """Be the child of `run_module`: read the request, call `main`, write its value or its error, exit.
+
+    Call it first thing under `if __name__ == "__main__":`, before heavy imports.
+    """
+    request_file, result_file, parent = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    end_with_parent(parent)
+    try:
+        value = main(json.loads(request_file.read_text()))
+    except PipelineError as error:
+        reply = {
+            "error": {
+                "type": type(error).__name__,
+                "what": error.what,
+                "where": error.where,
+                "remedy": error.remedy,
+            }
+        }
+        write_atomic(result_file, json.dumps(reply))
+        sys.exit(1)
+    write_atomic(result_file, json.dumps({"value": dict(value)}))
+    sys.stdout.flush()
+    # Native libraries with threads of their own may hang in their exit handlers: the result is safe, so leave.
+    os._exit(0)
+
+
+def _error_from(parts: Mapping[str, str]) -> PipelineError:
+    from common import errors
+
+    kind = getattr(errors, parts["type"], StepFailedError)
+    if not (isinstance(kind, type) and issubclass(kind, PipelineError)):
+        kind = StepFailedError
+    return kind(parts["what"], where=parts["where"], remedy=parts["remedy"])
+
+
+def _become(argv: Sequence[str]) -> NoReturn:
+    end_with_parent(int(argv[0]))
+    os.execvp(argv[1], list(argv[1:]))  # noqa: S606 - no shell: the argument list is ours
+
+
+if __name__ == "__main__":
+    _become(sys.argv[1:])

@@ -1,0 +1,1 @@
+"""Systems as YAML files, and what an operator needs to deploy the flows."""

@@ -1,0 +1,229 @@
+"""The system file: who submits, what hardware, which benchmarks, how each is tuned. One YAML file a system."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from common.errors import SettingError
+from mlperf import description
+from mlperf.rounds import ROUNDS, Scenario, get_round
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+=-]*")
+SYSTEMS_FOLDER = Path(__file__).resolve().parent.parent / "deployments" / "systems"
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Tuning(_Settings):
+    """How one benchmark runs in one scenario."""
+
+    target_qps: float = Field(gt=0, description="Offline: expected samples/s; Server: Poisson arrival rate, queries/s")
+    batch_size: int = Field(default=1, ge=1, description="largest batch, samples")
+    max_wait_us: int = Field(default=2000, ge=0, description="Server: how long a batch may wait to fill, in µs")
+    streams: int = Field(default=1, ge=1, description="execution streams per device")
+    audit_qps_factor: float = Field(
+        default=1.0, gt=0.9, le=1.0, description="Server: share of target_qps that the audits run at"
+    )
+
+
+class BenchmarkSettings(_Settings):
+    """What a system runs of one benchmark."""
+
+    precision: Literal["fp32", "fp16", "int8"] = Field(description="precision of weights and activations")
+    offline: Tuning | None = Field(default=None, alias="Offline")
+    server: Tuning | None = Field(default=None, alias="Server")
+    performance_sample_count: int | None = Field(
+        default=None, ge=1, description="samples kept loaded; the round's minimum by default"
+    )
+
+    @property
+    def scenarios(self) -> dict[Scenario, Tuning]:
+        """The scenarios that the file names, Offline first."""
+        both = {Scenario.OFFLINE: self.offline, Scenario.SERVER: self.server}
+        return {scenario: tuning for scenario, tuning in both.items() if tuning}
+
+    @model_validator(mode="after")
+    def _has_a_scenario(self) -> BenchmarkSettings:
+        if not self.scenarios:
+            raise ValueError("at least one scenario (Offline, Server) with its target_qps is needed")
+        return self
+
+
+class Accelerator(_Settings):
+    """What engines are built for."""
+
+    name: str = Field(description="as NVIDIA spells it, e.g. NVIDIA L40S")
+    compute_capability: str = Field(pattern=r"^\d+\.\d+$", description="e.g. 8.9 for the L40S")
+    count: int = Field(ge=1, description="accelerators in the system")
+
+
+class StoreLocation(_Settings):
+    """Where the finished submission is kept. Keys come from the standard AWS chain, never from this file."""
+
+    bucket: str = Field(default="mlperf", min_length=3, max_length=63)
+    prefix: str = Field(default="", description="folder in the bucket")
+    endpoint_url: str | None = Field(
+        default=None, description="S3 endpoint; none: AWS_ENDPOINT_URL_S3, or an S3 server of our own below --work"
+    )
+    region: str | None = None
+
+
+class Limits(_Settings):
+    """Time limits in seconds; a step that runs over its limit is ended."""
+
+    download: float = Field(default=4 * 3600, gt=0)
+    preprocess: float = Field(default=4 * 3600, gt=0)
+    quantize: float = Field(default=3600, gt=0)
+    build_engine: float = Field(default=2 * 3600, gt=0)
+    run: float = Field(default=3 * 3600, gt=0, description="one LoadGen run, from the moment it has the host")
+    upload: float = Field(default=2 * 3600, gt=0)
+
+
+class System(_Settings):
+    """One system file."""
+
+    name: str = Field(description="the system's directory name in the official tree")
+    submitter: str = Field(description="the submitter's directory name in the official tree")
+    division: Literal["closed", "open"] = "closed"
+    category: Literal["datacenter", "edge"] = "datacenter"
+    round: str = Field(description="v4.1, …")
+    edition: Literal["full", "mini"] = Field(description="mini: a rehearsal on small data; never a result")
+    backend: Literal["auto", "tensorrt", "onnxruntime"] = Field(
+        default="auto", description="auto: TensorRT if a GPU is there, else ONNX Runtime on the CPU"
+    )
+    accelerator: Accelerator
+    description: dict[str, str | int] = Field(description="the fields of systems/<name>.json")
+    benchmarks: dict[str, BenchmarkSettings] = Field(min_length=1)
+    licensed_data: dict[str, Path] = Field(
+        default_factory=dict, description="your own folders of data behind a licence, e.g. imagenet: /data/imagenet"
+    )
+    rehearsal_seconds: float = Field(default=2.0, gt=0, description="length of a timed run of a rehearsal")
+    store: StoreLocation = StoreLocation()
+    limits: Limits = Limits()
+
+    @property
+    def is_rehearsal(self) -> bool:
+        """Whether nothing of this system may ever pass as a result."""
+        return self.edition == "mini"
+
+    @field_validator("name", "submitter")
+    @classmethod
+    def _is_a_directory_name(cls, value: str) -> str:
+        if not _NAME.fullmatch(value):
+            raise ValueError("only letters, digits, '_', '+', '=' and '-', and no leading dot or blank")
+        return value
+
+    @field_validator("round")
+    @classmethod
+    def _is_a_round(cls, value: str) -> str:
+        if value not in ROUNDS:
+            raise ValueError(f"unknown round; known rounds: {', '.join(ROUNDS)}")
+        return value
+
+    @field_validator("description")
+    @classmethod
+    def _has_known_fields(cls, value: dict[str, str | int]) -> dict[str, str | int]:
+        for field in value:
+            if field not in description.KNOWN:
+                near = difflib.get_close_matches(field, description.KNOWN, n=3)
+                raise ValueError(f"unknown field {field!r}; near it: {', '.join(near) or 'none'}")
+        return value
+
+    @model_validator(mode="after")
+    def _benchmarks_are_in_the_round(self) -> System:
+        for benchmark in self.benchmarks:
+            try:
+                get_round(self.round).model(benchmark)
+            except SettingError as error:
+                raise ValueError(f"{error.what}; {error.remedy}") from error
+        if self.is_rehearsal and "rehearsal" not in self.name.lower():
+            raise ValueError("a system of edition mini must have the word rehearsal in its name")
+        return self
+
+
+def load_system(name_or_path: str) -> System:
+    """Read a system by its name in deployments/systems, or by the path of its file.
+
+    Raises:
+        SettingError: no such system (the message lists the known ones), not YAML, or a wrong setting
+            (the message says which, where, and which are known).
+    """
+    path = _find(name_or_path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingError(f"this is not YAML: {error}", where=path, remedy="mend the line it names") from error
+    if not isinstance(content, dict):
+        raise SettingError("the file holds no settings", where=path, remedy="see deployments/systems/rehearsal.yaml")
+    try:
+        return System.model_validate(content)
+    except ValidationError as error:
+        raise SettingError(
+            "; ".join(_problem(dict(one)) for one in error.errors()),
+            where=path,
+            remedy="correct the settings that are named; deployments/systems/rehearsal.yaml is an example",
+        ) from error
+
+
+def known_systems() -> list[str]:
+    """Return the names of the systems in deployments/systems."""
+    return sorted(path.stem for path in SYSTEMS_FOLDER.glob("*.yaml"))
+
+
+def _find(name_or_path: str) -> Path:
+    given = Path(name_or_path)
+    if given.suffix in (".yaml", ".yml"):
+        if given.is_file():
+            return given
+        raise SettingError(
+            "there is no such system file", where=given, remedy=f"known systems: {', '.join(known_systems())}"
+        )
+    if name_or_path in known_systems():
+        return SYSTEMS_FOLDER / f"{name_or_path}.yaml"
+    near = difflib.get_close_matches(name_or_path, known_systems(), n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise SettingError(
+        f"unknown system {name_or_path!r}",
+        where=SYSTEMS_FOLDER,
+        remedy=f"{hint}known systems: {', '.join(known_systems())}; or give the path of a .yaml file",
+    )
+
+
+def _problem(error: dict[str, Any]) -> str:
+    location = [str(part) for part in error["loc"]]
+    place = ".".join(location) or "the file"
+    if error["type"] == "extra_forbidden":
+        known = ", ".join(_known_keys(location[:-1]))
+        return f"{place}: unknown key; known here: {known}"
+    if error["type"] == "missing":
+        return f"{place}: missing"
+    return f"{place}: {error['msg']}, not {error['input']!r}"
+
+
+def _known_keys(location: list[str]) -> list[str]:
+    model: type[BaseModel] = System
+    parts = iter(location)
+    for part in parts:
+        field = next((field for name, field in model.model_fields.items() if part in (name, field.alias)), None)
+        inner = _model_in(field.annotation) if field else None
+        if inner is None:
+            return []
+        model = inner
+        if field and get_origin(field.annotation) is dict:
+            next(parts, None)  # the next part is a key of the person's choice
+    return sorted(field.alias or name for name, field in model.model_fields.items())
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """Return the settings model inside an annotation such as `dict[str, Model]` or `Model | None`."""
+    if isinstance(annotation, type) and get_origin(annotation) is None:
+        return annotation if issubclass(annotation, BaseModel) else None
+    return next((model for model in map(_model_in, get_args(annotation)) if model), None)

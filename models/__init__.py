@@ -1,0 +1,1 @@
+"""One file per benchmark: sources, preprocessing, network, response bytes, accuracy metric."""

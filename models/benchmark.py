@@ -1,0 +1,232 @@
+"""What a benchmark is to the rest of the project: sources, samples, network, response bytes, accuracy."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Precision = Literal["fp32", "fp16", "int8"]
+EditionName = Literal["full", "mini"]
+Subset = Literal["validation", "calibration"]
+Arrays = Mapping[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file of an edition, as its owner publishes it.
+
+    Attributes:
+        name: the file's name in the edition's folder.
+        urls: `https://`, `http://`, `s3://` or `file://`; tried in this order.
+        digest: `sha256:<64 hex>` or, where the owner publishes no other, `md5:<32 hex>`.
+        size: bytes; None where the owner does not publish it.
+        unpack: the folder (below the edition's) that an archive is unpacked into; None for a plain file.
+        licence: what a person must know before using it.
+    """
+
+    name: str
+    urls: tuple[str, ...]
+    digest: str
+    size: int | None
+    unpack: str | None = None
+    licence: str = ""
+
+
+@dataclass(frozen=True)
+class LicensedFolder:
+    """Data that a person has to fetch under its licence, and that is verified where it lies.
+
+    Attributes:
+        key: its name under `licensed_data` in the system file, e.g. `imagenet`.
+        title: what to fetch, in words, with the owner's address.
+    """
+
+    key: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Edition:
+    """One edition of a benchmark: where its network and data come from, and how many samples it has."""
+
+    name: EditionName
+    network: Source
+    data: tuple[Source, ...]
+    sample_count: int
+    licensed: LicensedFolder | None = None
+    notes: str = ""
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """An input or output of a network; None in the shape is a free dimension (the batch comes first)."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Responses:
+    """The response bytes of a batch, in the order of its sample indices, in one piece of memory.
+
+    Attributes:
+        data: uint8, contiguous.
+        offsets: int64, one more than there are samples; sample i is `data[offsets[i]:offsets[i + 1]]`.
+        token_counts: int64 per sample where the round counts tokens, else None.
+    """
+
+    data: NDArray[np.uint8]
+    offsets: NDArray[np.int64]
+    token_counts: NDArray[np.int64] | None = None
+
+    @staticmethod
+    def from_rows(rows: NDArray[np.generic]) -> Responses:
+        """Responses of equal length: row i (any dtype, any shape) is the response of sample i."""
+        rows = np.ascontiguousarray(rows)
+        size = rows.nbytes // max(len(rows), 1)
+        return Responses(
+            rows.reshape(-1).view(np.uint8), np.arange(len(rows) + 1, dtype=np.int64) * np.int64(size)
+        )
+
+
+@dataclass(frozen=True)
+class Score:
+    """What the accuracy script of a benchmark found.
+
+    Attributes:
+        metrics: metric name as in the round's targets (`acc`, `mAP`, `F1`, …) to its value.
+        lines: `accuracy.txt` without its hash line, in the format that the official checker reads.
+        samples: number of distinct samples that were scored.
+    """
+
+    metrics: Mapping[str, float]
+    lines: tuple[str, ...]
+    samples: int
+
+
+class AccuracyEntry(Protocol):
+    """One entry of `mlperf_log_accuracy.json`."""
+
+    @property
+    def qsl_idx(self) -> int:
+        """The sample's index."""
+
+    @property
+    def data(self) -> bytes:
+        """The response bytes."""
+
+
+class Samples(Protocol):
+    """Preprocessed samples, opened read-only; memory-mapped, so opening is cheap."""
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+
+    def gather(self, indices: NDArray[np.int64]) -> dict[str, NDArray[np.generic]]:
+        """Return the network's inputs for these samples, stacked along the batch dimension."""
+
+
+class Session(Protocol):
+    """A compiled network on one stream of one device."""
+
+    def infer(self, inputs: Arrays) -> dict[str, NDArray[np.generic]]:
+        """Run one batch; the batch is the first dimension of every input and output."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a long step is: `done` of `total` units."""
+
+    done: int
+    total: int
+    unit: str = "samples"
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def ignore_progress(_: Progress) -> None:
+    """Take progress and do nothing with it."""
+
+
+@dataclass(frozen=True)
+class MiniListing:
+    """The files of a mini edition as they were made: name to (size, SHA-256), and the number of samples."""
+
+    files: Mapping[str, tuple[int, str]]
+    sample_count: int
+    base_url: str = field(default="")
+
+
+class Benchmark(ABC):
+    """One of the benchmarks. Instances hold no state: everything comes in as an argument."""
+
+    name: str
+    """Directory name in the official tree, e.g. `resnet50`."""
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    response_dtype: str
+    """NumPy dtype of a response, for TEST01's comparison."""
+    metric: str
+    """The first metric of the accuracy, as the round names it."""
+
+    @abstractmethod
+    def full_edition(self) -> Edition:
+        """Return the official data set and network with their sources and checksums."""
+
+    @abstractmethod
+    def mini_edition(self, listing: MiniListing) -> Edition:
+        """Return the mini edition whose files were listed when they were made."""
+
+    @abstractmethod
+    def make_mini(self, folder: Path, sample_count: int, on_progress: OnProgress) -> MiniListing:
+        """Make the files of the mini edition (deterministic) in an empty folder and list them."""
+
+    @abstractmethod
+    def verify_dataset(self, folder: Path, edition: Edition, on_progress: OnProgress) -> dict[str, object]:
+        """Check a data folder file by file against the official list; return figures.
+
+        Raises:
+            SourceError: a file is missing, truncated or not what its name says.
+        """
+
+    @abstractmethod
+    def preprocess(
+        self,
+        dataset: Path,
+        output: Path,
+        *,
+        edition: Edition,
+        subset: Subset,
+        precision: Precision,
+        workers: int,
+        on_progress: OnProgress,
+    ) -> dict[str, object]:
+        """Write the preprocessed samples of one subset into `output`; return figures (count, shape, dtype)."""
+
+    @abstractmethod
+    def open_samples(self, folder: Path) -> Samples:
+        """Open what `preprocess` wrote."""
+
+    @abstractmethod
+    def network_inputs(self, precision: Precision) -> tuple[TensorSpec, ...]:
+        """Return the inputs of the network in this precision (an INT8 network may take INT8 samples)."""
+
+    def run_batch(self, session: Session, samples: Samples, indices: NDArray[np.int64]) -> Responses:
+        """Answer one batch of sample indices. Benchmarks with loops of their own override it."""
+        return self.respond(session.infer(samples.gather(indices)), indices)
+
+    @abstractmethod
+    def respond(self, outputs: Arrays, indices: NDArray[np.int64]) -> Responses:
+        """Turn the network's outputs for a batch into response bytes."""
+
+    @abstractmethod
+    def score(self, entries: Iterable[AccuracyEntry], dataset: Path, edition: Edition) -> Score:
+        """Compute the accuracy of the responses against the data set's ground truth."""

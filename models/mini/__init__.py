@@ -1,0 +1,1 @@
+"""The small editions of the benchmarks, and the scripts that made them."""

@@ -1,0 +1,1 @@
+"""Content hashes, downloads, the cache of finished steps, and the S3 store."""
