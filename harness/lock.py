@@ -1,0 +1,168 @@
+"""The lock of the host: measurements have it alone, preparation steps share it.
+
+The lock is the kernel's (flock): it is freed when its holder ends, however it ends. The file's content only
+tells people who wait for whom. A holder must not ask for the lock a second time: it would wait for itself.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from common.errors import HostBusyError, SettingError
+
+_POLL_SECONDS = 0.05
+_REPORT_SECONDS = 10.0
+_NAME = "mlperf-submission.lock"
+_RUN_LOCK = Path("/run/lock")
+_KEPT_BYTES = 500
+
+
+def default_lock_path() -> Path:
+    """Return the lock file of this host: below `/run/lock` if that can be written, else the temp folder."""
+    folder = _RUN_LOCK if os.access(_RUN_LOCK, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
+    return folder / _NAME
+
+
+@contextmanager
+def host_lock(
+    path: Path | None,
+    shared: bool,
+    timeout_seconds: float,
+    *,
+    what: str = "",
+    on_wait: Callable[[str], None] = lambda _: None,
+) -> Iterator[None]:
+    """Hold the lock of the host for the length of the block.
+
+    Who comes first is served first: a waiting measurement is not overtaken by preparation that starts later
+    (everybody queues at a second lock, `<path>.queue`, while waiting for the first).
+
+    Args:
+        path: the lock file, the same for all users of the host; None for the default.
+        shared: True for preparation, False for a measurement.
+        timeout_seconds: how long to wait.
+        what: what the holder does, in a few words, for those who wait.
+        on_wait: called with a message that names the holder, when waiting starts and every ten seconds.
+
+    Raises:
+        HostBusyError: the lock did not become free in time; the message names the holder.
+        SettingError: the lock file cannot be opened.
+    """
+    lock_file = path or default_lock_path()
+    deadline = time.monotonic() + timeout_seconds
+    queue = _open(lock_file.with_name(lock_file.name + ".queue"))
+    try:
+        lock = _open(lock_file)
+        try:
+            _acquire(queue, fcntl.LOCK_EX, lock_file, deadline, timeout_seconds, on_wait)
+            try:
+                kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+                _acquire(lock, kind, lock_file, deadline, timeout_seconds, on_wait)
+            finally:
+                fcntl.flock(queue, fcntl.LOCK_UN)
+            if not shared:
+                _write_holder(lock, f"{os.getpid()} {what}\n")
+            yield
+            if not shared:
+                _write_holder(lock, "")
+        finally:
+            os.close(lock)  # frees the lock
+    finally:
+        os.close(queue)
+
+
+def holders(path: Path | None = None) -> list[str]:
+    """Return who holds the lock now, as far as the kernel tells: `process 4711 (what it does)` each."""
+    lock_file = path or default_lock_path()
+    try:
+        inode = lock_file.stat().st_ino
+        table = Path("/proc/locks").read_text()
+        content = lock_file.read_bytes()[:_KEPT_BYTES].decode(errors="replace").strip()
+    except OSError:
+        return []
+    writer, _, what = content.partition(" ")
+    found = []
+    for line in table.splitlines():
+        fields = line.split()
+        # "1: FLOCK ADVISORY WRITE 4711 00:1b:42 0 EOF"; waiting ones have "->" as their second field.
+        if len(fields) < 6 or fields[1] != "FLOCK" or fields[5].rpartition(":")[2] != str(inode):
+            continue
+        pid = fields[4]
+        if fields[3] == "READ":
+            found.append(f"process {pid} (preparation)")
+        else:
+            found.append(f"process {pid} ({what if pid == writer and what else 'a measurement'})")
+    return found
+
+
+def _open(path: Path) -> int:
+    """Open a lock file for everybody: never through a link, created readable and writable for all."""
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            try:
+                # Without O_CREAT: in sticky folders the kernel refuses it for files of other users.
+                return os.open(path, flags)
+            except FileNotFoundError:
+                pass
+            except PermissionError:
+                return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
+            except FileExistsError:
+                continue
+            os.fchmod(descriptor, 0o666)
+            return descriptor
+    except OSError as error:
+        raise SettingError(
+            f"the lock file of the host cannot be opened: {error.strerror}",
+            where=path,
+            remedy="make its folder writable, or name another lock file that all users here can write",
+        ) from error
+
+
+def _acquire(
+    descriptor: int,
+    kind: int,
+    path: Path,
+    deadline: float,
+    timeout_seconds: float,
+    on_wait: Callable[[str], None],
+) -> None:
+    next_report = 0.0
+    while True:
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            pass
+        now = time.monotonic()
+        who = ""
+        if now >= deadline or now >= next_report:
+            who = ", ".join(holders(path)) or "another process that waits for it"
+        if now >= deadline:
+            raise HostBusyError(
+                f"the host is still in use by {who} after {timeout_seconds:.0f} s of waiting",
+                where=path,
+                remedy="wait until it has finished, or end it; the lock is freed with its process",
+            )
+        if now >= next_report:
+            on_wait(f"waiting for the host, which is in use by {who}")
+            next_report = now + _REPORT_SECONDS
+        time.sleep(_POLL_SECONDS)
+
+
+def _write_holder(descriptor: int, text: str) -> None:
+    """Name the holder in the file. Only a message for people: a failure to write it is no failure."""
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, text.encode()[:_KEPT_BYTES], 0)
+    except OSError:
+        return
