@@ -65,11 +65,16 @@ class Edition:
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """An input or output of a network; None in the shape is a free dimension (the batch comes first)."""
+    """An input or output of a network; None in the shape is a free dimension (the batch comes first).
+
+    `scale` counts for int8 inputs only: what one step stands for in the units of the FP32 network's input.
+    An int8 sample is the FP32 sample divided by it, rounded and clipped to -128..127.
+    """
 
     name: str
     dtype: str
     shape: tuple[int | None, ...]
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)

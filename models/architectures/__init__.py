@@ -1,0 +1,1 @@
+"""Networks built layer by layer, where a published file is not at hand."""
