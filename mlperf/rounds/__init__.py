@@ -1,0 +1,41 @@
+"""The rounds of MLPerf Inference as data: seeds, durations, counts, limits, targets, audits.
+
+Code asks a round; it never compares version strings. Values of a round are taken from its official
+`mlperf.conf` and submission checker (mlcommons/inference at the round's tag).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from common.errors import SettingError
+from mlperf.rounds.types import AccuracyTarget, ModelRules, Round, RunKind, Scenario, Seeds, TokenLimits
+from mlperf.rounds.v4 import V4_0, V4_1
+from mlperf.rounds.v5 import V5_0, V5_1
+from mlperf.rounds.v6 import V6_0, V6_1
+
+__all__ = [
+    "ROUNDS",
+    "V4_1",
+    "AccuracyTarget",
+    "ModelRules",
+    "Round",
+    "RunKind",
+    "Scenario",
+    "Seeds",
+    "TokenLimits",
+    "get_round",
+]
+
+ROUNDS: Mapping[str, Round] = {round_.name: round_ for round_ in (V4_0, V4_1, V5_0, V5_1, V6_0, V6_1)}
+
+
+def get_round(name: str) -> Round:
+    """Return a round by its name, e.g. `v4.1`.
+
+    Raises:
+        SettingError: the round is unknown; the message lists the known ones.
+    """
+    if name not in ROUNDS:
+        raise SettingError(f"unknown round {name!r}", remedy=f"known rounds: {', '.join(ROUNDS)}")
+    return ROUNDS[name]
