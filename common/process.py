@@ -30,6 +30,22 @@ _POLL_SECONDS = 0.05
 _KEPT_LINES = 40
 LOCKED_LINE = "::locked"
 """A child prints this when it has the lock it waited for: its time limit counts from here."""
+_PROGRESS_PREFIX = "::progress "
+
+
+def print_progress(fraction: float) -> None:
+    """Tell the parent how far this child is (0 to 1)."""
+    print(f"{_PROGRESS_PREFIX}{fraction:.4f}", flush=True)
+
+
+def progress_in(line: str) -> float | None:
+    """Return the fraction that a child's line reports (0 to 1), or None if the line is something else."""
+    if not line.startswith(_PROGRESS_PREFIX):
+        return None
+    try:
+        return min(max(float(line.removeprefix(_PROGRESS_PREFIX)), 0.0), 1.0)
+    except ValueError:
+        return None
 
 
 def end_with_parent(parent: int | None = None) -> None:
@@ -235,7 +251,8 @@ def serve_request(main: Callable[[dict[str, Any]], Mapping[str, Any]]) -> NoRetu
             }
         }
         write_atomic(result_file, json.dumps(reply))
-        sys.exit(1)
+        sys.stdout.flush()
+        os._exit(1)  # a thread inside native code (LoadGen cannot be stopped) must not keep us here
     write_atomic(result_file, json.dumps({"value": dict(value)}))
     sys.stdout.flush()
     # Native libraries with threads of their own may hang in their exit handlers: the result is safe, so leave.

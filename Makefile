@@ -1,0 +1,33 @@
+# Two commands: `make rehearsal` shows what the pipeline does, `make test` runs everything that CI runs.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: rehearsal test lint docs benchmarks clean
+
+rehearsal: .venv/installed
+	$(BIN)/mlperf-submission run rehearsal
+
+test: .venv/installed-for-tests lint
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+lint: .venv/installed-for-tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+benchmarks: .venv/installed-for-tests
+	$(BIN)/python -m benchmarks
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(INSTALL) --editable '.[tensorrt-rtx]'
+	touch $@
+
+.venv/installed-for-tests: .venv/installed
+	$(INSTALL) --editable '.[tensorrt-rtx,dev]'
+	touch $@
+
+clean:
+	rm -rf .venv work .pytest_cache .mypy_cache .ruff_cache .hypothesis

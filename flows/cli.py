@@ -1,0 +1,170 @@
+"""The command line: everything that a deployment can do, a person can do from a shell."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from common.errors import PipelineError, SettingError
+
+app = typer.Typer(
+    name="mlperf-submission",
+    help="Take one GPU server from nothing to a complete, checked MLPerf Inference submission in S3.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+SystemArgument = Annotated[
+    str, typer.Argument(help="A name in deployments/systems, or the path of a system file (.yaml).")
+]
+WorkOption = Annotated[Path, typer.Option("--work", help="The folder that everything is kept in.")]
+ModelsOption = Annotated[
+    str | None, typer.Option("--models", help="Only these benchmarks, separated by commas, e.g. resnet50.")
+]
+ScenariosOption = Annotated[
+    str | None, typer.Option("--scenarios", help="Only these scenarios, separated by commas: Offline,Server.")
+]
+FullLengthOption = Annotated[
+    bool, typer.Option("--full-length", help="A rehearsal with the official durations, counts and sample numbers.")
+]
+
+
+@app.command(epilog="Example: mlperf-submission run rehearsal --scenarios Offline")
+def run(
+    system: SystemArgument,
+    models: ModelsOption = None,
+    scenarios: ScenariosOption = None,
+    full_length: FullLengthOption = False,
+    measure_again: Annotated[
+        bool, typer.Option("--measure-again", help="Repeat finished measurements; what was prepared is kept.")
+    ] = False,
+    work: WorkOption = Path("work"),
+) -> None:
+    """Run everything that is not finished yet: prepare, measure, audit, package, validate, report, upload."""
+    from flows.run import run_submission
+
+    ok = run_submission(
+        Console(), system, names_in(models), names_in(scenarios), full_length, measure_again, work
+    )
+    raise typer.Exit(0 if ok else 1)
+
+
+@app.command(epilog="Example: mlperf-submission plan rehearsal --full-length")
+def plan(
+    system: SystemArgument,
+    models: ModelsOption = None,
+    scenarios: ScenariosOption = None,
+    full_length: FullLengthOption = False,
+    work: WorkOption = Path("work"),
+) -> None:
+    """List the steps with what is finished, the expected wall time and the disk space; start nothing."""
+    from flows.plan import make_plan, show_plan
+    from flows.request import SubmissionRequest
+    from tasks.workspace import Workspace
+
+    request = SubmissionRequest.checked(system, names_in(models), names_in(scenarios), full_length)
+    show_plan(Console(), make_plan(Workspace.at(work), request))
+
+
+@app.command(epilog="Example: mlperf-submission validate work/submissions/rehearsal/<run>/tree --round v4.1")
+def validate(
+    tree: Annotated[Path, typer.Argument(help="The root of a submission tree (it holds closed/, open/, …).")],
+    round_name: Annotated[str, typer.Option("--round", help="The round whose rules apply.")] = "v4.1",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the verdict as JSON.")] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the results as the official CSV.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Treat warnings as errors.")] = False,
+    rehearsal: Annotated[
+        bool, typer.Option("--rehearsal", help="Judge a rehearsal: its short durations are warnings.")
+    ] = False,
+) -> None:
+    """Judge a submission tree: exit 0 if it is accepted, 1 if refused, 2 if it cannot be read."""
+    from flows.judge import judge_tree
+
+    raise typer.Exit(judge_tree(Console(), tree, round_name, json_file, csv_file, strict, rehearsal))
+
+
+@app.command(epilog="Example: mlperf-submission report work/submissions/rehearsal/<run>/tree --system rehearsal --out page")
+def report(
+    tree: Annotated[Path, typer.Argument(help="The root of a submission tree.")],
+    system: Annotated[str, typer.Option("--system", help="The system's directory name in the tree.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder that receives the page.")],
+    round_name: Annotated[str, typer.Option("--round", help="The round of the tree.")] = "v4.1",
+) -> None:
+    """Make the results page of one system of any submission tree."""
+    from flows.judge import report_system
+
+    Console().print(str(report_system(tree, system, out, round_name)), soft_wrap=True)
+
+
+@app.command(epilog="Example: mlperf-submission fetch rehearsal --to fetched")
+def fetch(
+    run_name: Annotated[
+        str, typer.Argument(metavar="RUN", help="<system>/<run>, or <system> for its newest run.")
+    ],
+    to: Annotated[Path, typer.Option("--to", help="The folder that the run is restored into.")],
+    only: Annotated[
+        str | None, typer.Option("--only", help="Only files below these folders of the run, e.g. page,engines.")
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option("--system", help="The system file that names the store; by default RUN's.")
+    ] = None,
+    work: WorkOption = Path("work"),
+) -> None:
+    """Restore a run out of S3 and verify every file of it."""
+    from flows.retrieve import fetch_run
+
+    fetch_run(Console(), run_name, to, names_in(only), system, work)
+
+
+@app.command(epilog="Example: mlperf-submission describe > deployments/systems/my_server.description.yaml")
+def describe() -> None:
+    """Describe this machine for the system file: each field with its source, or the mark that a person must say."""
+    from flows.judge import describe_this_machine
+
+    describe_this_machine(Console())
+
+
+def names_in(value: str | None) -> list[str] | None:
+    """Return the names of a comma-separated option; None if the option was not given.
+
+    Raises:
+        SettingError: the option was given without a name.
+    """
+    if value is None:
+        return None
+    names = [name.strip() for name in value.split(",") if name.strip()]
+    if not names:
+        raise SettingError(f"the option's value {value!r} names nothing", remedy="give names, or leave the option out")
+    return names
+
+
+def main() -> None:
+    """Run the command line; an expected failure is one message and an exit status, never a traceback."""
+    try:
+        app(standalone_mode=True)
+    except SettingError as error:
+        _fail(error, 2)
+    except PipelineError as error:
+        _fail(error, 1)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("stopped; finished steps are kept, the same command goes on from there")
+        # Prefect's threads may still wait for the server: what was running is ended already, so leave at once.
+        os._exit(130)
+
+
+def _fail(error: PipelineError, status: int) -> None:
+    Console(stderr=True).print(f"[bold red]error:[/] {_plain(str(error))}", soft_wrap=True)
+    sys.exit(status)
+
+
+def _plain(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

@@ -1,0 +1,102 @@
+"""What a person asks of the submission flow, checked against the system file before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from common.errors import SettingError
+from mlperf.rounds import ModelRules, Round, Scenario, get_round
+from mlperf.system import BenchmarkSettings, System, Tuning, load_system
+from models.benchmark import Benchmark
+from models.registry import get_benchmark
+
+
+@dataclass(frozen=True)
+class ResultRequest:
+    """One result that is asked for: a benchmark in a scenario."""
+
+    benchmark: str
+    scenario: Scenario
+    tuning: Tuning
+
+
+@dataclass(frozen=True)
+class SubmissionRequest:
+    """A system and the part of it that is to be run.
+
+    Attributes:
+        system: the system file.
+        results: the results that are asked for, by benchmark, Offline first.
+        full_length: official durations, counts and sample numbers (always so for the full edition).
+    """
+
+    system: System
+    results: tuple[ResultRequest, ...]
+    full_length: bool
+
+    @staticmethod
+    def checked(
+        system: str,
+        models: Sequence[str] | None = None,
+        scenarios: Sequence[str] | None = None,
+        full_length: bool = False,
+    ) -> SubmissionRequest:
+        """Read the system file and choose from it.
+
+        Raises:
+            SettingError: an unknown system, benchmark or scenario, or one that the system file does not name.
+        """
+        loaded = load_system(system)
+        chosen_models = _choose("benchmark", models, list(loaded.benchmarks), loaded.name)
+        named = {scenario.value for settings in loaded.benchmarks.values() for scenario in settings.scenarios}
+        known = [scenario.value for scenario in (Scenario.OFFLINE, Scenario.SERVER) if scenario.value in named]
+        chosen_scenarios = _choose("scenario", scenarios, known, loaded.name)
+        results = tuple(
+            ResultRequest(name, scenario, tuning)
+            for name in chosen_models
+            for scenario, tuning in loaded.benchmarks[name].scenarios.items()
+            if scenario in chosen_scenarios
+        )
+        if not results:
+            raise SettingError(
+                f"no benchmark of {', '.join(chosen_models)} has a scenario of {', '.join(chosen_scenarios)}",
+                where=loaded.name,
+                remedy="name the scenario in the system file, or leave out --scenarios",
+            )
+        for name in chosen_models:
+            get_benchmark(name)  # a benchmark that the round knows, but this version does not run, is an error now
+        return SubmissionRequest(loaded, results, full_length or not loaded.is_rehearsal)
+
+    @property
+    def round(self) -> Round:
+        """The round of the system."""
+        return get_round(self.system.round)
+
+    @property
+    def benchmarks(self) -> tuple[Benchmark, ...]:
+        """The benchmarks that are asked for, each once, in the order of the system file."""
+        return tuple(get_benchmark(name) for name in dict.fromkeys(one.benchmark for one in self.results))
+
+    def results_of(self, benchmark: str) -> tuple[ResultRequest, ...]:
+        """Return the results that are asked for of one benchmark."""
+        return tuple(one for one in self.results if one.benchmark == benchmark)
+
+    def settings_of(self, benchmark: str) -> BenchmarkSettings:
+        """Return what the system file says of a benchmark."""
+        return self.system.benchmarks[benchmark]
+
+    def rules_of(self, benchmark: str) -> ModelRules:
+        """Return what the round asks of a benchmark."""
+        return self.round.model(benchmark)
+
+
+def _choose(what: str, asked: Sequence[str] | None, known: Sequence[str], system: str) -> list[str]:
+    if asked is None:
+        return list(known)
+    for name in asked:
+        if name not in known:
+            raise SettingError(
+                f"unknown {what} {name!r}", where=f"system {system}", remedy=f"it names: {', '.join(known)}"
+            )
+    return [name for name in known if name in asked]

@@ -1,0 +1,85 @@
+"""A Prefect server of our own for the length of one command, on the loopback address, with its embedded database.
+
+Prefect's ephemeral server outlives a flow that is killed; this one ends with us, however we end.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from common.errors import UnreachableError
+from common.process import companion
+
+START_SECONDS = 180.0
+_SETTINGS: Mapping[str, str] = {
+    # Nothing leaves the machine, and no part of a run depends on a server that it could not reach.
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    # Leases of concurrency limits on disk: in memory, a killed server would leak them.
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+    "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+}
+
+
+@contextmanager
+def prefect_server(home: Path, log: Path, console_level: str = "WARNING") -> Iterator[str]:
+    """Yield the address of a Prefect API: the configured one (PREFECT_API_URL), or a server of our own.
+
+    Must be entered before `prefect` is imported: Prefect reads its settings from the environment, once.
+
+    Args:
+        home: PREFECT_HOME of a server of our own (database, results).
+        log: what that server prints.
+        console_level: the level from which Prefect's own log lines are shown.
+
+    Raises:
+        UnreachableError: the server did not come up; its log says why.
+    """
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", console_level)
+    configured = os.environ.get("PREFECT_API_URL")
+    if configured:
+        yield configured
+        return
+    home.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("PREFECT_HOME", str(home))
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+    port = free_port()
+    address = f"http://127.0.0.1:{port}/api"
+    argv = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
+    argv += ["--host", "127.0.0.1", "--port", str(port), "--log-level", "error"]
+    with companion(argv, log=log, environment={"PREFECT_LOGGING_SERVER_LEVEL": "ERROR"}) as server:
+        deadline = time.monotonic() + START_SECONDS
+        while not _answers(address):
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise UnreachableError(
+                    "the Prefect server did not start", where=log, remedy="its log says why; is the disk full?"
+                )
+            time.sleep(0.1)
+        os.environ["PREFECT_API_URL"] = address
+        try:
+            yield address
+        finally:
+            del os.environ["PREFECT_API_URL"]
+
+
+def free_port() -> int:
+    """Return a TCP port on the loopback address that was free just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _answers(address: str) -> bool:
+    try:
+        return httpx.get(f"{address}/health", timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False

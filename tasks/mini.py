@@ -1,0 +1,55 @@
+"""Make the mini edition of a benchmark: the small data set and network that a rehearsal runs on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from common.process import run_module
+from models.benchmark import MiniListing
+from storage.cache import StepRecord, code_version
+from tasks.step import Recorder, Step, perform, step_task
+from tasks.versions import versions_of
+from tasks.workspace import Workspace
+
+
+def make_mini_step(benchmark: str, sample_count: int) -> Step:
+    """Return what goes into a mini edition: the code that renders it and the number of samples."""
+    return Step(
+        name="make_mini",
+        label=f"{benchmark} {sample_count} samples",
+        inputs={
+            "benchmark": benchmark,
+            "sample_count": sample_count,
+            "code_version": code_version("models.mini.make", "models.registry"),
+            **versions_of("numpy", "opencv-python-headless", "pillow", "scikit-learn"),
+        },
+    )
+
+
+@step_task("make mini edition")
+def make_mini(workspace: Workspace, benchmark: str, sample_count: int, limit_seconds: float) -> StepRecord:
+    """Render the mini edition's files into a folder that a small server then offers for download.
+
+    Figures: `sample_count`. Files: those that the edition's sources name.
+    """
+
+    def produce(folder: Path, recorder: Recorder) -> dict[str, JsonValue]:
+        request = {"benchmark": benchmark, "sample_count": sample_count, "output": str(folder)}
+        return run_module(
+            "models.mini.make", request, timeout_seconds=limit_seconds, on_line=fraction_lines(recorder)
+        )
+
+    return perform(workspace, make_mini_step(benchmark, sample_count), produce)
+
+
+def listing_of(made: StepRecord, base_url: str) -> MiniListing:
+    """Return the listing of a made mini edition, offered at an address."""
+    files = {entry.path: (entry.size, entry.sha256) for entry in made.files}
+    return MiniListing(files=files, sample_count=int(str(made.figures["sample_count"])), base_url=base_url)
+
+
+def fraction_lines(recorder: Recorder):  # type: ignore[no-untyped-def]
+    """Placeholder until the children's progress format is settled."""
+    raise NotImplementedError

@@ -1,0 +1,120 @@
+"""What all tasks share: how a step is found or done, its Prefect settings, its log and its progress."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from prefect import Task, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.exceptions import MissingContextError
+from prefect.logging import get_run_logger
+from prefect.tasks import exponential_backoff
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from common.errors import PipelineError
+from storage.cache import StepRecord
+from tasks.progress import StepEvent, emit
+from tasks.workspace import Workspace
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Step(BaseModel):
+    """One piece of work, named by everything that goes into it."""
+
+    model_config = ConfigDict(frozen=True)
+    name: str
+    label: str
+    inputs: dict[str, JsonValue]
+
+
+class Recorder:
+    """What `produce` of a step gets: progress to report."""
+
+    def __init__(self, step: Step) -> None:
+        self._step = step
+        self._last = 0.0
+
+    def __call__(self, fraction: float) -> None:
+        """Report how far the step is (0 to 1); events go out at most five times a second."""
+        now = time.monotonic()
+        if now - self._last >= 0.2 or fraction >= 1:
+            self._last = now
+            emit(StepEvent("progress", self._step.name, self._step.label, fraction=min(max(fraction, 0.0), 1.0)))
+
+
+def perform(
+    workspace: Workspace, step: Step, produce: Callable[[Path, Recorder], Mapping[str, JsonValue]]
+) -> StepRecord:
+    """Find a step finished, or do it; log why, and tell how far it is.
+
+    `produce` writes into an empty folder and returns figures; what it wrote becomes the step's files.
+    """
+    logger = run_logger()
+    emit(StepEvent("start", step.name, step.label))
+    started = time.monotonic()
+    recorder = Recorder(step)
+
+    def say(text: str) -> None:
+        logger.info("%s %s: %s", step.name, step.label, text)
+        emit(StepEvent("note", step.name, step.label, text=text))
+
+    try:
+        record = workspace.cache.run(
+            step.name, step.label, step.inputs, lambda folder: produce(folder, recorder), say=say
+        )
+    except PipelineError as error:
+        emit(StepEvent("failed", step.name, step.label, text=error.what))
+        raise
+    seconds = time.monotonic() - started
+    emit(StepEvent("found" if record.reused else "done", step.name, step.label, seconds=seconds, text=record.reason))
+    return record
+
+
+def run_logger() -> logging.Logger | logging.LoggerAdapter[Any]:
+    """Return Prefect's logger of the run, or an ordinary one outside of a run (a task's `.fn` in a test)."""
+    try:
+        return get_run_logger()
+    except MissingContextError:
+        return logging.getLogger("mlperf_submission")
+
+
+def step_task(
+    name: str, *, retries: int = 0, again: Callable[[BaseException], bool] | None = None
+) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """Return the decorator of a step's task.
+
+    Finished steps are found by our own cache, which looks at the files; so Prefect caches nothing. Results are
+    JSON. The time limit is the step's own: it ends the child process, which a Prefect timeout cannot.
+
+    Args:
+        name: the task's name, verb first.
+        retries: how often a failure is tried again, after 1, 2, 4, … seconds.
+        again: which errors may be tried again; those that say so themselves (`retryable`) by default.
+    """
+    may_retry = again or (lambda error: isinstance(error, PipelineError) and error.retryable)
+
+    def condition(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> bool:
+        error = state.result(raise_on_failure=False)
+        return isinstance(error, BaseException) and may_retry(error)
+
+    def decorate(function: Callable[P, R]) -> Task[P, R]:
+        return task(
+            function,
+            name=name,
+            retries=retries,
+            retry_delay_seconds=exponential_backoff(backoff_factor=1) if retries else None,
+            retry_jitter_factor=0.5 if retries else None,
+            retry_condition_fn=condition if retries else None,
+            cache_policy=NO_CACHE,
+            persist_result=True,
+            result_serializer="json",
+        )
+
+    return decorate
