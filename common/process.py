@@ -33,18 +33,19 @@ LOCKED_LINE = "::locked"
 _PROGRESS_PREFIX = "::progress "
 
 
-def print_progress(fraction: float) -> None:
-    """Tell the parent how far this child is (0 to 1)."""
-    print(f"{_PROGRESS_PREFIX}{fraction:.4f}", flush=True)
+def print_progress(done: float, total: float = 1.0) -> None:
+    """Tell the parent how far this child is: `done` of `total`, in any unit."""
+    print(f"{_PROGRESS_PREFIX}{done} {total}", flush=True)
 
 
 def progress_in(line: str) -> float | None:
-    """Return the fraction that a child's line reports (0 to 1), or None if the line is something else."""
+    """Return the fraction (0 to 1) that a child's progress line reports, or None if it is another line."""
     if not line.startswith(_PROGRESS_PREFIX):
         return None
     try:
-        return min(max(float(line.removeprefix(_PROGRESS_PREFIX)), 0.0), 1.0)
-    except ValueError:
+        done, total = (float(part) for part in line.split()[1:3])
+        return min(max(done / total, 0.0), 1.0)
+    except (ValueError, ZeroDivisionError):
         return None
 
 

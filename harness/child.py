@@ -1,0 +1,267 @@
+"""The child process of one run: takes the host's lock, opens the backend, runs LoadGen once, reports.
+
+Started by `harness.run.measure` in the run's own folder. Numpy, ONNX Runtime and LoadGen are imported only
+once the lock is held, so that a waiting child costs nothing.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from common.errors import PipelineError, SettingError, StepFailedError
+from common.process import LOCKED_LINE, serve_request
+
+if TYPE_CHECKING:
+    from harness.backends.base import Backend
+    from harness.batching import BatchSource
+    from harness.record import ChildReport, RunRequest
+    from harness.sut import SystemUnderTest
+
+PROGRESS_PREFIX = "::progress "
+_REPORT_SECONDS = 1.0
+_SWITCH_SECONDS = 2e-4
+"""How long a thread may keep the interpreter's lock when LoadGen wants it (Python's default: 5 ms)."""
+_WARM_UP_BATCHES = 3
+_LATENCY_SHARE = 0.8
+
+
+def main(request: dict[str, Any]) -> Mapping[str, Any]:
+    """Run LoadGen once as the request (a `RunRequest` as JSON) says; return a `ChildReport` as JSON."""
+    from harness.lock import host_lock
+
+    settings = request["settings"]
+    with host_lock(
+        Path(request["lock"]) if request["lock"] else None,
+        False,
+        request["lock_timeout_seconds"],
+        what=f"{settings['kind']} of {request['benchmark']} {settings['scenario']}",
+        on_wait=lambda message: print(message, flush=True),
+    ):
+        print(LOCKED_LINE, flush=True)
+        from harness.record import RunRequest
+
+        parsed = RunRequest.model_validate(request)
+        return run(parsed, Path.cwd(), _print_progress).model_dump(mode="json")
+
+
+def run(request: RunRequest, folder: Path, on_progress: Callable[[float], None]) -> ChildReport:
+    """Open everything, warm up, run LoadGen into `folder`, and say how it went.
+
+    Raises:
+        PipelineError: the backend or the samples cannot be opened, or a stream failed during the run.
+    """
+    from harness.record import ACCURACY_LOG, ChildReport
+    from harness.sut import SystemUnderTest
+
+    started = time.perf_counter()
+    backend, dataset_size = _open(request)
+    batch_seconds = _warm_up(backend, request, dataset_size)
+    max_wait_us = request.max_wait_us
+    if max_wait_us is None:
+        max_wait_us = derived_wait_us(request.settings.target_latency_ns, batch_seconds)
+    source = _source(request, max_wait_us)
+    ending = _Ending()
+    system = SystemUnderTest(backend, source, request.batch_size, ending.fail)
+    system.start()
+    ready = time.perf_counter()
+    thread = threading.Thread(
+        target=_run_loadgen,
+        args=(request, folder, dataset_size, backend, source, ending),
+        name="loadgen",
+        daemon=True,
+    )
+    thread.start()
+    _watch(request, dataset_size, system, ending, on_progress)
+    ended = time.perf_counter()
+    system.stop()
+    backend.close()
+    (folder / ACCURACY_LOG.replace("accuracy", "trace")).unlink(missing_ok=True)
+    return ChildReport(
+        backend=backend.name,
+        devices=backend.device_names,
+        details=dict(backend.details),
+        dataset_size=dataset_size,
+        setup_seconds=ready - started,
+        loadgen_seconds=ended - ready,
+        completed_samples=system.completed,
+        batches=system.batches,
+        batch_seconds=batch_seconds,
+        max_wait_us=max_wait_us,
+    )
+
+
+def derived_wait_us(target_latency_ns: int, batch_seconds: float) -> int:
+    """Return how long the oldest sample of a batch may wait for others, in µs.
+
+    A sample waits for its batch, then for the batch before it on the stream, then for its own: all three have
+    to fit into most of the latency limit. Waiting longer than a batch takes gains nothing: meanwhile the
+    batches grow by themselves.
+    """
+    spare = _LATENCY_SHARE * target_latency_ns / 1e9 - 2 * batch_seconds
+    return round(max(0.0, min(spare, batch_seconds)) * 1e6)
+
+
+@dataclass
+class _Ending:
+    """How the run ended: of its own, or by the first error of a thread."""
+
+    event: threading.Event = field(default_factory=threading.Event)
+    error: BaseException | None = None
+
+    def fail(self, error: BaseException) -> None:
+        if self.error is None:
+            self.error = error
+        self.event.set()
+
+
+def _open(request: RunRequest) -> tuple[Backend, int]:
+    from harness.backends.base import BackendOptions, open_backend
+
+    benchmark = samples = None
+    dataset_size = request.null.sample_count
+    if request.backend != "null":
+        from models.registry import get_benchmark
+
+        benchmark = get_benchmark(request.benchmark)
+        if request.samples is None:
+            raise SettingError(
+                "the run's request names no samples",
+                where=request.benchmark,
+                remedy="give the folder that preprocessing wrote",
+            )
+        samples = benchmark.open_samples(request.samples)
+        dataset_size = len(samples)
+    wanted = request.settings.performance_sample_count
+    if dataset_size < wanted:
+        raise SettingError(
+            f"there are {dataset_size} samples, but {wanted} are to be resident in a performance run",
+            where=request.samples or request.backend,
+            remedy="preprocess more samples, or lower performance_sample_count in the system file",
+        )
+    options = BackendOptions(
+        benchmark=benchmark,
+        precision=request.precision,
+        engine=request.engine,
+        samples=samples,
+        batch_size=request.batch_size,
+        streams=request.streams,
+        devices=request.devices,
+        batch_seconds=request.null.batch_seconds,
+        sample_seconds=request.null.sample_seconds,
+    )
+    return open_backend(request.backend, options), dataset_size
+
+
+def _warm_up(backend: Backend, request: RunRequest, dataset_size: int) -> float:
+    """Run a few full batches on every stream; return the time of the fastest in seconds."""
+    import numpy as np
+
+    loaded = np.arange(min(request.batch_size, dataset_size), dtype=np.int64)
+    full = np.resize(loaded, request.batch_size)
+    backend.load(loaded)
+    fastest = float("inf")
+    for stream in range(backend.streams):
+        for _ in range(_WARM_UP_BATCHES):
+            started = time.perf_counter()
+            backend.run(stream, full)
+            fastest = min(fastest, time.perf_counter() - started)
+    backend.unload()
+    return fastest
+
+
+def _source(request: RunRequest, max_wait_us: int) -> BatchSource:
+    from harness.batching import Collector, QueryCutter
+    from mlperf.rounds import Scenario
+
+    if request.settings.scenario is Scenario.SERVER:
+        return Collector(request.batch_size, max_wait_us * 1000)
+    return QueryCutter(request.batch_size)
+
+
+def _run_loadgen(
+    request: RunRequest,
+    folder: Path,
+    dataset_size: int,
+    backend: Backend,
+    source: BatchSource,
+    ending: _Ending,
+) -> None:
+    """Be LoadGen's thread: the main thread watches it, since nothing can stop it from outside."""
+    import mlperf_loadgen as loadgen
+    import numpy as np
+
+    from harness import loadgen_settings
+
+    def load(indices: list[int]) -> None:
+        try:
+            backend.load(np.array(indices, dtype=np.int64))
+        except BaseException as error:
+            ending.fail(error)
+
+    try:
+        settings = request.settings
+        system = loadgen.ConstructFastSUT(source.put, source.flush)
+        library = loadgen.ConstructQSL(
+            dataset_size, settings.performance_sample_count, load, lambda _: backend.unload()
+        )
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        sys.setswitchinterval(_SWITCH_SECONDS)
+        loadgen.StartTestWithLogSettings(
+            system,
+            library,
+            loadgen_settings.test_settings(settings),
+            loadgen_settings.log_settings(folder),
+            "audit.config",
+        )
+        loadgen.DestroyQSL(library)
+        loadgen.DestroyFastSUT(system)
+    except BaseException as error:
+        ending.fail(error)
+    ending.event.set()
+
+
+def _watch(
+    request: RunRequest,
+    dataset_size: int,
+    system: SystemUnderTest,
+    ending: _Ending,
+    on_progress: Callable[[float], None],
+) -> None:
+    """Sleep until the run ends, and say once a second how far it is."""
+    started = time.perf_counter()
+    samples = request.settings.expected_samples(dataset_size)
+    seconds = request.settings.expected_seconds(dataset_size)
+    by_time = request.settings.scenario.value == "Server"
+    while not ending.event.wait(_REPORT_SECONDS):
+        done = (time.perf_counter() - started) / seconds if by_time else system.completed / samples
+        on_progress(min(done, 0.99))
+    error = ending.error
+    if error is None:
+        on_progress(1.0)
+        return
+    if isinstance(error, PipelineError):
+        raise error
+    print("".join(traceback.format_exception(error)), flush=True)
+    raise StepFailedError(
+        f"a batch failed during the run: {type(error).__name__}: {error}",
+        where=f"{request.benchmark} {request.settings.scenario} {request.settings.kind}, {request.backend}",
+        remedy="the traceback is in the run's harness.log; the run was ended, since LoadGen cannot go on",
+    ) from error
+
+
+def _print_progress(fraction: float) -> None:
+    print(f"{PROGRESS_PREFIX}{fraction:.4f}", flush=True)
+
+
+if __name__ == "__main__":
+    serve_request(main)

@@ -1,0 +1,182 @@
+"""What a run is asked for and what is found out about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from harness.settings import RunSettings
+from models.benchmark import EditionName, Precision
+
+DETAIL_LOG = "mlperf_log_detail.txt"
+SUMMARY_LOG = "mlperf_log_summary.txt"
+ACCURACY_LOG = "mlperf_log_accuracy.json"
+AUDIT_CONFIG = "audit.config"
+CHILD_LOG = "harness.log"
+
+
+class NullTiming(BaseModel):
+    """How long the null backend pretends to work, and on how many samples."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sample_count: int = Field(default=50_000, ge=1)
+    batch_seconds: float = Field(default=0.0, ge=0)
+    sample_seconds: float = Field(default=0.0, ge=0)
+
+
+class RunRequest(BaseModel):
+    """One LoadGen run.
+
+    Attributes:
+        settings: what LoadGen is told.
+        benchmark: name in the registry of benchmarks.
+        precision: of the network.
+        edition: of the data set, for the record.
+        backend: `onnxruntime`, `tensorrt` or `null`.
+        engine: the ONNX file or the built engine; None for `null`.
+        samples: the folder of preprocessed samples; None for `null`.
+        batch_size: the largest batch.
+        max_wait_us: how long the oldest sample may wait for its batch to fill (Server); None to derive it
+            from the latency limit and the measured time of a batch.
+        streams: streams per device.
+        devices: device ordinals; empty for all.
+        audit_config: the text of `audit.config`, written into the run's folder; None in a plain run.
+        lock: the host's lock file; None for the default.
+        lock_timeout_seconds: how long to wait for the host.
+        null: for the null backend.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    settings: RunSettings
+    benchmark: str
+    precision: Precision = "fp32"
+    edition: EditionName = "full"
+    backend: Literal["onnxruntime", "tensorrt", "null"]
+    engine: Path | None = None
+    samples: Path | None = None
+    batch_size: int = Field(ge=1)
+    max_wait_us: int | None = Field(default=None, ge=0)
+    streams: int = Field(default=1, ge=1, le=64)
+    devices: tuple[int, ...] = ()
+    audit_config: str | None = None
+    lock: Path | None = None
+    lock_timeout_seconds: float = Field(default=24 * 3600, gt=0)
+    null: NullTiming = NullTiming()
+
+
+class Reason(BaseModel):
+    """Why a run is not valid, and what can be done about it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    text: str
+    remedy: str
+
+    def __str__(self) -> str:
+        """Return both in one line."""
+        return f"{self.text} ({self.remedy})"
+
+
+class Latencies(BaseModel):
+    """Latencies of samples in ns: from the scheduled arrival to the completion."""
+
+    model_config = ConfigDict(frozen=True)
+
+    minimum: int
+    mean: int
+    p50: int
+    p90: int
+    p95: int
+    p97: int
+    p99: int
+    p99_9: int
+    maximum: int
+
+
+class ChildReport(BaseModel):
+    """What the child process says about the run, beside LoadGen's logs.
+
+    Attributes:
+        backend: name and version.
+        devices: one name per device.
+        details: driver, threads, cores and the like.
+        dataset_size: samples of the data set.
+        setup_seconds: from holding the host's lock to LoadGen's start: opening, warm-up.
+        loadgen_seconds: LoadGen's StartTest, with its loading of samples.
+        completed_samples: samples answered.
+        batches: in so many batches.
+        batch_seconds: measured time of a full batch, from the warm-up.
+        max_wait_us: how long the oldest sample was allowed to wait.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    backend: str
+    devices: tuple[str, ...]
+    details: dict[str, str]
+    dataset_size: int
+    setup_seconds: float
+    loadgen_seconds: float
+    completed_samples: int
+    batches: int
+    batch_seconds: float
+    max_wait_us: int
+
+
+class RunOutcome(BaseModel):
+    """What came of a run.
+
+    Attributes:
+        folder: holds LoadGen's files.
+        settings: what was asked for.
+        valid: LoadGen calls the run VALID (an accuracy run: it is complete), its log shows no error, and it
+            shows the settings that were asked for.
+        reasons: why not, if not.
+        value: Offline samples per second, Server completed samples per second; None for an accuracy run.
+        units: `Samples/s`.
+        latencies: None for an accuracy run.
+        samples_issued: samples that LoadGen issued.
+        loadgen_version: as the log says.
+        warnings: LoadGen's warnings.
+        child: what the child process says.
+        total_seconds: from the call to the outcome, with waiting for the host.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    folder: Path
+    settings: RunSettings
+    valid: bool
+    reasons: tuple[Reason, ...]
+    value: float | None
+    units: str = "Samples/s"
+    latencies: Latencies | None
+    samples_issued: int
+    loadgen_version: str
+    warnings: tuple[str, ...]
+    child: ChildReport
+    total_seconds: float
+
+    @property
+    def backend_name(self) -> str:
+        """The backend's name with its version."""
+        return self.child.backend
+
+    @property
+    def device_names(self) -> tuple[str, ...]:
+        """One name per device."""
+        return self.child.devices
+
+    @property
+    def loadgen_seconds(self) -> float:
+        """How long LoadGen ran."""
+        return self.child.loadgen_seconds
+
+    @property
+    def setup_seconds(self) -> float:
+        """How long the opening and the warm-up took."""
+        return self.child.setup_seconds

@@ -1,0 +1,84 @@
+"""Samples that are resident: the performance set lies in memory in one piece and is gathered by index."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.benchmark import Benchmark, Samples
+
+_LOAD_BLOCK = 256
+
+
+class ResidentSamples:
+    """A set of samples copied out of the memory map, one contiguous array per network input."""
+
+    def __init__(self, samples: Samples) -> None:
+        self._samples = samples
+        self._slots = np.full(len(samples), -1, dtype=np.int64)
+        self._arrays: dict[str, NDArray[np.generic]] = {}
+
+    @property
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """The resident samples by input name; row `slots(indices)[i]` is sample `indices[i]`."""
+        return self._arrays
+
+    def load(self, indices: NDArray[np.int64]) -> None:
+        """Copy these samples (int64 indices, any order) into memory in place of what was there."""
+        self.unload()
+        unique = np.unique(indices)
+        for start in range(0, len(unique), _LOAD_BLOCK):
+            block = self._samples.gather(unique[start : start + _LOAD_BLOCK])
+            for name, rows in block.items():
+                if name not in self._arrays:
+                    self._arrays[name] = np.empty((len(unique), *rows.shape[1:]), rows.dtype)
+                self._arrays[name][start : start + len(rows)] = rows
+        self._slots[unique] = np.arange(len(unique))
+
+    def unload(self) -> None:
+        """Forget all samples."""
+        self._arrays = {}
+        self._slots.fill(-1)
+
+    def slots(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the rows of these samples."""
+        return self._slots[indices]
+
+
+class StreamSamples:
+    """One stream's view of resident samples: gathers into buffers of its own that are made once."""
+
+    def __init__(self, resident: ResidentSamples, total: int, batch_size: int) -> None:
+        self._resident = resident
+        self._total = total
+        self._batch_size = batch_size
+        self._buffers: dict[str, NDArray[np.generic]] = {}
+
+    def __len__(self) -> int:
+        """Return the number of samples of the data set."""
+        return self._total
+
+    def prepare(self) -> None:
+        """Make the buffers for the samples that are resident now."""
+        self._buffers = {
+            name: np.empty((self._batch_size, *rows.shape[1:]), rows.dtype)
+            for name, rows in self._resident.arrays.items()
+        }
+
+    def gather(self, indices: NDArray[np.int64]) -> dict[str, NDArray[np.generic]]:
+        """Return the inputs of a batch (at most the batch size); the next call overwrites them."""
+        slots = self._resident.slots(indices)
+        count = len(indices)
+        return {
+            # mode="clip" lets numpy write straight into `out`; "raise" would buffer the whole batch.
+            name: np.take(rows, slots, axis=0, out=self._buffers[name][:count], mode="clip")
+            for name, rows in self._resident.arrays.items()
+        }
+
+
+def can_be_resident(benchmark: Benchmark) -> bool:
+    """Whether batches of this benchmark are stacked samples.
+
+    A benchmark with a loop of its own (`run_batch`) knows its samples' type and gets them as they are.
+    """
+    return type(benchmark).run_batch is Benchmark.run_batch
