@@ -43,7 +43,8 @@ class LicensedFolder:
     """Data that a person has to fetch under its licence, and that is verified where it lies.
 
     Attributes:
-        key: its name under `licensed_data` in the system file, e.g. `imagenet`.
+        key: its name under `licensed_data` in the system file, e.g. `imagenet`. In the edition's folder it
+            appears as a symbolic link of this name to the person's own folder.
         title: what to fetch, in words, with the owner's address.
     """
 
@@ -181,6 +182,8 @@ class Benchmark(ABC):
     """NumPy dtype of a response, for TEST01's comparison."""
     metric: str
     """The first metric of the accuracy, as the round names it."""
+    int8_input_scale: float | None = None
+    """Real value of one step of an INT8 sample (zero point 0); None: the INT8 network takes float samples."""
 
     @abstractmethod
     def full_edition(self) -> Edition:

@@ -1,0 +1,221 @@
+"""The official preprocessing of ImageNet: JPEG files in the order of a list in, one memory-mapped array out.
+
+Source of the steps: MLPerf Inference v4.1, vision/classification_and_detection/python/dataset.py (profile
+`imagenet`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import SourceError
+from common.files import disk_full_named, inside, require_free_space
+from models.benchmark import OnProgress, Progress, ignore_progress
+from models.imagenet_folder import JPEG_TAIL, LabelledImage, jpeg_problem
+
+SIDE = 224
+"""Side of the network's input, pixels."""
+SHORT_SIDE = int(100 * SIDE / 87.5)
+"""Short side after the resize: the crop is 87.5 % of it."""
+MEANS = (123.68, 116.78, 103.94)
+"""Subtracted from red, green and blue."""
+INT8_SCALE = 1.0
+"""Real value of one step of an INT8 sample: the preprocessed values, rounded, are the integers themselves."""
+SAMPLES_FILE = "samples.npy"
+
+_Result = TypeVar("_Result")
+_ROW = 3 * SIDE * SIDE
+_PROGRESS_EVERY = 64
+
+
+def decode(path: Path) -> NDArray[np.uint8]:
+    """Decode an image as the reference does; greyscale and CMYK files come out with three channels.
+
+    Returns:
+        uint8, height × width × 3, in OpenCV's order blue, green, red.
+
+    Raises:
+        SourceError: the file is missing, empty, truncated or cannot be decoded.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SourceError(
+            f"the image cannot be read: {error.strerror}", where=path, remedy="complete the data set"
+        ) from error
+    return decode_bytes(content, where=path)
+
+
+def decode_bytes(content: bytes, *, where: object = "") -> NDArray[np.uint8]:
+    """Decode the bytes of a JPEG file; see `decode`."""
+    import cv2
+
+    problem = jpeg_problem(content[:2], content[-JPEG_TAIL:], len(content))
+    if problem is None:
+        try:
+            image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        except cv2.error:
+            image = None
+        if image is not None:
+            decoded: NDArray[np.uint8] = np.asarray(image, np.uint8)
+            return decoded
+        problem = "cannot be decoded"
+    raise SourceError(f"the image {problem}", where=where, remedy="the file is damaged; fetch it anew")
+
+
+def official_pixels(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Apply the official steps to a decoded image (uint8, height × width × 3, blue green red).
+
+    Returns:
+        float32, 3 × 224 × 224, red green blue, means subtracted.
+    """
+    import cv2
+
+    rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    height, width = rgb.shape[:2]
+    if height > width:
+        new_width, new_height = SHORT_SIDE, int(SHORT_SIDE * height / width)
+    else:
+        new_width, new_height = int(SHORT_SIDE * width / height), SHORT_SIDE
+    rgb = cv2.resize(rgb, (new_width, new_height), interpolation=cv2.INTER_AREA)
+    left, top = int((new_width - SIDE) / 2), int((new_height - SIDE) / 2)
+    pixels = rgb[top : top + SIDE, left : left + SIDE].astype(np.float32)
+    pixels -= np.array(MEANS, np.float32)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def to_int8(pixels: NDArray[np.float32]) -> NDArray[np.int8]:
+    """Round to the nearest integer and clip to [-128, 127]; one step is INT8_SCALE."""
+    rounded: NDArray[np.int8] = np.clip(np.rint(pixels / np.float32(INT8_SCALE)), -128, 127).astype(np.int8)
+    return rounded
+
+
+def preprocess_images(
+    images: Sequence[LabelledImage],
+    folder: Path,
+    output: Path,
+    *,
+    dtype: str,
+    workers: int,
+    on_progress: OnProgress = ignore_progress,
+) -> Path:
+    """Preprocess images in parallel threads (OpenCV works outside the interpreter lock).
+
+    Memory is bounded by the images being decoded; results go straight into the file's pages.
+
+    Args:
+        images: in the order of the QSL.
+        folder: the folder that holds them.
+        output: an existing folder; `samples.npy` is written into it.
+        dtype: `float32` or `int8`.
+        workers: threads.
+        on_progress: called from this thread.
+
+    Returns:
+        The path of the array: dtype, samples × 3 × 224 × 224.
+
+    Raises:
+        SourceError: the first image that is missing or damaged; no array is left.
+        DiskFullError: there is not enough space.
+    """
+    path = output / SAMPLES_FILE
+    size = len(images) * _ROW * np.dtype(dtype).itemsize
+    require_free_space(output, size, f"the preprocessed array of {len(images)} samples")
+    array = _allocate(path, (len(images), 3, SIDE, SIDE), dtype)
+
+    def work(first: int) -> int:
+        rows = range(first, min(first + 8, len(images)))
+        for row in rows:
+            pixels = official_pixels(decode(inside(folder, images[row].name)))
+            array[row] = to_int8(pixels) if dtype == "int8" else pixels
+        return len(rows)
+
+    try:
+        done = said = 0
+        on_progress(Progress(0, len(images)))
+        for count in in_parallel(work, range(0, len(images), 8), workers):
+            done += count
+            if done - said >= _PROGRESS_EVERY or done == len(images):
+                on_progress(Progress(done, len(images)))
+                said = done
+        with disk_full_named(output):
+            array.flush()
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def in_parallel(work: Callable[[int], _Result], items: Iterable[int], workers: int) -> Iterator[_Result]:
+    """Call `work` on every item in threads and yield the results in order; few are in flight at a time.
+
+    The first error ends it: what has not begun is dropped, what runs is waited for.
+    """
+    pending: deque[Future[_Result]] = deque()
+    with ThreadPoolExecutor(max(workers, 1), thread_name_prefix="samples") as pool:
+        try:
+            for item in items:
+                pending.append(pool.submit(work, item))
+                if len(pending) > 4 * max(workers, 1):
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _allocate(path: Path, shape: tuple[int, ...], dtype: str) -> np.memmap[Any, Any]:
+    """Create a .npy file whose blocks are all reserved: a full disk shows now, not as a SIGBUS later."""
+    with disk_full_named(path.parent):
+        try:
+            array: np.memmap[Any, Any] = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+            with path.open("rb+") as stream:
+                os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+    return array
+
+
+class ArraySamples:
+    """Preprocessed samples of one input in one `.npy` file, memory-mapped read-only.
+
+    Attributes:
+        input_name: the network's input that they feed.
+        array: samples × the input's shape.
+    """
+
+    def __init__(self, folder: Path, input_name: str) -> None:
+        path = folder / SAMPLES_FILE
+        try:
+            array: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise SourceError(
+                f"the preprocessed samples cannot be opened: {error}",
+                where=path,
+                remedy="remove the folder and start the same command again; the step is then repeated",
+            ) from error
+        if array.shape[1:] != (3, SIDE, SIDE) or array.dtype.name not in ("float32", "int8"):
+            raise SourceError(
+                f"the samples are {array.dtype} of shape {array.shape}, not float32 or int8 of N×3×224×224",
+                where=path,
+                remedy="remove the folder and start the same command again; the step is then repeated",
+            )
+        self.input_name = input_name
+        self.array = array
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.array)
+
+    def gather(self, indices: NDArray[np.int64]) -> dict[str, NDArray[np.generic]]:
+        """Return these samples as one contiguous batch (a copy)."""
+        return {self.input_name: np.asarray(self.array[indices])}

@@ -1,0 +1,153 @@
+"""The long steps of a benchmark in a child process of their own, so that a time limit really ends them.
+
+`python -m models.jobs` is the child (see `common.process`); the functions here are the parent's side.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from common.process import run_module, serve_request
+from models.benchmark import (
+    Edition,
+    MiniListing,
+    OnProgress,
+    Precision,
+    Progress,
+    Subset,
+    ignore_progress,
+)
+from models.registry import get_benchmark
+
+_EDITION = TypeAdapter(Edition)
+_LISTING = TypeAdapter(MiniListing)
+_PROGRESS = TypeAdapter(Progress)
+_PROGRESS_MARK = "::progress "
+
+
+def make_mini(
+    benchmark: str,
+    folder: Path,
+    sample_count: int,
+    *,
+    timeout_seconds: float,
+    on_progress: OnProgress = ignore_progress,
+    log: Path | None = None,
+) -> MiniListing:
+    """Call `Benchmark.make_mini` in a child process.
+
+    Raises:
+        StepTimeoutError: it ran over its limit and was ended.
+        PipelineError: what the benchmark raised.
+    """
+    request = {
+        "job": "make_mini",
+        "benchmark": benchmark,
+        "folder": str(folder),
+        "sample_count": sample_count,
+    }
+    return _LISTING.validate_python(_call(request, timeout_seconds, on_progress, log))
+
+
+def preprocess(
+    benchmark: str,
+    dataset: Path,
+    output: Path,
+    *,
+    edition: Edition,
+    subset: Subset,
+    precision: Precision,
+    timeout_seconds: float,
+    workers: int | None = None,
+    on_progress: OnProgress = ignore_progress,
+    log: Path | None = None,
+) -> dict[str, Any]:
+    """Call `Benchmark.preprocess` in a child process, with as many threads as there are processors.
+
+    Raises:
+        StepTimeoutError: it ran over its limit and was ended.
+        PipelineError: what the benchmark raised.
+    """
+    request = {
+        "job": "preprocess",
+        "benchmark": benchmark,
+        "dataset": str(dataset),
+        "output": str(output),
+        "edition": _EDITION.dump_python(edition, mode="json"),
+        "subset": subset,
+        "precision": precision,
+        "workers": workers or len(os.sched_getaffinity(0)),
+    }
+    return _call(request, timeout_seconds, on_progress, log)
+
+
+def verify_dataset(
+    benchmark: str,
+    folder: Path,
+    *,
+    edition: Edition,
+    timeout_seconds: float,
+    on_progress: OnProgress = ignore_progress,
+    log: Path | None = None,
+) -> dict[str, Any]:
+    """Call `Benchmark.verify_dataset` in a child process.
+
+    Raises:
+        StepTimeoutError: it ran over its limit and was ended.
+        SourceError: what is wrong with the folder.
+    """
+    request = {
+        "job": "verify_dataset",
+        "benchmark": benchmark,
+        "folder": str(folder),
+        "edition": _EDITION.dump_python(edition, mode="json"),
+    }
+    return _call(request, timeout_seconds, on_progress, log)
+
+
+def _call(
+    request: Mapping[str, Any], timeout_seconds: float, on_progress: OnProgress, log: Path | None
+) -> dict[str, Any]:
+    def on_line(line: str) -> None:
+        if line.startswith(_PROGRESS_MARK):
+            on_progress(_PROGRESS.validate_json(line.removeprefix(_PROGRESS_MARK)))
+
+    return run_module(__name__, request, timeout_seconds=timeout_seconds, on_line=on_line, log=log)
+
+
+def _serve(request: dict[str, Any]) -> Mapping[str, Any]:
+    import cv2
+
+    cv2.setNumThreads(1)  # the pictures are what is parallel, not the work on one
+    benchmark = get_benchmark(request["benchmark"])
+    if request["job"] == "make_mini":
+        listing = benchmark.make_mini(Path(request["folder"]), request["sample_count"], _say)
+        made: dict[str, Any] = _LISTING.dump_python(listing, mode="json")
+        return made
+    edition = _EDITION.validate_python(request["edition"])
+    if request["job"] == "verify_dataset":
+        return benchmark.verify_dataset(Path(request["folder"]), edition, _say)
+    return benchmark.preprocess(
+        Path(request["dataset"]),
+        Path(request["output"]),
+        edition=edition,
+        subset=request["subset"],
+        precision=request["precision"],
+        workers=request["workers"],
+        on_progress=_say,
+    )
+
+
+def _say(progress: Progress) -> None:
+    values = {"done": progress.done, "total": progress.total, "unit": progress.unit}
+    print(f"{_PROGRESS_MARK}{json.dumps(values)}", flush=True)
+
+
+if __name__ == "__main__":
+    serve_request(_serve)
