@@ -68,6 +68,14 @@ def test_line_of_any_length_is_passed_over_but_its_error_flag_is_read(tmp_path: 
     assert log.error_count == 1
 
 
+def test_long_list_of_numbers_is_checked_but_not_kept(tmp_path: Path) -> None:
+    whole = message("loaded_qsl_set", list(range(2000))).replace(", ", ",")
+    log = read_detail(written(tmp_path, whole + "\n" + message("a", 1)))
+    assert dict(log.values) == {"a": 1}
+    with pytest.raises(LogError):
+        read_detail(written(tmp_path, whole.replace(",77,", ",77,,")))
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner, max_size=3),
