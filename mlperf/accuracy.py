@@ -14,7 +14,7 @@ from mlperf.rounds import AccuracyTarget
 VIEWABLE_BYTES = 4096
 """Bytes kept of each end of a truncated log (`truncate_accuracy_log.py`, rule R-02)."""
 SMALL_BYTES = 10 * 1024
-"""A log below this size that has its hash is left whole by `truncate_accuracy_log.py`; rule A-08 allows it."""
+"""A log below this size with its hash stays whole in `truncate_accuracy_log.py`; rule A-08 allows it."""
 GAP = b"\n\n...\n\n"
 
 _HASH_LINE = re.compile(r"hash=(\w+)")
@@ -93,11 +93,13 @@ def judge(metrics: Mapping[str, float], targets: Iterable[AccuracyTarget]) -> li
             shortfalls.append(f"{target.metric} is {value}, which is no number")
         elif value < target.floor:
             shortfalls.append(
-                f"{target.metric} is {value:.7g}, {target.floor - value:.3g} below the target {target.floor:.7g}"
+                f"{target.metric} is {value:.7g}, below the target {target.floor:.7g} "
+                f"by {target.floor - value:.3g}"
             )
         elif target.ceiling is not None and value > target.ceiling:
             shortfalls.append(
-                f"{target.metric} is {value:.7g}, {value - target.ceiling:.3g} above the limit {target.ceiling:.7g}"
+                f"{target.metric} is {value:.7g}, above the limit {target.ceiling:.7g} "
+                f"by {value - target.ceiling:.3g}"
             )
     return shortfalls
 

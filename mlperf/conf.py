@@ -1,8 +1,8 @@
 """`user.conf` and `mlperf.conf`: written from the log of the run they stand beside, and checked against it.
 
-The grammar and the order of look-up are LoadGen's (`loadgen/test_settings_internal.cc`): tokens are set apart
-by blanks, `model.scenario.key = value`, `#` as a token of its own begins a comment; durations and latencies are
-in milliseconds, percentiles in percent. The official checker does not compare these files with a log (X-05).
+The grammar and the order of look-up are LoadGen's (`loadgen/test_settings_internal.cc`). Tokens are set apart
+by blanks: `model.scenario.key = value`; `#` as a token of its own begins a comment. Durations and latencies
+are in milliseconds, percentiles in percent. The official checker never compares the files with a log (X-05).
 """
 
 from __future__ import annotations
