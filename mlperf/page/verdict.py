@@ -1,0 +1,122 @@
+"""The validation's verdict as one system's page shows it: what concerns it, and what lies elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from mlperf.page.text import clean
+
+
+class FailureLike(Protocol):
+    """One failure, as `mlperf.validation` gives it."""
+
+    @property
+    def rule(self) -> str:
+        """Id of the rule."""
+
+    @property
+    def severity(self) -> str:
+        """`error` or `warning`."""
+
+    @property
+    def path(self) -> str:
+        """Path in the tree."""
+
+    @property
+    def message(self) -> str:
+        """What is wrong."""
+
+    @property
+    def remedy(self) -> str:
+        """What to do."""
+
+
+class VerdictLike(Protocol):
+    """A verdict, as `mlperf.validation` gives it."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the tree is accepted."""
+
+    @property
+    def failures(self) -> Sequence[FailureLike]:
+        """Everything that was found."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One failure or warning, ready to show."""
+
+    rule: str
+    severity: str
+    path: str
+    message: str
+    remedy: str
+    benchmark: str = ""
+    scenario: str = ""
+
+
+@dataclass(frozen=True)
+class SystemVerdict:
+    """The verdict on one system: its findings, and how many errors lie in other parts of the tree."""
+
+    tree_ok: bool
+    findings: tuple[Finding, ...]
+    errors_elsewhere: int
+
+    @property
+    def errors(self) -> int:
+        """Findings that the official rules refuse."""
+        return sum(one.severity == "error" for one in self.findings)
+
+    @property
+    def warnings(self) -> int:
+        """Findings that the rules let pass and that are wrong all the same."""
+        return len(self.findings) - self.errors
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing of this system is refused."""
+        return self.errors == 0
+
+    def of(self, benchmark: str, scenario: str) -> tuple[Finding, ...]:
+        """Return the findings of one result."""
+        return tuple(one for one in self.findings if (one.benchmark, one.scenario) == (benchmark, scenario))
+
+
+def verdict_on(verdict: VerdictLike, division: str, submitter: str, system: str) -> SystemVerdict:
+    """Keep of a tree's verdict what concerns one system, its submitter or the whole tree; errors first."""
+    findings, elsewhere = [], 0
+    for failure in verdict.failures:
+        parts = [part for part in str(failure.path).replace("\\", "/").split("/") if part not in ("", ".")]
+        if not _concerns(parts, division, submitter, system):
+            elsewhere += failure.severity == "error"
+            continue
+        below = parts[parts.index(system) + 1 :] if system in parts else []
+        findings.append(
+            Finding(
+                rule=clean(failure.rule),
+                severity=clean(failure.severity),
+                path=clean(failure.path),
+                message=clean(failure.message),
+                remedy=clean(failure.remedy),
+                benchmark=clean(below[0]) if below else "",
+                scenario=clean(below[1]) if len(below) > 1 else "",
+            )
+        )
+    findings.sort(key=lambda one: one.severity != "error")
+    return SystemVerdict(verdict.ok, tuple(findings), elsewhere)
+
+
+def _concerns(parts: Sequence[str], division: str, submitter: str, system: str) -> bool:
+    """Whether a path is this system's, or common to all systems of the submitter or of the tree."""
+    for part, expected in zip(parts, (division, submitter), strict=False):
+        if part != expected and parts[0] in ("closed", "open", "network"):
+            return False
+    if len(parts) > 3 and parts[0] in ("closed", "open", "network") and parts[2] in (
+        "results", "measurements", "compliance", "systems",
+    ):  # fmt: skip
+        return parts[3] in (system, f"{system}.json")
+    return True
