@@ -54,7 +54,7 @@ def resnet50(
             channels = width * _EXPANSION
     value = layers.node("ReduceMean", [value], axes=[2, 3], keepdims=0)
     value = layers.node("MatMul", [value, layers.weight((channels, classes), channels)])
-    value = layers.node("Add", [value, layers.weight((classes,), classes)])
+    value = layers.node("Add", [value, layers.weight((classes,), classes, 0.1)])
     layers.node("ArgMax", [value], output="ArgMax:0", axis=1, keepdims=0)
     layers.node("Softmax", [value], output="softmax_tensor:0", axis=1)
     graph = helper.make_graph(

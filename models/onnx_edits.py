@@ -1,0 +1,229 @@
+"""Edits of ONNX networks that leave their answers as they are: cleaning, and where QDQ pairs stand."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import onnx
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+
+from common.errors import NetworkFileError
+from models.benchmark import TensorSpec
+
+OPSET = 13
+"""The first opset with a scale per channel in QuantizeLinear (ONNX operator changelog)."""
+IR_VERSION = 8
+"""From IR version 4 on, weights are not inputs; 8 came with opset 15 and is read by every TensorRT 10."""
+_SUMS_OF_PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+
+
+def clean(model: ModelProto, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> ModelProto:
+    """Return a network that computes the required outputs and nothing else, in opset 13 or newer.
+
+    Outputs that the benchmark does not need go, and all that only they need: a softmax behind the required
+    arg-max for example (allowed: MLPerf inference_rules, Softmax FAQ). Weights are no inputs, fixed
+    dimensions are written down, the batch dimension is called N, every node has a name.
+
+    Raises:
+        NetworkFileError: the network cannot be brought to opset 13.
+    """
+    result = ModelProto()
+    result.CopyFrom(model)
+    graph = result.graph
+    required = {spec.name for spec in outputs}
+    _replace(graph.output, [value for value in graph.output if value.name in required])
+    drop_unneeded(result)
+    weights = {tensor.name for tensor in graph.initializer}
+    _replace(graph.input, [value for value in graph.input if value.name not in weights])
+    result.ir_version = max(result.ir_version, IR_VERSION)
+    result = _raise_opset(result)
+    graph = result.graph
+    for value, spec in _pairs([*graph.input, *graph.output], (*inputs, *outputs)):
+        set_type(value, spec)
+    taken = Counter(node.name for node in graph.node)
+    for index, node in enumerate(graph.node):
+        if not node.name or taken[node.name] > 1:
+            node.name = f"{node.op_type}_{index}"
+    del graph.value_info[:]
+    return result
+
+
+def drop_unneeded(model: ModelProto) -> None:
+    """Drop nodes, weights and operator domains that no output needs."""
+    graph = model.graph
+    needed = {value.name for value in graph.output}
+    kept: list[NodeProto] = []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            needed.update(_names_used(node))
+            kept.append(node)
+    _replace(graph.node, kept[::-1])
+    _replace(graph.initializer, [tensor for tensor in graph.initializer if tensor.name in needed])
+    domains = {node.domain for node in graph.node} | {function.domain for function in model.functions} | {""}
+    _replace(model.opset_import, [entry for entry in model.opset_import if entry.domain in domains])
+
+
+def sort_nodes(model: ModelProto) -> None:
+    """Put every node behind those that it reads from, as ONNX asks for; the order stays otherwise."""
+    graph = model.graph
+    unmade = {name for node in graph.node for name in node.output}
+    waiting, ordered = list(graph.node), list[NodeProto]()
+    while waiting:
+        later: list[NodeProto] = []
+        for node in waiting:
+            if unmade.isdisjoint(_names_used(node)):
+                unmade.difference_update(node.output)
+                ordered.append(node)
+            else:
+                later.append(node)
+        if len(later) == len(waiting):
+            raise NetworkFileError(
+                f"the network's nodes form a circle: {later[0].name}", remedy="export the network again"
+            )
+        waiting = later
+    _replace(graph.node, ordered)
+
+
+def set_type(value: ValueInfoProto, spec: TensorSpec) -> None:
+    """Give an input or output the dtype and shape of its specification; free dimensions get names."""
+    shape = [
+        size if size is not None else ("N" if axis == 0 else f"D{axis}")
+        for axis, size in enumerate(spec.shape)
+    ]
+    element = helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype))
+    value.CopyFrom(helper.make_tensor_value_info(spec.name, element, shape))
+
+
+def keep_sums_whole(model: ModelProto) -> int:
+    """Let each residual sum take one operand straight from its convolution; return how many pairs went.
+
+    The quantiser puts a QDQ pair on both operands. A GPU kernel computes convolution, sum and activation in
+    one go if the convolution's own result stays unrounded; the other operand is read from memory and stays
+    INT8 (NVIDIA, TensorRT developer guide, Q/DQ placement). Where both come from convolutions, the later one
+    is taken.
+    """
+    graph = model.graph
+    made_by = {name: index for index, node in enumerate(graph.node) for name in node.output}
+    readers = _readers(model)
+    dropped = 0
+    for node in graph.node:
+        if node.op_type != "Add":
+            continue
+        candidates = [
+            (made_by[source], position, source)
+            for position, name in enumerate(node.input)
+            if (source := _behind_pair(model, name, made_by, readers)) in made_by
+            and graph.node[made_by[source]].op_type in _SUMS_OF_PRODUCTS
+        ]
+        if candidates:
+            _, position, source = max(candidates)
+            node.input[position] = source
+            dropped += 1
+    drop_unneeded(model)
+    return dropped
+
+
+def take_int8_input(model: ModelProto, spec: TensorSpec) -> None:
+    """Make an input INT8: the network's first QuantizeLinear goes, its samples arrive quantised.
+
+    Args:
+        model: a network whose input `spec.name` is float32, quantised with `spec.scale` and zero point 0.
+        spec: the input as it is to be, of dtype int8.
+
+    Raises:
+        NetworkFileError: the network has no such input.
+    """
+    graph = model.graph
+    value = next((one for one in graph.input if one.name == spec.name), None)
+    if value is None:
+        raise NetworkFileError(
+            f"the network has no input {spec.name}", remedy="check the network against the benchmark first"
+        )
+    set_type(value, spec)
+    scale, zero, floats = (f"{spec.name}/{part}" for part in ("int8_scale", "int8_zero_point", "float"))
+    graph.initializer.append(numpy_helper.from_array(np.array(spec.scale, np.float32), scale))
+    graph.initializer.append(numpy_helper.from_array(np.array(0, np.int8), zero))
+    same = {floats}
+    doubled: set[str] = set()
+    for node in graph.node:
+        if node.op_type == "QuantizeLinear" and node.input[0] == spec.name:
+            doubled.add(node.output[0])
+        elif node.op_type == "DequantizeLinear" and node.input[0] in doubled:
+            same.add(node.output[0])
+    for node in graph.node:
+        for position, name in enumerate(node.input):
+            if name == spec.name or name in same:
+                node.input[position] = floats
+    first = helper.make_node(
+        "DequantizeLinear", [spec.name, scale, zero], [floats], name=f"{spec.name}/DequantizeLinear"
+    )
+    graph.node.insert(0, first)
+    drop_unneeded(model)
+
+
+def _raise_opset(model: ModelProto) -> ModelProto:
+    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
+    if opset >= OPSET:
+        return model
+    try:
+        return onnx.version_converter.convert_version(model, OPSET)
+    except RuntimeError as error:
+        raise NetworkFileError(
+            f"the network has opset {opset} and cannot be brought to opset {OPSET}: {error}",
+            remedy=f"export the network with opset {OPSET} or newer",
+        ) from error
+
+
+def _behind_pair(
+    model: ModelProto, name: str, made_by: Mapping[str, int], readers: Mapping[str, list[NodeProto]]
+) -> str | None:
+    """Return what a QDQ pair rounds, if `name` is its result and nobody else reads it."""
+    nodes = model.graph.node
+    dequantize = nodes[made_by[name]] if name in made_by else None
+    if dequantize is None or dequantize.op_type != "DequantizeLinear" or len(readers[name]) != 1:
+        return None
+    quantize = nodes[made_by[dequantize.input[0]]] if dequantize.input[0] in made_by else None
+    if quantize is None or quantize.op_type != "QuantizeLinear" or len(readers[quantize.output[0]]) != 1:
+        return None
+    source: str = quantize.input[0]
+    return source
+
+
+def _readers(model: ModelProto) -> Mapping[str, list[NodeProto]]:
+    readers: defaultdict[str, list[NodeProto]] = defaultdict(list)
+    for node in model.graph.node:
+        for name in _names_used(node):
+            readers[name].append(node)
+    return readers
+
+
+def _names_used(node: NodeProto) -> list[str]:
+    names = list(node.input)
+    for attribute in node.attribute:
+        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+            names += [value.name for value in graph.output]
+            names += [name for inner in graph.node for name in _names_used(inner)]
+    return names
+
+
+def _pairs(
+    values: Iterable[ValueInfoProto], specs: tuple[TensorSpec, ...]
+) -> Iterable[tuple[ValueInfoProto, TensorSpec]]:
+    by_name = {spec.name: spec for spec in specs}
+    return [(value, by_name[value.name]) for value in values if value.name in by_name]
+
+
+def _replace(field: object, items: Iterable[object]) -> None:
+    """Give a repeated field of a protocol buffer new content."""
+    kept = list(items)
+    del field[:]  # type: ignore[attr-defined]
+    field.extend(kept)  # type: ignore[attr-defined]
+
+
+def tensor_count(model: ModelProto, element_type: int = TensorProto.INT8) -> int:
+    """Return how many weights of a type the network holds."""
+    return sum(
+        tensor.data_type == element_type and len(tensor.dims) > 1 for tensor in model.graph.initializer
+    )

@@ -1,0 +1,350 @@
+"""A network in the precision that it is measured in: INT8 with QDQ pairs, FP16, or FP32.
+
+As a child process (`python -m models.quantization`) it takes a `QuantizeRequest` and prints lines
+`::progress <done> <total> <unit>`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import ModelProto
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from common.errors import PipelineError, SettingError, StepFailedError
+from common.files import disk_full_named, write_atomic
+from common.process import serve_request
+from models.benchmark import (
+    Arrays,
+    Benchmark,
+    OnProgress,
+    Precision,
+    Progress,
+    Samples,
+    TensorSpec,
+    ignore_progress,
+)
+from models.onnx_checks import check_network
+from models.onnx_edits import (
+    clean,
+    drop_unneeded,
+    keep_sums_whole,
+    set_type,
+    sort_nodes,
+    take_int8_input,
+    tensor_count,
+)
+
+CALIBRATION_METHOD = "percentile"
+CALIBRATION_PERCENTILE = 99.999
+"""How the range of an activation is found: the share (in %) of its absolute values that is not clipped.
+
+With the largest value alone (minmax) one outlier coarsens the steps for all others; a high percentile costs
+ResNet-50 less accuracy (Wu et al., 2020, Integer Quantization for Deep Learning Inference, arXiv 2004.09602,
+section 5). ONNX Runtime's entropy search works on 128 bins, too few to tell thresholds apart; its percentile
+works on 2048.
+"""
+QUANTIZED_OPERATORS = ("Conv", "ConvTranspose", "MatMul", "Gemm", "Add", "ReduceMean", "GlobalAveragePool")
+"""Operators whose inputs are rounded. Outputs are not: the next one's input is, behind the activation."""
+_BATCH_BYTES = 8 << 20
+_MOST_PER_BATCH = 32
+
+
+class QuantizeRequest(BaseModel):
+    """What the child process is asked for.
+
+    Attributes:
+        network: the benchmark's ONNX file.
+        output: the ONNX file to write.
+        benchmark: its name in models.registry.
+        calibration: folder of preprocessed calibration samples; needed for INT8.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    network: Path
+    output: Path
+    benchmark: str
+    precision: Precision
+    calibration: Path | None = None
+
+
+def quantize(
+    network: Path,
+    output: Path,
+    *,
+    benchmark: Benchmark,
+    precision: Precision,
+    calibration: Samples | None = None,
+    on_progress: OnProgress = ignore_progress,
+) -> dict[str, JsonValue]:
+    """Write the network in a precision; the same inputs give the same bytes.
+
+    INT8: symmetric, weights per output channel, activations per tensor, biases and sums in FP32, as TensorRT
+    wants it. The calibration samples are taken in order, a few at a time. An input that
+    `benchmark.network_inputs("int8")` gives as int8 takes quantised samples.
+
+    Args:
+        network: the benchmark's FP32 network, of any opset.
+        output: the file to write, in one piece (weights inside).
+        benchmark: its inputs and outputs.
+        precision: of weights and activations.
+        calibration: samples for the ranges of INT8, float32 or int8; apart from the validation set.
+        on_progress: told how many calibration samples are done.
+
+    Returns:
+        Figures: precision, opset, nodes, bytes, seconds, int8_weights, qdq_pairs, calibration_samples,
+        calibration_method.
+
+    Raises:
+        NetworkFileError: the file is no network of this benchmark.
+        SettingError: INT8 without calibration samples, or samples of another shape.
+        StepFailedError: the converter failed.
+    """
+    started = time.monotonic()
+    model = clean(
+        check_network(network, benchmark.inputs, benchmark.outputs), benchmark.inputs, benchmark.outputs
+    )
+    inputs = benchmark.network_inputs(precision)
+    try:
+        if precision == "int8":
+            model = _to_int8(model, inputs, _CalibrationReader(benchmark, calibration, network, on_progress))
+        elif precision == "fp16":
+            model = _to_fp16(model, inputs, benchmark.outputs)
+    except (PipelineError, OSError):
+        raise
+    except Exception as error:
+        raise StepFailedError(
+            f"the network cannot be converted to {precision}: {type(error).__name__}: {error}",
+            where=network,
+            remedy="choose another precision in the system file, or report the network to the project",
+        ) from error
+    onnx.checker.check_model(model)
+    content = model.SerializeToString(deterministic=True)
+    with disk_full_named(output):
+        write_atomic(output, content)
+    kinds = Counter(node.op_type for node in model.graph.node)
+    figures: dict[str, JsonValue] = {
+        "precision": precision,
+        "opset": next(entry.version for entry in model.opset_import if entry.domain == ""),
+        "nodes": len(model.graph.node),
+        "bytes": len(content),
+        "seconds": round(time.monotonic() - started, 3),
+    }
+    if precision == "int8" and calibration is not None:
+        figures |= {
+            "int8_weights": tensor_count(model),
+            "qdq_pairs": kinds["QuantizeLinear"],
+            "calibration_samples": len(calibration),
+            "calibration_method": f"{CALIBRATION_METHOD} {CALIBRATION_PERCENTILE}",
+        }
+    return figures
+
+
+def as_input(values: NDArray[np.generic], dtype: str, scale: float) -> NDArray[np.generic]:
+    """Return samples in the dtype that a network takes; `scale` is that of the benchmark's int8 input."""
+    if values.dtype == dtype:
+        return values
+    if dtype == "int8":
+        steps = np.rint(values.astype(np.float32) / np.float32(scale))
+        return np.asarray(np.clip(steps, -128, 127).astype(np.int8))
+    if values.dtype == np.int8 and np.issubdtype(np.dtype(dtype), np.floating):
+        return (values.astype(np.float32) * np.float32(scale)).astype(dtype)
+    return values.astype(dtype)
+
+
+def input_scales(benchmark: Benchmark) -> dict[str, float]:
+    """Return the scale of each input of the benchmark's INT8 network, by name."""
+    return {spec.name: spec.scale for spec in benchmark.network_inputs("int8")}
+
+
+def batch_size_for(inputs: tuple[TensorSpec, ...]) -> int:
+    """Return how many samples a batch may hold so that its inputs stay within a few megabytes."""
+    one = sum(
+        int(np.prod([size or 1 for size in spec.shape[1:]])) * np.dtype(spec.dtype).itemsize
+        for spec in inputs
+    )
+    return max(1, min(_MOST_PER_BATCH, _BATCH_BYTES // max(one, 1)))
+
+
+class _CalibrationReader:
+    """Calibration samples for ONNX Runtime, one batch at a time (its CalibrationDataReader, by duck typing).
+
+    With `CalibStridedMinMax` 1 the calibrator is given one batch after the other and keeps histograms only.
+    """
+
+    def __init__(
+        self, benchmark: Benchmark, samples: Samples | None, network: Path, on_progress: OnProgress
+    ) -> None:
+        if samples is None or len(samples) == 0:
+            raise SettingError(
+                "INT8 needs calibration samples, and there are none",
+                where=network,
+                remedy="preprocess the calibration subset first, or choose precision fp16 or fp32",
+            )
+        self._samples = samples
+        self._specs = {spec.name: spec for spec in benchmark.inputs}
+        self._scales = input_scales(benchmark)
+        self._batch = batch_size_for(benchmark.inputs)
+        self._on_progress = on_progress
+        self._waiting: Iterator[int] = iter(())
+
+    def __len__(self) -> int:
+        return -(-len(self._samples) // self._batch)
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        """Choose the batches that `get_next` gives out."""
+        self._waiting = iter(range(start_index, end_index))
+
+    def get_next(self) -> Arrays | None:
+        """Return the inputs of the next batch, or None at the end of the range."""
+        batch = next(self._waiting, None)
+        if batch is None:
+            return None
+        first, count = batch * self._batch, len(self._samples)
+        indices = np.arange(first, min(first + self._batch, count), dtype=np.int64)
+        inputs = {name: self._fit(name, values) for name, values in self._samples.gather(indices).items()}
+        self._on_progress(Progress(int(indices[-1]) + 1, count))
+        return inputs
+
+    def _fit(self, name: str, values: NDArray[np.generic]) -> NDArray[np.generic]:
+        spec = self._specs.get(name)
+        if spec is None or not _fits(values.shape[1:], spec.shape[1:]):
+            known = "; ".join(f"{one.name} {one.shape[1:]}" for one in self._specs.values())
+            raise SettingError(
+                f"the calibration samples are {name} {values.shape[1:]}, but the network takes {known}",
+                remedy="preprocess the calibration subset with the same benchmark",
+            )
+        return as_input(values, spec.dtype, self._scales.get(name, 1.0))
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(wanted) and all(
+        want in (None, have) for have, want in zip(shape, wanted, strict=True)
+    )
+
+
+def _to_int8(model: ModelProto, inputs: tuple[TensorSpec, ...], reader: _CalibrationReader) -> ModelProto:
+    import onnxruntime.quantization as ort
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    quantized_inputs = [spec for spec in inputs if spec.dtype == "int8"]
+    with tempfile.TemporaryDirectory(prefix="mlperf-quantize-") as folder, _quiet():
+        plain, folded, result = (Path(folder, name) for name in ("plain.onnx", "folded.onnx", "int8.onnx"))
+        onnx.save(model, plain)
+        quant_pre_process(str(plain), str(folded), skip_symbolic_shape=True)
+        ort.quantize_static(
+            str(folded),
+            str(result),
+            reader,
+            quant_format=ort.QuantFormat.QDQ,
+            op_types_to_quantize=list(QUANTIZED_OPERATORS),
+            nodes_to_exclude=_sums_with_constants(onnx.load(folded)),
+            per_channel=True,
+            activation_type=ort.QuantType.QInt8,
+            weight_type=ort.QuantType.QInt8,
+            calibrate_method=ort.CalibrationMethod.Percentile,
+            extra_options={
+                "ActivationSymmetric": True,
+                "WeightSymmetric": True,
+                "QuantizeBias": False,
+                "CalibPercentile": CALIBRATION_PERCENTILE,
+                "CalibStridedMinMax": 1,
+                "OpTypesToExcludeOutputQuantization": list(QUANTIZED_OPERATORS),
+                "TensorQuantOverrides": {
+                    spec.name: [
+                        {
+                            "quant_type": ort.QuantType.QInt8,
+                            "scale": np.array(spec.scale, np.float32),
+                            "zero_point": np.array(0, np.int8),
+                        }
+                    ]
+                    for spec in quantized_inputs
+                },
+            },
+        )
+        converted = onnx.load(result)
+    for spec in quantized_inputs:
+        take_int8_input(converted, spec)
+    keep_sums_whole(converted)
+    drop_unneeded(converted)
+    del converted.graph.value_info[:]
+    return converted
+
+
+def _sums_with_constants(model: ModelProto) -> list[str]:
+    """Sums with a weight are biases, not residual connections: they stay in FP32."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    return [
+        node.name for node in model.graph.node if node.op_type == "Add" and weights.intersection(node.input)
+    ]
+
+
+def _to_fp16(
+    model: ModelProto, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]
+) -> ModelProto:
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    kept = [spec.name for spec in (*inputs, *outputs) if spec.dtype == "float32"]
+    converted: ModelProto = convert_float_to_float16(model, keep_io_types=kept)
+    by_name = {spec.name: spec for spec in inputs}
+    for value in converted.graph.input:
+        if value.name in by_name:
+            set_type(value, by_name[value.name])
+    sort_nodes(converted)
+    drop_unneeded(converted)
+    del converted.graph.value_info[:]
+    return converted
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the converter's own messages out of the progress lines."""
+    logger = logging.getLogger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def progress_printer() -> OnProgress:
+    """Return a function that prints `::progress <done> <total> <unit>` to the standard output of now."""
+    stream = sys.stdout
+
+    def show(progress: Progress) -> None:
+        print(f"::progress {progress.done} {progress.total} {progress.unit}", file=stream, flush=True)
+
+    return show
+
+
+def _main(request: Mapping[str, Any]) -> Mapping[str, JsonValue]:
+    from models.registry import get_benchmark
+
+    asked = QuantizeRequest.model_validate(request)
+    benchmark = get_benchmark(asked.benchmark)
+    return quantize(
+        asked.network,
+        asked.output,
+        benchmark=benchmark,
+        precision=asked.precision,
+        calibration=benchmark.open_samples(asked.calibration) if asked.calibration else None,
+        on_progress=progress_printer(),
+    )
+
+
+if __name__ == "__main__":
+    serve_request(_main)
