@@ -1,0 +1,273 @@
+"""What a submission tree is refused for, before a file of it is written: all reasons at once."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from common.errors import AuditError, LogError, PipelineError
+from common.files import sha256_of
+from mlperf import conf, description
+from mlperf.accuracy import hash_in
+from mlperf.audits import applied_audit, prove_applied
+from mlperf.logs import MARKER, DetailLog, read_detail
+from mlperf.rounds import ModelRules, Round, RunKind
+from mlperf.tree_plan import ACCURACY_LOG, DETAIL, SUMMARY, ResultPlan, RunFolder, TreePlan
+
+LARGEST_FILE = 50 << 20
+"""Bytes (rule S-07)."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+=.-]*")
+_MISLEADING = ("TEST01", "TEST04", "TEST05", "TEST06")
+"""The checker looks for these anywhere in a path (rules T-07, T-15)."""
+_STRINGS = (
+    "host_processor_model_name",
+    "accelerator_model_name",
+    "system_name",
+    "framework",
+    "operating_system",
+    "hw_notes",
+    "sw_notes",
+)
+"""Fields that crash the checker if they are no strings (rule G-07)."""
+_START_RESOLUTION = timedelta(seconds=1)
+_TAIL = 1 << 20
+
+
+def refusals(plan: TreePlan, round_: Round, logs: dict[Path, DetailLog]) -> list[str]:
+    """Return every reason not to write this tree, each beginning with the place it is about.
+
+    Args:
+        plan: the tree.
+        round_: its round.
+        logs: is filled with the detail logs that could be read, by path.
+    """
+    found = [f"plan: {reason}" for reason in _names(plan)]
+    found += [f"systems/{plan.system}.json: {reason}" for reason in _system(plan)]
+    for result in plan.results:
+        found += [f"{result.place}: {reason}" for reason in _result(plan, result, round_, logs)]
+    found += _overlaps(plan)
+    return found
+
+
+def _names(plan: TreePlan) -> Iterator[str]:
+    names = [plan.submitter, plan.system]
+    names += [name for result in plan.results for name in (result.benchmark, result.implementation)]
+    for name in dict.fromkeys(names):
+        if not _NAME.fullmatch(name):
+            yield f"{name!r} is no directory name (letters, digits and _ + = . -; no blank, no leading dot)"
+        if any(word in name for word in _MISLEADING):
+            yield f"{name!r} holds the name of an audit, which the official checker takes for that audit"
+    places = [result.place for result in plan.results]
+    for place in sorted({place for place in places if places.count(place) > 1}):
+        yield f"{place} is there twice"
+    if plan.rehearsal and "rehearsal" not in plan.system.lower():
+        yield f"a rehearsal must be named so, and the system is called {plan.system!r}"
+    if not plan.tuning_file.is_file():
+        yield f"there is no tuning file {plan.tuning_file}"
+
+
+def _system(plan: TreePlan) -> Iterator[str]:
+    given = plan.description
+    for field, value in (("division", plan.division), ("submitter", plan.submitter)):
+        if given.get(field, value) != value:
+            yield f"{field} is {given[field]!r}, the tree's is {value!r}"
+    if str(given.get("is_network", "false")).lower() != "false":
+        yield "is_network is set; systems of the network division cannot be written"
+    if str(given.get("status", "")).lower() not in ("available", "preview", "rdi"):
+        yield f"status is {given.get('status')!r}, not one of available, preview, rdi"
+    types = ("datacenter", "edge", "datacenter,edge", "edge,datacenter")
+    if given.get("system_type", plan.system_type) not in types:
+        yield f"system_type is {given.get('system_type')!r}, not one of {', '.join(types)}"
+    filled_in = {"division", "submitter", "system_type", "status"}
+    for field in description.REQUIRED:
+        if field in filled_in or field in description.MAY_BE_EMPTY or given.get(field):
+            continue
+        zero = ' (write the text "0" for none)' if given.get(field) == 0 else ""
+        yield f"{field} is missing or empty{zero}"
+    for field in _STRINGS:
+        if field in given and not isinstance(given[field], str):
+            yield f"{field} must be text, not {given[field]!r}"
+    for field in sorted(set(given) - description.KNOWN):
+        yield f"unknown field {field!r}"
+
+
+def _result(plan: TreePlan, result: ResultPlan, round_: Round, logs: dict[Path, DetailLog]) -> Iterator[str]:
+    try:
+        rules = round_.model(result.benchmark)
+    except PipelineError as error:
+        yield error.what
+        return
+    scenarios = rules.datacenter | rules.edge
+    if result.scenario not in scenarios:
+        yield f"the round has no {result.scenario} for this benchmark"
+    for run in result.runs:
+        yield from (f"{run.kind}: {reason}" for reason in _files(run))
+        try:
+            log = logs.setdefault(run.detail, read_detail(run.detail))
+        except LogError as error:
+            yield f"{run.kind}: {error.what} ({error.where})"
+            continue
+        yield from (f"{run.kind}: {reason}" for reason in _log(plan, result, run, log, round_, rules))
+    yield from _accuracy(result)
+    yield from _audits(plan, result, rules)
+    if (log_ := logs.get(result.performance.detail)) is not None:
+        yield from _conf(result, log_, round_)
+
+
+def _files(run: RunFolder) -> Iterator[str]:
+    for name in (DETAIL, SUMMARY):
+        path = run.folder / name
+        if not path.is_file():
+            yield f"{name} is missing in {run.folder}"
+        elif path.stat().st_size > LARGEST_FILE:
+            yield f"{path} is larger than 50 MiB, which the official checker refuses"
+    for name, wanted in run.hashes.items():
+        path = run.folder / name
+        if not path.is_file() or sha256_of(path) != wanted:
+            yield f"{path} is not the file that was recorded when the run finished (SHA-256 {wanted[:12]}…)"
+
+
+def _log(
+    plan: TreePlan, result: ResultPlan, run: RunFolder, log: DetailLog, round_: Round, rules: ModelRules
+) -> Iterator[str]:
+    said = log.values.get("effective_scenario")
+    if said != result.scenario:
+        yield f"the log is of scenario {said!r}, not {result.scenario} ({log.path})"
+    mode = log.values.get("effective_test_mode")
+    wanted = "AccuracyOnly" if run.kind is RunKind.ACCURACY else "PerformanceOnly"
+    if mode != wanted:
+        yield f"the log is of mode {mode!r}, not {wanted} ({log.path})"
+    if log.error_count:
+        yield f"LoadGen logged {log.error_count} errors: {'; '.join(log.errors[:3])} ({log.path})"
+    if run.kind is not RunKind.ACCURACY and not log.valid:
+        reason = str(log.values.get("result_invalid_reason", "no reason given")).strip()
+        yield f"the run is INVALID: {reason} ({log.path})"
+    if run.kind.is_audit:
+        try:
+            prove_applied(run.kind, log, round_, result.benchmark)
+        except AuditError as error:
+            yield f"{error.what} ({log.path})"
+    elif (audit := applied_audit(log, round_)) is not None:
+        yield f"the log shows the settings of {audit} ({log.path})"
+    count = log.values.get("qsl_reported_total_count")
+    if not plan.rehearsal and count != rules.dataset_size:
+        yield f"the data set had {count} samples, the benchmark has {rules.dataset_size} ({log.path})"
+
+
+def _accuracy(result: ResultPlan) -> Iterator[str]:
+    try:
+        text = result.accuracy_txt.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        yield f"accuracy: {result.accuracy_txt} cannot be read: {error}"
+        return
+    log = result.accuracy.accuracy_log
+    if not log.is_file():
+        yield f"accuracy: {ACCURACY_LOG} is missing in {log.parent}"
+        return
+    stated = hash_in(text)
+    if stated is None:
+        yield f"accuracy: {result.accuracy_txt} has no hash line"
+    elif stated != sha256_of(log):
+        yield f"accuracy: the hash in {result.accuracy_txt} is not that of {log}"
+
+
+def _audits(plan: TreePlan, result: ResultPlan, rules: ModelRules) -> Iterator[str]:
+    kinds = [audit.run.kind for audit in result.audits]
+    if plan.division != "open":
+        yield from (f"{kind} is missing" for kind in rules.audits if kind not in kinds)
+    for kind in sorted({kind for kind in kinds if kinds.count(kind) > 1}):
+        yield f"{kind} is there twice"
+    for audit in result.audits:
+        verdict, kind = audit.verdict, audit.run.kind
+        if verdict.kind is not kind:
+            yield f"{kind}: the verdict is that of {verdict.kind}"
+        if not verdict.passed:
+            yield f"{kind} did not pass: {'; '.join(verdict.reasons) or 'no reason given'}"
+        judged = {
+            "reference_detail": result.performance.detail,
+            "audit_detail": audit.run.detail,
+        }
+        if kind is RunKind.TEST01:
+            judged["accuracy_log"] = result.accuracy.accuracy_log
+            judged["audit_accuracy_log"] = audit.run.accuracy_log
+        for name, path in judged.items():
+            if not path.is_file():
+                yield f"{kind}: {path} is missing"
+            elif verdict.evidence.get(name) != sha256_of(path):
+                yield f"{kind}: the verdict was not given on {path}"
+        if kind is RunKind.TEST01 and verdict.verify_accuracy is None:
+            yield f"{kind}: the verdict does not say what became of the accuracy"
+
+
+def _conf(result: ResultPlan, log: DetailLog, round_: Round) -> Iterator[str]:
+    try:
+        user = conf.user_conf(log, result.benchmark, result.scenario, round_)
+        mlperf = conf.mlperf_conf(log, result.benchmark, result.scenario, round_)
+    except PipelineError as error:
+        yield f"user.conf and mlperf.conf cannot be written: {error.what} ({error.where})"
+        return
+    yield from conf.check(user, mlperf, log, result.benchmark)
+
+
+@dataclass(frozen=True)
+class _Interval:
+    label: str
+    start: datetime
+    end: datetime
+
+
+def _overlaps(plan: TreePlan) -> Iterator[str]:
+    intervals = []
+    for result in plan.results:
+        for run in result.runs:
+            try:
+                start, end = run_interval(run.detail)
+            except LogError as error:
+                yield f"{result.place}: {run.kind}: {error.what} ({error.where})"
+                continue
+            intervals.append(_Interval(f"{result.place} {run.kind}", start, end))
+    intervals.sort(key=lambda interval: (interval.start, interval.end, interval.label))
+    latest: _Interval | None = None
+    for interval in intervals:
+        if latest and interval.start + _START_RESOLUTION < latest.end:
+            yield (
+                f"{latest.label} and {interval.label} overlap: the first ended at {latest.end:%H:%M:%S}, "
+                f"the second began at {interval.start:%H:%M:%S} UTC"
+            )
+        if latest is None or interval.end > latest.end:
+            latest = interval
+
+
+def run_interval(detail: Path) -> tuple[datetime, datetime]:
+    """Return when a run began (UTC, cut to the second) and the least time at which it ended.
+
+    Raises:
+        LogError: the log does not say so.
+    """
+    log = read_detail(detail, wanted=lambda key: key == "test_datetime")
+    try:
+        start = datetime.strptime(str(log.require("test_datetime")), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+        return start, start + timedelta(milliseconds=_last_time_ms(detail))
+    except (ValueError, OverflowError, KeyError, TypeError) as error:
+        raise LogError(
+            f"the log does not say when the run began and ended: {error}",
+            where=detail,
+            remedy="take LoadGen's own log, or run again",
+        ) from error
+
+
+def _last_time_ms(detail: Path) -> float:
+    with detail.open("rb") as stream:
+        size = stream.seek(0, 2)
+        stream.seek(max(0, size - _TAIL))
+        tail = stream.read()
+    for line in reversed(tail.split(b"\n")):
+        if line.startswith(MARKER):
+            message: dict[str, Any] = json.loads(line[len(MARKER) :])
+            return float(message["time_ms"])
+    raise ValueError("its end holds no message")
