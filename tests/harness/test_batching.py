@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.batching import Batch, BatchSource, Collector, QueryCutter
+
+FOREVER_NS = 3600 * 10**9
+
+
+class Streams:
+    """Threads that take batches until the source closes, each busy for a while with every batch."""
+
+    def __init__(self, source: BatchSource, count: int, busy_seconds: float = 0.0) -> None:
+        self.batches: list[Batch] = []
+        self.taken_at: list[float] = []
+        self._source = source
+        self._busy_seconds = busy_seconds
+        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(count)]
+        for thread in self._threads:
+            thread.start()
+
+    def _work(self) -> None:
+        while (batch := self._source.take()) is not None:
+            self.taken_at.append(time.monotonic())
+            self.batches.append(batch)
+            time.sleep(self._busy_seconds)
+
+    def join(self) -> None:
+        self._source.close()
+        for thread in self._threads:
+            thread.join(10)
+            assert not thread.is_alive()
+
+    def answered(self) -> list[tuple[int, int]]:
+        return sorted(
+            pair for batch in self.batches for pair in zip(batch.ids, batch.indices.tolist(), strict=True)
+        )
+
+
+def numbered(sizes: list[int]) -> Iterator[tuple[list[int], list[int]]]:
+    """Yield queries of these sizes; ids count up, the index of id i is i % 7."""
+    first = 10**15
+    for size in sizes:
+        ids = list(range(first, first + size))
+        first += size
+        yield ids, [number % 7 for number in ids]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 40), max_size=30),
+    batch_size=st.integers(1, 16),
+    streams=st.integers(1, 5),
+    wait_us=st.sampled_from([0, 100, 2000]),
+    flush_after=st.sets(st.integers(0, 30)),
+    busy=st.sampled_from([0.0, 0.0005]),
+)
+def test_collector_hands_out_every_sample_once_in_batches_of_at_most_the_size(
+    sizes: list[int], batch_size: int, streams: int, wait_us: int, flush_after: set[int], busy: float
+) -> None:
+    source = Collector(batch_size, wait_us * 1000)
+    workers = Streams(source, streams, busy)
+    expected = []
+    for number, (ids, indices) in enumerate(numbered(sizes)):
+        source.put(ids, indices)
+        expected += list(zip(ids, indices, strict=True))
+        if number in flush_after:
+            source.flush()
+    workers.join()
+    assert workers.answered() == sorted(expected)
+    assert all(1 <= len(batch.ids) <= batch_size for batch in workers.batches)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 200), max_size=8),
+    batch_size=st.integers(1, 16),
+    streams=st.integers(1, 5),
+)
+def test_cutter_cuts_queries_into_full_batches_and_one_rest_each(
+    sizes: list[int], batch_size: int, streams: int
+) -> None:
+    source = QueryCutter(batch_size)
+    workers = Streams(source, streams)
+    expected = []
+    for ids, indices in numbered(sizes):
+        source.put(ids, indices)
+        expected += list(zip(ids, indices, strict=True))
+    workers.join()
+    assert workers.answered() == sorted(expected)
+    rests = sorted(len(batch.ids) for batch in workers.batches if len(batch.ids) < batch_size)
+    assert rests == sorted(size % batch_size for size in sizes if size % batch_size)
+
+
+def test_a_full_batch_goes_out_without_waiting_for_the_deadline() -> None:
+    source = Collector(4, FOREVER_NS)
+    workers = Streams(source, 1)
+    for number in range(8):
+        source.put([number], [number])
+    wait_for(lambda: len(workers.batches) == 2)
+    assert [len(batch.ids) for batch in workers.batches] == [4, 4]
+    workers.join()
+
+
+def test_an_incomplete_batch_goes_out_at_its_deadline() -> None:
+    source = Collector(1000, 20_000_000)
+    workers = Streams(source, 2)
+    put_at = time.monotonic()
+    source.put([1], [5])
+    wait_for(lambda: len(workers.batches) == 1)
+    assert workers.taken_at[0] - put_at >= 0.02  # it did wait for others
+    workers.join()
+
+
+def test_an_incomplete_batch_without_a_deadline_in_sight_waits_for_the_flush() -> None:
+    source = Collector(1000, FOREVER_NS)
+    workers = Streams(source, 2)
+    source.put([1, 2], [5, 6])
+    time.sleep(0.05)
+    assert workers.batches == []
+    source.flush()
+    wait_for(lambda: len(workers.batches) == 1)
+    source.put([3], [7])
+    time.sleep(0.05)
+    assert len(workers.batches) == 1  # a flush concerns only what was there
+    workers.join()
+    assert workers.answered() == [(1, 5), (2, 6), (3, 7)]
+
+
+def test_a_backlog_is_cut_into_full_batches() -> None:
+    source = Collector(8, 0)
+    for number in range(20):
+        source.put([number], [number])
+    workers = Streams(source, 1)
+    workers.join()
+    assert [len(batch.ids) for batch in workers.batches] == [8, 8, 4]
+
+
+def wait_for(condition: object, seconds: float = 10.0) -> None:
+    assert callable(condition)
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.001)

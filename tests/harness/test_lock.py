@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from common.errors import HostBusyError, SettingError
+from harness.lock import default_lock_path, holders, host_lock
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from harness.lock import host_lock
+with host_lock(Path(sys.argv[1]), sys.argv[2] == "shared", 30, what="the long run"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def start_holder(path: Path, kind: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path), kind], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+
+
+def wait_until_held(child: subprocess.Popen[str]) -> None:
+    assert child.stdout is not None
+    assert child.stdout.readline() == "held\n"
+
+
+def end(*children: subprocess.Popen[str]) -> None:
+    for child in children:
+        child.kill()
+        child.wait()
+        if child.stdout:
+            child.stdout.close()
+
+
+def test_a_measurement_excludes_everything_and_is_named(lock: Path) -> None:
+    child = start_holder(lock, "alone")
+    try:
+        wait_until_held(child)
+        messages: list[str] = []
+        for shared in (True, False):
+            with (
+                pytest.raises(HostBusyError) as caught,
+                host_lock(lock, shared, 0.2, on_wait=messages.append),
+            ):
+                pass
+            assert f"process {child.pid} (the long run)" in str(caught.value)
+        assert any(f"process {child.pid} (the long run)" in message for message in messages)
+    finally:
+        end(child)
+
+
+def test_preparation_overlaps_preparation_but_no_measurement(lock: Path) -> None:
+    child = start_holder(lock, "shared")
+    try:
+        wait_until_held(child)
+        with host_lock(lock, True, 5):
+            assert len(holders(lock)) == 2
+        with pytest.raises(HostBusyError, match="preparation"), host_lock(lock, False, 0.2):
+            pass
+    finally:
+        end(child)
+
+
+def test_the_kernel_frees_the_lock_of_a_killed_process(lock: Path) -> None:
+    child = start_holder(lock, "alone")
+    wait_until_held(child)
+    end(child)
+    with host_lock(lock, False, 5):
+        assert holders(lock)[0].startswith(f"process {os.getpid()}")
+    assert holders(lock) == []
+
+
+def test_a_waiting_measurement_is_not_overtaken_by_later_preparation(lock: Path) -> None:
+    first = start_holder(lock, "shared")
+    wait_until_held(first)
+    measurement = start_holder(lock, "alone")
+    time.sleep(0.5)  # long enough to be in the queue
+    later = start_holder(lock, "shared")
+    try:
+        end(first)
+        wait_until_held(measurement)
+        with pytest.raises(HostBusyError, match="the long run"), host_lock(lock, True, 0.2):
+            pass
+        end(measurement)
+        wait_until_held(later)
+    finally:
+        end(first, measurement, later)
+
+
+def test_an_error_inside_the_block_frees_the_lock(lock: Path) -> None:
+    with pytest.raises(RuntimeError), host_lock(lock, False, 1):
+        raise RuntimeError
+    with host_lock(lock, False, 1):
+        pass
+
+
+def test_a_link_is_never_followed(tmp_path: Path, lock: Path) -> None:
+    target = tmp_path / "precious"
+    target.write_text("keep me")
+    lock.symlink_to(target)
+    with pytest.raises(SettingError, match="cannot be opened"), host_lock(lock, False, 1):
+        pass
+    assert target.read_text() == "keep me"
+
+
+def test_the_lock_file_is_open_to_all_users_of_the_host(lock: Path) -> None:
+    with host_lock(lock, False, 1):
+        assert lock.stat().st_mode & 0o777 == 0o666
+    assert default_lock_path().name == "mlperf-submission.lock"
