@@ -86,6 +86,16 @@ class SubmissionRequest:
         """Return what the system file says of a benchmark."""
         return self.system.benchmarks[benchmark]
 
+    def sample_count(self, benchmark: str) -> int:
+        """Return how many validation samples a mini edition is made with."""
+        if self.full_length:
+            return self.rules_of(benchmark).dataset_size
+        return self.settings_of(benchmark).mini_samples
+
+    def largest_batch(self, benchmark: str) -> int:
+        """Return the largest batch of the benchmark's scenarios, which its engine is built for."""
+        return max(tuning.batch_size for tuning in self.settings_of(benchmark).scenarios.values())
+
     def rules_of(self, benchmark: str) -> ModelRules:
         """Return what the round asks of a benchmark."""
         return self.round.model(benchmark)

@@ -44,6 +44,10 @@ class BenchmarkSettings(_Settings):
         default=None, ge=1, description="samples kept loaded; the round's minimum by default"
     )
 
+    mini_samples: int = Field(
+        default=1200, ge=1, description="validation samples of a rehearsal; --full-length takes the round's number"
+    )
+
     @property
     def scenarios(self) -> dict[Scenario, Tuning]:
         """The scenarios that the file names, Offline first."""

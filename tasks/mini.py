@@ -6,11 +6,11 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from common.process import run_module
+from models import jobs
 from models.benchmark import MiniListing
-from storage.cache import StepRecord, code_version
+from storage.cache import StepRecord
 from tasks.step import Recorder, Step, perform, step_task
-from tasks.versions import versions_of
+from tasks.versions import benchmark_code, versions_of
 from tasks.workspace import Workspace
 
 
@@ -22,8 +22,8 @@ def make_mini_step(benchmark: str, sample_count: int) -> Step:
         inputs={
             "benchmark": benchmark,
             "sample_count": sample_count,
-            "code_version": code_version("models.mini.make", "models.registry"),
-            **versions_of("numpy", "opencv-python-headless", "pillow", "scikit-learn"),
+            "code_version": benchmark_code(benchmark, f"models.mini.{benchmark}_files"),
+            **versions_of("numpy", "opencv-python-headless", "scikit-learn"),
         },
     )
 
@@ -36,10 +36,10 @@ def make_mini(workspace: Workspace, benchmark: str, sample_count: int, limit_sec
     """
 
     def produce(folder: Path, recorder: Recorder) -> dict[str, JsonValue]:
-        request = {"benchmark": benchmark, "sample_count": sample_count, "output": str(folder)}
-        return run_module(
-            "models.mini.make", request, timeout_seconds=limit_seconds, on_line=fraction_lines(recorder)
+        jobs.make_mini(
+            benchmark, folder, sample_count, timeout_seconds=limit_seconds, on_progress=recorder.count
         )
+        return {"sample_count": sample_count}
 
     return perform(workspace, make_mini_step(benchmark, sample_count), produce)
 
@@ -48,8 +48,3 @@ def listing_of(made: StepRecord, base_url: str) -> MiniListing:
     """Return the listing of a made mini edition, offered at an address."""
     files = {entry.path: (entry.size, entry.sha256) for entry in made.files}
     return MiniListing(files=files, sample_count=int(str(made.figures["sample_count"])), base_url=base_url)
-
-
-def fraction_lines(recorder: Recorder):  # type: ignore[no-untyped-def]
-    """Placeholder until the children's progress format is settled."""
-    raise NotImplementedError

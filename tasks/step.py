@@ -17,10 +17,12 @@ from prefect.tasks import exponential_backoff
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from common.errors import PipelineError
+from models.benchmark import Progress
 from storage.cache import StepRecord
 from tasks.progress import StepEvent, emit
 from tasks.workspace import Workspace
 
+_EVENT_SECONDS = 0.2
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -35,22 +37,33 @@ class Step(BaseModel):
 
 
 class Recorder:
-    """What `produce` of a step gets: progress to report."""
+    """What `produce` of a step gets: where to report its progress."""
 
-    def __init__(self, step: Step) -> None:
+    def __init__(self, step: Step, first: float = 0.0, last: float = 1.0) -> None:
         self._step = step
-        self._last = 0.0
+        self._first = first
+        self._last = last
+        self._reported = 0.0
 
     def __call__(self, fraction: float) -> None:
-        """Report how far the step is (0 to 1); events go out at most five times a second."""
+        """Report how far this part of the step is (0 to 1); events go out at most five times a second."""
         now = time.monotonic()
-        if now - self._last >= 0.2 or fraction >= 1:
-            self._last = now
-            emit(StepEvent("progress", self._step.name, self._step.label, fraction=min(max(fraction, 0.0), 1.0)))
+        if now - self._reported >= _EVENT_SECONDS:
+            self._reported = now
+            whole = self._first + (self._last - self._first) * min(max(fraction, 0.0), 1.0)
+            emit(StepEvent("progress", self._step.name, self._step.label, fraction=whole))
+
+    def count(self, progress: Progress) -> None:
+        """Report how far this part of the step is, in units of its own."""
+        self(progress.done / max(progress.total, 1))
+
+    def part(self, first: float, last: float) -> Recorder:
+        """Return the recorder of a part that covers the step from `first` to `last` (0 to 1)."""
+        return Recorder(self._step, first, last)
 
 
 def perform(
-    workspace: Workspace, step: Step, produce: Callable[[Path, Recorder], Mapping[str, JsonValue]]
+    workspace: Workspace, step: Step, produce: Callable[[Path, Recorder], Mapping[str, Any]]
 ) -> StepRecord:
     """Find a step finished, or do it; log why, and tell how far it is.
 

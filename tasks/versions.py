@@ -1,13 +1,21 @@
-"""Versions of the libraries whose behaviour is part of a step's outcome."""
+"""Versions of the code and the libraries whose behaviour is part of a step's outcome."""
 
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
+from models.registry import get_benchmark
+from storage.cache import code_version
+
 
 def versions_of(*distributions: str) -> dict[str, str]:
     """Return `version_<distribution>` for each installed distribution, `absent` for the others."""
     return {f"version_{name.replace('-', '_')}": _version(name) for name in distributions}
+
+
+def benchmark_code(benchmark: str, *modules: str) -> str:
+    """Return the code version of a benchmark's module (which is imported by name) and of other modules."""
+    return code_version(type(get_benchmark(benchmark)).__module__, *modules)
 
 
 def _version(distribution: str) -> str:

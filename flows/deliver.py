@@ -1,0 +1,86 @@
+"""The last part of a submission: package, validate, report, upload."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.request import SubmissionRequest
+from mlperf.validation import Verdict
+from storage.cache import StepRecord
+from storage.store import Store
+from tasks.hardware import gpu_names
+from tasks.package import Measured, package
+from tasks.report import PAGE_FILE, page_evidence, report
+from tasks.upload import run_address, upload
+from tasks.validate import read_verdict, require_accepted, validate
+from tasks.workspace import Workspace
+
+_RUN_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """A finished submission and where it lies."""
+
+    run: str
+    tree: Path
+    page: Path
+    verdict: Verdict
+    s3_address: str
+    notice: str
+
+
+def deliver(
+    workspace: Workspace,
+    request: SubmissionRequest,
+    results: list[Measured],
+    prepared: list[StepRecord],
+    store: Store,
+) -> Delivered:
+    """Lay out the tree, judge it, make its page, keep everything in S3.
+
+    A run is named by what it was made from: the same measurements give the same run, and nothing is stored twice.
+
+    Raises:
+        TreeError: the tree is refused; its page is made all the same, and nothing is uploaded.
+    """
+    system = request.system
+    tree = package(workspace, system, request.full_length, results)
+    run = tree.key[:_RUN_DIGITS]
+    judged = validate(workspace, system, tree)
+    verdict = read_verdict(judged)
+    address = run_address(store, system, run)
+    notice = _notice(results)
+    page = report(workspace, system, tree, judged, page_evidence(system, results, prepared, run, address, notice))
+    require_accepted(verdict, page.file(PAGE_FILE))
+    upload(workspace, system, run, tree, judged, page, results, prepared, store)
+    lay_out(workspace.submission(system.name, run), {"tree": tree, "page": page, "verdict": judged})
+    return Delivered(
+        run=run,
+        tree=workspace.submission(system.name, run) / "tree",
+        page=workspace.submission(system.name, run) / "page" / PAGE_FILE,
+        verdict=verdict,
+        s3_address=address,
+        notice=notice,
+    )
+
+
+def lay_out(place: Path, steps: dict[str, StepRecord]) -> None:
+    """Give a person one folder per run, with links to the finished steps by name."""
+    place.mkdir(parents=True, exist_ok=True)
+    for name, step in steps.items():
+        link = place / name
+        if not (link.is_symlink() and link.readlink() == step.folder):
+            link.unlink(missing_ok=True)
+            link.symlink_to(step.folder, target_is_directory=True)
+
+
+def _notice(results: list[Measured]) -> str:
+    if any(one.backend == "tensorrt" for one in results):
+        return f"run by TensorRT on {', '.join(sorted(set(gpu_names())))}"
+    built_for = results[0].engine.figures.get("compute_capability", "?")
+    return (
+        "no GPU here: run by ONNX Runtime on the CPU; the TensorRT engines were built for compute capability "
+        f"{built_for} and are kept as artifacts"
+    )

@@ -1,0 +1,55 @@
+"""Measure the accuracy of one result and judge it by the round's targets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from common.errors import AccuracyError
+from harness.record import ACCURACY_LOG, RunOutcome
+from mlperf.accuracy import judge, write_accuracy_txt
+from mlperf.logs import read_accuracy
+from mlperf.rounds import ModelRules, RunKind
+from models.benchmark import Edition
+from models.registry import get_benchmark
+from storage.cache import StepRecord
+from tasks.measurement import Bench, run_loadgen, run_step
+from tasks.step import Step, step_task
+from tasks.workspace import Workspace
+
+ACCURACY_FILE = "accuracy.txt"
+
+
+def accuracy_step(bench: Bench, dataset_hash: str) -> Step:
+    """Return what goes into the accuracy run: that of a run, and the data set with its ground truth."""
+    return run_step(bench, RunKind.ACCURACY, dataset=dataset_hash)
+
+
+@step_task("accuracy")
+def accuracy(
+    workspace: Workspace, bench: Bench, edition: Edition, dataset: Path, dataset_hash: str, rules: ModelRules
+) -> StepRecord:
+    """Answer every sample once, score the responses, write `accuracy.txt` beside LoadGen's files.
+
+    Figures: those of the run, `metrics` and `samples_scored`.
+
+    Raises:
+        AccuracyError: a metric misses its target; it would again, so nothing is tried again.
+    """
+
+    def score(folder: Path, _outcome: RunOutcome) -> dict[str, JsonValue]:
+        log = folder / ACCURACY_LOG
+        found = get_benchmark(bench.benchmark).score(read_accuracy(log), dataset, edition)
+        write_accuracy_txt(folder / ACCURACY_FILE, found.lines, log)
+        shortfalls = judge(found.metrics, rules.accuracy)
+        if shortfalls:
+            raise AccuracyError(
+                f"the accuracy of {bench.label()} is not enough: {'; '.join(shortfalls)}",
+                where=folder,
+                remedy="compare the quantised network with FP32 (figures of the step quantize); calibrate on "
+                "more samples, or choose fp16",
+            )
+        return {"metrics": dict(found.metrics), "samples_scored": found.samples}
+
+    return run_loadgen(workspace, bench, RunKind.ACCURACY, accuracy_step(bench, dataset_hash), judge=score)

@@ -1,0 +1,70 @@
+"""Build the TensorRT engine of a network: for the GPU at hand, or for the one that the system file names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from harness.backends.tensorrt_build import BuildRequest
+from harness.backends.tensorrt_library import builder_identity
+from mlperf.system import Accelerator
+from models.benchmark import Precision
+from storage.cache import StepRecord, code_version
+from tasks.child import call_child
+from tasks.quantize import NETWORK_FILE
+from tasks.step import Recorder, Step, perform, step_task
+from tasks.workspace import Workspace
+
+ENGINE_FILE = "engine.plan"
+
+
+def build_engine_step(
+    benchmark: str, precision: Precision, network: StepRecord, batch_size: int, accelerator: Accelerator
+) -> Step:
+    """Return everything that goes into an engine; calibration and network are one file here."""
+    return Step(
+        name="build_engine",
+        label=f"{benchmark} {precision}",
+        inputs={
+            "network": network.content_hash,
+            "precision": precision,
+            "max_batch_size": batch_size,
+            "compute_capability": accelerator.compute_capability,
+            "accelerator": accelerator.name,
+            "builder": dict(builder_identity()),
+            "code_version": code_version("harness.backends.tensorrt_build"),
+        },
+    )
+
+
+@step_task("build engine")
+def build_engine(
+    workspace: Workspace,
+    benchmark: str,
+    precision: Precision,
+    network: StepRecord,
+    batch_size: int,
+    accelerator: Accelerator,
+    limit_seconds: float,
+) -> StepRecord:
+    """Build `engine.plan`. Figures: those of `harness.backends.tensorrt_build.build`.
+
+    Raises:
+        NetworkFileError: TensorRT does not understand the network.
+        SettingError: no TensorRT is installed, or it cannot build for this compute capability here.
+    """
+
+    def produce(folder: Path, recorder: Recorder) -> dict[str, JsonValue]:
+        request = BuildRequest(
+            network=network.file(NETWORK_FILE),
+            output=folder / ENGINE_FILE,
+            precision=precision,
+            max_batch_size=batch_size,
+            compute_capability=accelerator.compute_capability,
+        )
+        return call_child("harness.backends.tensorrt_build", request, recorder, limit_seconds)
+
+    return perform(
+        workspace, build_engine_step(benchmark, precision, network, batch_size, accelerator), produce
+    )

@@ -1,0 +1,109 @@
+"""Run the compliance tests of one result, each in a folder of its own, and judge them by the official rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from common.errors import AuditError, InvalidRunError
+from common.files import write_atomic
+from harness.record import ACCURACY_LOG, DETAIL_LOG, RunOutcome
+from mlperf.audits import AuditRuns, AuditVerdict, audit_config, judge_audit
+from mlperf.logs import AccuracyLogEntry, read_detail
+from mlperf.rounds import RunKind, get_round
+from models.benchmark import Edition, Score
+from models.registry import get_benchmark
+from storage.cache import StepRecord, code_version
+from tasks.measurement import Bench, detail_log, run_loadgen, run_step
+from tasks.step import Step, step_task
+from tasks.workspace import Workspace
+
+VERDICT_FILE = "audit_verdict.json"
+ATTEMPTS = 3
+"""The rules compare two measurements within a few percent; a disturbed run is measured again so often."""
+
+
+def audit_step(bench: Bench, kind: RunKind, performance: StepRecord, accuracy: StepRecord) -> Step:
+    """Return what goes into an audit: that of a run, and the runs of the result that it is judged against."""
+    return run_step(
+        bench,
+        kind,
+        performance=performance.content_hash,
+        accuracy=accuracy.content_hash if kind is RunKind.TEST01 else None,
+        judged_by=code_version("mlperf.audits"),
+    )
+
+
+@step_task("audit", retries=ATTEMPTS - 1, again=lambda error: isinstance(error, InvalidRunError | AuditError))
+def audit(
+    workspace: Workspace,
+    bench: Bench,
+    kind: RunKind,
+    performance: StepRecord,
+    accuracy: StepRecord,
+    edition: Edition,
+    dataset: Path,
+) -> StepRecord:
+    """Run one compliance test and judge it; `audit_verdict.json` is written beside LoadGen's files.
+
+    Raises:
+        AuditError: the test failed, or its log does not prove that the audit was applied.
+    """
+
+    def judge(folder: Path, outcome: RunOutcome) -> dict[str, JsonValue]:
+        verdict = _verdict(bench, kind, folder, performance, accuracy, edition, dataset)
+        write_atomic(folder / VERDICT_FILE, verdict.model_dump_json(indent=1))
+        if not verdict.passed:
+            raise AuditError(
+                f"{kind} of {bench.label()} failed: {'; '.join(verdict.reasons)}",
+                where=folder,
+                remedy="look for what disturbed the host during this run or the performance run; "
+                "--measure-again repeats both",
+            )
+        return {"reference_score": verdict.reference_score, "audit_score": verdict.audit_score}
+
+    return run_loadgen(
+        workspace,
+        bench,
+        kind,
+        audit_step(bench, kind, performance, accuracy),
+        audit_config=audit_config(kind, bench.benchmark),
+        judge=judge,
+    )
+
+
+def verdict_of(audited: StepRecord) -> AuditVerdict:
+    """Return the verdict that a finished audit holds."""
+    return AuditVerdict.model_validate_json(audited.file(VERDICT_FILE).read_text())
+
+
+def _verdict(
+    bench: Bench,
+    kind: RunKind,
+    folder: Path,
+    performance: StepRecord,
+    accuracy: StepRecord,
+    edition: Edition,
+    dataset: Path,
+) -> AuditVerdict:
+    benchmark = get_benchmark(bench.benchmark)
+
+    def score(entries: Iterable[AccuracyLogEntry]) -> Score:
+        return benchmark.score(entries, dataset, edition)
+
+    sampled = kind is RunKind.TEST01
+    return judge_audit(
+        kind,
+        AuditRuns(
+            reference=detail_log(performance),
+            audit=read_detail(folder / DETAIL_LOG),
+            accuracy_log=accuracy.file(ACCURACY_LOG) if sampled else None,
+            audit_accuracy_log=folder / ACCURACY_LOG if sampled else None,
+        ),
+        round_=get_round(bench.settings[kind].round_name),
+        benchmark=bench.benchmark,
+        response_dtype=benchmark.response_dtype,
+        score=score,
+    )

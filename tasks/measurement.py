@@ -1,0 +1,130 @@
+"""What the three measuring tasks share: what goes into a LoadGen run, and how it is made and kept.
+
+A run is a finished step like any other: it is found again as long as nothing that went into it has changed,
+among it the host that it ran on. A run that LoadGen calls INVALID is kept as evidence, never as finished.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from common.errors import InvalidRunError
+from harness.record import DETAIL_LOG, RunOutcome, RunRequest
+from harness.run import measure
+from harness.settings import RunSettings
+from mlperf.logs import DetailLog, read_detail
+from mlperf.rounds import RunKind, Scenario
+from storage.cache import StepRecord
+from tasks.hardware import host_identity
+from tasks.step import Recorder, Step, perform, run_logger
+from tasks.versions import benchmark_code, versions_of
+from tasks.workspace import Workspace
+
+
+class Bench(BaseModel):
+    """A benchmark that is ready to be measured: its engine, its samples, and how it is driven.
+
+    Attributes:
+        benchmark: directory name.
+        scenario: Offline or Server.
+        request: the run's request; its settings are replaced for each kind of run.
+        engine_hash: content hash of the engine or network that runs.
+        samples_hash: content hash of the preprocessed samples.
+        settings: the settings of each kind of run, by kind.
+        limit_seconds: time limit of one run.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    benchmark: str
+    scenario: Scenario
+    request: RunRequest
+    engine_hash: str
+    samples_hash: str
+    settings: dict[RunKind, RunSettings]
+    limit_seconds: float
+
+    def label(self) -> str:
+        """Return what a person reads: benchmark and scenario."""
+        return f"{self.benchmark} {self.scenario}"
+
+
+def run_step(bench: Bench, kind: RunKind, **more: JsonValue) -> Step:
+    """Return what goes into one run: engine, samples, settings, tuning, code, libraries and the host."""
+    request = bench.request
+    return Step(
+        name=kind.value.lower(),
+        label=bench.label(),
+        inputs={
+            "engine": bench.engine_hash,
+            "samples": bench.samples_hash,
+            "settings": bench.settings[kind].model_dump(mode="json"),
+            "tuning": request.model_dump(
+                mode="json", include={"backend", "precision", "batch_size", "max_wait_us", "streams", "devices"}
+            ),
+            "code_version": benchmark_code(
+                bench.benchmark, "harness.child", f"harness.backends.{request.backend}"
+            ),
+            **versions_of("mlcommons-loadgen", "numpy", "onnxruntime", "tensorrt", "tensorrt-rtx"),
+            "python": platform.python_version(),
+            "host": host_identity(),
+            **more,
+        },
+    )
+
+
+def run_loadgen(
+    workspace: Workspace,
+    bench: Bench,
+    kind: RunKind,
+    step: Step,
+    *,
+    audit_config: str | None = None,
+    judge: Callable[[Path, RunOutcome], dict[str, JsonValue]] = lambda _folder, _outcome: {},
+) -> StepRecord:
+    """Find a run finished, or make it: exclusive use of the host, one child process, one folder.
+
+    Args:
+        workspace: where runs are kept.
+        bench: what is measured.
+        kind: what the run is for.
+        step: from `run_step`.
+        audit_config: the audit's configuration file.
+        judge: called with the folder and the outcome of a valid run; may write files and returns figures, or
+            raises, which keeps the run from counting as finished.
+
+    Raises:
+        InvalidRunError: LoadGen called it INVALID, or its log shows other settings than were asked for.
+    """
+    request = bench.request.model_copy(update={"settings": bench.settings[kind], "audit_config": audit_config})
+
+    def produce(folder: Path, recorder: Recorder) -> dict[str, JsonValue]:
+        outcome = measure(
+            request,
+            folder,
+            timeout_seconds=bench.limit_seconds,
+            on_progress=recorder,
+            on_message=run_logger().info,
+        )
+        require_valid(outcome, f"{kind} of {bench.label()}")
+        return {**outcome.model_dump(mode="json", exclude={"folder", "settings"}), **judge(folder, outcome)}
+
+    return perform(workspace, step, produce)
+
+
+def require_valid(outcome: RunOutcome, what: str) -> None:
+    """Raise InvalidRunError, with every reason and remedy, unless the run is valid."""
+    if not outcome.valid:
+        raise InvalidRunError(
+            f"the {what} is INVALID: {'; '.join(reason.text for reason in outcome.reasons)}",
+            where=outcome.folder,
+            remedy="; ".join(dict.fromkeys(reason.remedy for reason in outcome.reasons)),
+        )
+
+
+def detail_log(run: StepRecord) -> DetailLog:
+    """Return the detail log of a finished run."""
+    return read_detail(run.file(DETAIL_LOG))

@@ -1,0 +1,158 @@
+"""Lay the finished runs out as the official submission tree of the round."""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from harness.record import ACCURACY_LOG, DETAIL_LOG, SUMMARY_LOG
+from mlperf.rounds import RunKind, Scenario
+from mlperf.system import System
+from mlperf.tree import write_tree
+from mlperf.tree_plan import AuditPlan, Calibration, CodeSource, ResultPlan, RunFolder, TreePlan
+from models.benchmark import Precision
+from models.registry import get_benchmark
+from storage.cache import StepRecord, code_version
+from tasks.accuracy import ACCURACY_FILE
+from tasks.compliance import verdict_of
+from tasks.step import Recorder, Step, perform, step_task
+from tasks.workspace import Workspace
+
+PROJECT = "mlperf-submission"
+_SOURCE_FOLDERS = ("common", "harness", "models", "mlperf")
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+class Measured(BaseModel):
+    """One result with everything that it was made from.
+
+    Attributes:
+        backend: what ran it, e.g. `onnxruntime`.
+        network: the official or mini network as downloaded; `network_file` is its name.
+        quantized: the network in the system's precision.
+        engine: the TensorRT engine.
+        audits: the finished compliance tests by kind.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    benchmark: str
+    scenario: Scenario
+    precision: Precision
+    backend: str
+    network_file: str
+    quantized: StepRecord
+    engine: StepRecord
+    performance: StepRecord
+    accuracy: StepRecord
+    audits: dict[RunKind, StepRecord]
+
+    @property
+    def runs(self) -> dict[str, StepRecord]:
+        """All runs of the result by name."""
+        audits = {kind.value: record for kind, record in self.audits.items()}
+        return {"performance": self.performance, "accuracy": self.accuracy, **audits}
+
+
+def package_step(system: System, full_length: bool, results: Sequence[Measured]) -> Step:
+    """Return what goes into a tree: the runs, what they were made from, and the system's description."""
+    return Step(
+        name="package",
+        label=system.name,
+        inputs={
+            "results": {
+                f"{one.benchmark}/{one.scenario}": {
+                    **{name: run.key for name, run in one.runs.items()},
+                    "quantized": one.quantized.key,
+                    "engine": one.engine.key,
+                }
+                for one in results
+            },
+            "system": system.model_dump(mode="json", by_alias=True, exclude={"store", "limits"}),
+            "full_length": full_length,
+            "code_version": code_version("mlperf.tree"),
+            "project": version(PROJECT),
+        },
+    )
+
+
+@step_task("package")
+def package(workspace: Workspace, system: System, full_length: bool, results: list[Measured]) -> StepRecord:
+    """Write the submission tree; the step's folder is its root.
+
+    Raises:
+        TreeError: the runs do not make a submission; every reason is named.
+    """
+
+    def produce(folder: Path, _recorder: Recorder) -> dict[str, JsonValue]:
+        with tempfile.TemporaryDirectory() as place:
+            tuning = Path(place, f"{system.name}.yaml")
+            tuning.write_text(yaml.safe_dump(system.model_dump(mode="json", by_alias=True), sort_keys=False))
+            plan = TreePlan(
+                round=system.round,
+                division=system.division,
+                submitter=system.submitter,
+                system=system.name,
+                system_type=system.category,
+                description=system.description,
+                results=tuple(_result(system, full_length, one) for one in results),
+                project_version=version(PROJECT),
+                tuning_file=tuning,
+                rehearsal=system.is_rehearsal,
+            )
+            return {"files": len(write_tree(plan, folder))}
+
+    return perform(workspace, package_step(system, full_length, results), produce)
+
+
+def _result(system: System, full_length: bool, one: Measured) -> ResultPlan:
+    benchmark = get_benchmark(one.benchmark)
+    command = ["mlperf-submission", "run", system.name, "--models", one.benchmark]
+    command += ["--scenarios", one.scenario.value]
+    if full_length and system.is_rehearsal:
+        command.append("--full-length")
+    figures = one.quantized.figures
+    return ResultPlan(
+        benchmark=one.benchmark,
+        scenario=one.scenario,
+        implementation=one.backend,
+        input_data_types=benchmark.network_inputs(one.precision)[0].dtype,
+        starting_weights_filename=one.network_file,
+        weight_data_types=one.precision,
+        weight_transformations="quantization, affine fusion" if one.precision == "int8" else "none",
+        performance=_run(RunKind.PERFORMANCE, one.performance),
+        accuracy=_run(RunKind.ACCURACY, one.accuracy),
+        accuracy_txt=one.accuracy.file(ACCURACY_FILE),
+        audits=tuple(
+            AuditPlan(run=_run(kind, record), verdict=verdict_of(record)) for kind, record in one.audits.items()
+        ),
+        command=shlex.join(command),
+        engine=tuple(f"{name}: {value}" for name, value in _plain(one.engine.figures).items()),
+        calibration=Calibration(method=_method(one.precision), facts=_plain(figures)),
+        code=tuple(CodeSource(path=_ROOT / name, name=name) for name in _SOURCE_FOLDERS),
+    )
+
+
+def _run(kind: RunKind, record: StepRecord) -> RunFolder:
+    wanted = (DETAIL_LOG, SUMMARY_LOG, ACCURACY_LOG)
+    hashes = {entry.path: entry.sha256 for entry in record.files if entry.path in wanted}
+    return RunFolder(kind=kind, folder=record.folder, hashes=hashes)
+
+
+def _method(precision: Precision) -> str:
+    if precision == "int8":
+        return (
+            "Post-training quantisation with onnxruntime.quantization (QDQ): weights symmetric INT8 per output "
+            "channel, activations symmetric INT8 per tensor, biases unquantised. Ranges come from the benchmark's "
+            "calibration set only. No retraining."
+        )
+    return f"Nothing was calibrated: the network runs in {precision.upper()}."
+
+
+def _plain(figures: Mapping[str, JsonValue]) -> dict[str, str]:
+    return {name: str(value) for name, value in sorted(figures.items())}

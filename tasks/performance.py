@@ -1,0 +1,28 @@
+"""Measure the performance of one result."""
+
+from __future__ import annotations
+
+from common.errors import InvalidRunError
+from mlperf.rounds import RunKind
+from storage.cache import StepRecord
+from tasks.measurement import Bench, run_loadgen, run_step
+from tasks.step import Step, step_task
+from tasks.workspace import Workspace
+
+ATTEMPTS = 3
+"""A short disturbance of the host can make a run INVALID: it is measured again so often, then it counts."""
+
+
+def performance_step(bench: Bench) -> Step:
+    """Return what goes into the performance run."""
+    return run_step(bench, RunKind.PERFORMANCE)
+
+
+@step_task("performance", retries=ATTEMPTS - 1, again=lambda error: isinstance(error, InvalidRunError))
+def performance(workspace: Workspace, bench: Bench) -> StepRecord:
+    """Run LoadGen in performance mode. Figures: those of `harness.record.RunOutcome`.
+
+    Raises:
+        InvalidRunError: INVALID in each attempt; every attempt is kept as evidence.
+    """
+    return run_loadgen(workspace, bench, RunKind.PERFORMANCE, performance_step(bench))

@@ -1,0 +1,91 @@
+"""Bring the network into the precision that the system runs, and record what that costs in accuracy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from models.agreement import AgreementRequest
+from models.benchmark import Edition, Precision
+from models.quantization import QuantizeRequest
+from storage.cache import StepRecord
+from tasks.child import call_child
+from tasks.step import Recorder, Step, perform, step_task
+from tasks.versions import benchmark_code, versions_of
+from tasks.workspace import Workspace
+
+NETWORK_FILE = "network.onnx"
+AGREEMENT_SAMPLES = 500
+"""Samples on which the converted network is compared with FP32; the accuracy run is what counts."""
+
+
+def quantize_step(
+    benchmark: str, precision: Precision, network: StepRecord, calibration: StepRecord, validation: StepRecord
+) -> Step:
+    """Return what goes into a quantised network; the calibration only where it is used."""
+    return Step(
+        name="quantize",
+        label=f"{benchmark} {precision}",
+        inputs={
+            "precision": precision,
+            "network": network.content_hash,
+            "calibration": calibration.content_hash if precision == "int8" else None,
+            "validation": validation.content_hash,
+            "code_version": benchmark_code(benchmark, "models.quantization", "models.agreement"),
+            **versions_of("onnx", "onnxruntime"),
+        },
+    )
+
+
+@step_task("quantize")
+def quantize(
+    workspace: Workspace,
+    benchmark: str,
+    precision: Precision,
+    edition: Edition,
+    network: StepRecord,
+    dataset: Path,
+    calibration: StepRecord,
+    validation: StepRecord,
+    limit_seconds: float,
+) -> StepRecord:
+    """Write `network.onnx` in the system's precision, calibrated on samples apart from the validation set.
+
+    Figures: those of `models.quantization.quantize`, and `agreement` with the FP32 network.
+
+    Raises:
+        NetworkFileError: the file is no ONNX network, or not this benchmark's.
+    """
+
+    def produce(folder: Path, recorder: Recorder) -> dict[str, JsonValue]:
+        source, output = network.file(edition.network.name), folder / NETWORK_FILE
+        figures = call_child(
+            "models.quantization",
+            QuantizeRequest(
+                network=source,
+                output=output,
+                benchmark=benchmark,
+                precision=precision,
+                calibration=calibration.folder if precision == "int8" else None,
+            ),
+            recorder.part(0.0, 0.5),
+            limit_seconds,
+        )
+        agreement = call_child(
+            "models.agreement",
+            AgreementRequest(
+                reference=source,
+                converted=output,
+                benchmark=benchmark,
+                samples=validation.folder,
+                dataset=dataset,
+                edition=edition,
+                sample_limit=AGREEMENT_SAMPLES,
+            ),
+            recorder.part(0.5, 1.0),
+            limit_seconds,
+        )
+        return {**figures, "agreement": agreement}
+
+    return perform(workspace, quantize_step(benchmark, precision, network, calibration, validation), produce)

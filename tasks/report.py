@@ -1,0 +1,120 @@
+"""Make the results page out of the tree, with what the flow knows beyond it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+from pydantic import JsonValue
+
+from harness.record import DETAIL_LOG
+from mlperf.page import (
+    EngineEvidence,
+    Fact,
+    Link,
+    PageEvidence,
+    ResultEvidence,
+    TimelineStep,
+    write_page,
+)
+from mlperf.system import System
+from storage.cache import StepRecord, code_version
+from tasks.package import Measured
+from tasks.step import Recorder, Step, perform, step_task
+from tasks.validate import read_verdict
+from tasks.workspace import Workspace
+
+PAGE_FILE = "index.html"
+
+
+def report_step(system: System, tree: StepRecord, verdict: StepRecord, evidence: PageEvidence) -> Step:
+    """Return what goes into a page: tree, verdict, evidence and the page's code."""
+    return Step(
+        name="report",
+        label=system.name,
+        inputs={
+            "tree": tree.content_hash,
+            "verdict": verdict.content_hash,
+            "evidence": evidence.model_dump(mode="json"),
+            "code_version": code_version("mlperf.page"),
+        },
+    )
+
+
+@step_task("report")
+def report(
+    workspace: Workspace, system: System, tree: StepRecord, verdict: StepRecord, evidence: PageEvidence
+) -> StepRecord:
+    """Write `index.html`, one file that needs no network."""
+
+    def produce(folder: Path, _recorder: Recorder) -> dict[str, JsonValue]:
+        page = write_page(
+            tree.folder,
+            system.name,
+            folder,
+            round_name=system.round,
+            verdict=read_verdict(verdict),
+            evidence=evidence,
+        )
+        return {"bytes": page.stat().st_size}
+
+    return perform(workspace, report_step(system, tree, verdict, evidence), produce)
+
+
+def page_evidence(
+    system: System, results: list[Measured], prepared: list[StepRecord], run: str, s3_address: str, notice: str
+) -> PageEvidence:
+    """Collect what a page shows beyond the tree: engines, links into the stored run, the time line."""
+    return PageEvidence(
+        run_id=run,
+        s3_address=s3_address,
+        manifest=Link(label="manifest", href=f"{s3_address}/manifest.json"),
+        tree_link="../tree",
+        notice=notice,
+        rehearsal=system.is_rehearsal,
+        results=tuple(_result(one) for one in results),
+        timeline=tuple(
+            sorted((_on_the_clock(record) for record in [*prepared, *_runs(results)]), key=lambda step: step.start)
+        ),
+    )
+
+
+def _result(one: Measured) -> ResultEvidence:
+    engine = one.engine
+    ran_it = one.backend == "tensorrt"
+    title = f"{engine.figures.get('library', 'TensorRT')} {engine.figures.get('version', '')}".strip()
+    return ResultEvidence(
+        benchmark=one.benchmark,
+        scenario=one.scenario,
+        precision=one.precision,
+        notice="" if ran_it else "run by ONNX Runtime on the CPU; the TensorRT engine is kept as an artifact",
+        engine=EngineEvidence(
+            title=f"{title}, {one.precision.upper()}",
+            sha256=engine.files[0].sha256 if engine.files else "",
+            facts=tuple(Fact(label=name, value=str(value)) for name, value in sorted(engine.figures.items())),
+            measured=ran_it,
+        ),
+        links=tuple(
+            Link(label=f"{name}: {DETAIL_LOG}", href=f"../evidence/{one.benchmark}/{one.scenario}/{name}/{DETAIL_LOG}")
+            for name in one.runs
+        ),
+    )
+
+
+def _runs(results: list[Measured]) -> list[StepRecord]:
+    return [run for one in results for run in one.runs.values()]
+
+
+def _on_the_clock(record: StepRecord) -> TimelineStep:
+    kind: Literal["prepare", "measure", "audit"] = "prepare"
+    if record.step in ("performance", "accuracy"):
+        kind = "measure"
+    elif record.step.startswith("test0"):
+        kind = "audit"
+    return TimelineStep(
+        name=f"{record.step} {record.label}",
+        start=record.created - timedelta(seconds=record.seconds),
+        end=record.created,
+        kind=kind,
+    )

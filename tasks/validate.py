@@ -1,0 +1,71 @@
+"""Judge the tree by every rule of the round, and keep the verdict beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect.artifacts import create_table_artifact
+from pydantic import JsonValue
+
+from common.errors import TreeError
+from common.files import write_atomic
+from mlperf.system import System
+from mlperf.validation import Verdict, validate_tree
+from storage.cache import StepRecord, code_version
+from tasks.artifacts import publish
+from tasks.step import Recorder, Step, perform, step_task
+from tasks.workspace import Workspace
+
+VERDICT_FILE = "verdict.json"
+
+
+def validate_step(system: System, tree: StepRecord) -> Step:
+    """Return what goes into a verdict: the tree, the round and the rules."""
+    return Step(
+        name="validate",
+        label=system.name,
+        inputs={
+            "tree": tree.content_hash,
+            "round": system.round,
+            "rehearsal": system.is_rehearsal,
+            "code_version": code_version("mlperf.validation"),
+        },
+    )
+
+
+@step_task("validate")
+def validate(workspace: Workspace, system: System, tree: StepRecord) -> StepRecord:
+    """Write `verdict.json`. A refused tree has a verdict too: `require_accepted` raises on it."""
+
+    def produce(folder: Path, _recorder: Recorder) -> dict[str, JsonValue]:
+        verdict = validate_tree(tree.folder, system.round, rehearsal=system.is_rehearsal)
+        write_atomic(folder / VERDICT_FILE, verdict.model_dump_json(indent=1))
+        return {"ok": verdict.ok, "results": len(verdict.results), "failures": len(verdict.failures)}
+
+    record = perform(workspace, validate_step(system, tree), produce)
+    verdict = read_verdict(record)
+    publish(
+        create_table_artifact,
+        key=f"{system.name}-validation",
+        table=[failure.model_dump(mode="json") for failure in verdict.failures]
+        or [{"verdict": "accepted, nothing to remark"}],
+        description=f"Validation of {system.name} by the rules of {system.round}: "
+        + ("accepted" if verdict.ok else "REFUSED"),
+    )
+    return record
+
+
+def read_verdict(record: StepRecord) -> Verdict:
+    """Return the verdict that a finished validation holds."""
+    return Verdict.model_validate_json(record.file(VERDICT_FILE).read_text())
+
+
+def require_accepted(verdict: Verdict, tree: Path) -> None:
+    """Raise TreeError, with every error and its remedy, unless the tree is accepted."""
+    errors = [failure for failure in verdict.failures if failure.severity == "error"]
+    if not verdict.ok:
+        raise TreeError(
+            f"the tree is refused: {'; '.join(f'{one.rule} {one.path}: {one.message}' for one in errors)}",
+            where=tree,
+            remedy="; ".join(dict.fromkeys(one.remedy for one in errors)),
+        )
