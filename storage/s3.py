@@ -1,0 +1,207 @@
+"""The S3 client as every server understands it (AWS, MinIO, Ceph, rclone), and its errors as ours."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from common.errors import PipelineError, SettingError, StoreError, UnreachableError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_REFUSED_CODES = frozenset(
+    {
+        "403",
+        "AccessDenied",
+        "ExpiredToken",
+        "InvalidAccessKeyId",
+        "InvalidToken",
+        "RequestTimeTooSkewed",
+        "SignatureDoesNotMatch",
+    }
+)
+_BUSY_CODES = frozenset(
+    {"InternalError", "NoSuchUpload", "RequestTimeout", "ServiceUnavailable", "SlowDown", "Throttling"}
+)
+"""A server that restarts forgets its multipart uploads: the whole upload is to be made again."""
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """An access key; the secret parts are not shown."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
+    session_token: str | None = field(default=None, repr=False)
+
+
+def make_client(
+    endpoint_url: str | None = None,
+    credentials: Credentials | None = None,
+    *,
+    anonymous: bool = False,
+    read_timeout_seconds: float = 60,
+    attempts: int = 4,
+    connections: int = 32,
+) -> S3Client:
+    """Make an S3 client (boto3).
+
+    Checksums of the newer AWS protocol are only used where a request requires them: other servers refuse or
+    garble them. Buckets are addressed by path wherever an endpoint is given, so it needs no wildcard DNS.
+
+    Args:
+        endpoint_url: `http(s)://host[:port]`; None asks boto3's own configuration, then AWS.
+        credentials: None lets boto3 look where it always looks (environment, files, instance role).
+        anonymous: sign nothing, for public buckets.
+        read_timeout_seconds: how long the server may be silent.
+        attempts: requests that fail are made again, up to this often in all.
+        connections: at most this many at once.
+
+    Raises:
+        SettingError: the endpoint is no URL.
+    """
+    import boto3
+    from botocore import UNSIGNED
+    from botocore.config import Config
+
+    host = _host(endpoint_url)
+    options: dict[str, Any] = {
+        "signature_version": UNSIGNED if anonymous else "s3v4",
+        "request_checksum_calculation": "when_required",
+        "response_checksum_validation": "when_required",
+        "retries": {"mode": "standard", "total_max_attempts": attempts},
+        "connect_timeout": 10,
+        "read_timeout": read_timeout_seconds,
+        "max_pool_connections": connections,
+        "s3": {"addressing_style": "path" if host and not host.endswith(".amazonaws.com") else "auto"},
+    }
+    if host and is_loopback(host):
+        options["proxies"] = {}
+    session = boto3.session.Session(
+        aws_access_key_id=credentials.access_key if credentials else None,
+        aws_secret_access_key=credentials.secret_key if credentials else None,
+        aws_session_token=credentials.session_token if credentials else None,
+    )
+    with s3_errors(endpoint_url or "S3"):
+        return session.client(
+            "s3",
+            endpoint_url=endpoint_url,
+            region_name=session.region_name or "us-east-1",
+            config=Config(**options),
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address means this machine, so that no proxy must be asked for it."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _host(endpoint_url: str | None) -> str | None:
+    if endpoint_url is None:
+        return None
+    parts = urlsplit(endpoint_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SettingError(
+            f"{endpoint_url!r} is no S3 endpoint", where="S3 endpoint", remedy="write http(s)://host[:port]"
+        )
+    return parts.hostname
+
+
+@contextmanager
+def s3_errors(where: str, *, key: str = "", bucket: str = "") -> Iterator[None]:
+    """Turn the errors of boto3 into the project's.
+
+    Args:
+        where: the endpoint, for the message.
+        key: the object that the block is about.
+        bucket: its bucket.
+
+    Raises:
+        UnreachableError: the server is down, breaks off or is busy; a retry can help.
+        StoreError: it refuses the key, or there is no such bucket or object.
+    """
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        raise _of_answer(error.response, where, bucket, key) from error
+    except (BotoCoreError, Boto3Error) as error:
+        raise _of_transport(error, where) from error
+
+
+def _of_answer(response: Any, where: str, bucket: str, key: str) -> PipelineError:
+    code = str(response.get("Error", {}).get("Code", ""))
+    status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    subject = f"{bucket}/{key}" if key else bucket
+    if status >= 500 or status == 429 or code in _BUSY_CODES:
+        return UnreachableError(
+            f"the S3 server answers {code or status}",
+            where=where,
+            remedy="try again later; what is done is kept",
+        )
+    if code == "NoSuchBucket" or (status == 404 and not key):
+        return StoreError(
+            f"there is no bucket {bucket!r}",
+            where=where,
+            remedy="create it, or correct the bucket's name in the system file",
+        )
+    if status == 404:
+        return StoreError(
+            f"there is no object {subject!r}", where=where, remedy="check the name; list the runs"
+        )
+    if code in _REFUSED_CODES or status in (401, 403):
+        return StoreError(
+            f"the S3 server refuses the access key for {subject or 'this request'} ({code or status})",
+            where=where,
+            remedy="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or a profile) to a key that may use "
+            "this bucket, and check this machine's clock",
+        )
+    return StoreError(
+        f"the S3 server refuses the request for {subject or 'a bucket'} ({code or status})",
+        where=where,
+        remedy="see the server's log for its reason",
+    )
+
+
+def _of_transport(error: Exception, where: str) -> PipelineError:
+    from botocore import exceptions
+
+    if isinstance(error, exceptions.SSLError):
+        return StoreError(
+            f"the S3 server's certificate is not accepted: {error}", where=where, remedy=_CERTIFICATE
+        )
+    if isinstance(
+        error,
+        exceptions.NoCredentialsError
+        | exceptions.PartialCredentialsError
+        | exceptions.CredentialRetrievalError,
+    ):
+        return StoreError(
+            "no complete S3 access key was found",
+            where=where,
+            remedy="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile in ~/.aws",
+        )
+    if isinstance(
+        error, exceptions.ConnectionError | exceptions.HTTPClientError | exceptions.IncompleteReadError
+    ) or type(error).__name__ in ("RetriesExceededError", "ResponseStreamingError"):
+        return UnreachableError(
+            f"the S3 server does not answer, or broke off ({type(error).__name__})",
+            where=where,
+            remedy="check the endpoint, that the server runs and that this machine reaches it; start again",
+        )
+    return StoreError(f"S3 failed: {error}", where=where, remedy="check the S3 settings of this machine")
+
+
+_CERTIFICATE = (
+    "give the endpoint a certificate of an authority that this machine trusts (AWS_CA_BUNDLE adds one)"
+)

@@ -1,0 +1,61 @@
+"""Servers for the tests of this room: one that misbehaves as it is told, and a real S3 server."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+Answer = Callable[[socket.socket, dict[str, str]], None]
+"""Writes raw bytes to the connection, given the request's headers in lower case."""
+
+
+@dataclass
+class ScriptedServer:
+    """Answers its requests with the given answers in turn, the last one again and again."""
+
+    answers: list[Answer] = field(default_factory=list)
+    requests: list[dict[str, str]] = field(default_factory=list)
+    url: str = ""
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, connection.makefile("rb") as stream:
+            lines = iter(lambda: stream.readline().decode().strip(), "")
+            next(lines, None)
+            headers = {
+                name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
+            }
+            self.requests.append(headers)
+            answer = self.answers[min(len(self.requests), len(self.answers)) - 1]
+            try:
+                answer(connection, headers)
+            except OSError:
+                return
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            self.url = f"http://127.0.0.1:{listener.getsockname()[1]}/file.bin"
+
+            def accept() -> None:
+                while True:
+                    try:
+                        connection, _ = listener.accept()
+                    except OSError:
+                        return
+                    threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+            threading.Thread(target=accept, daemon=True).start()
+            yield
+            listener.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def scripted_server() -> Iterator[ScriptedServer]:
+    server = ScriptedServer()
+    with server.running():
+        yield server
