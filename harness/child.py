@@ -58,6 +58,7 @@ def run(request: RunRequest, folder: Path, on_progress: Callable[[float], None])
     Raises:
         PipelineError: the backend or the samples cannot be opened, or a stream failed during the run.
     """
+    from harness.interference import disturbances, host_state
     from harness.record import ACCURACY_LOG, ChildReport
     from harness.sut import SystemUnderTest
 
@@ -71,6 +72,7 @@ def run(request: RunRequest, folder: Path, on_progress: Callable[[float], None])
     ending = _Ending()
     system = SystemUnderTest(backend, source, request.batch_size, ending.fail)
     system.start()
+    before = host_state()
     ready = time.perf_counter()
     thread = threading.Thread(
         target=_run_loadgen,
@@ -81,6 +83,7 @@ def run(request: RunRequest, folder: Path, on_progress: Callable[[float], None])
     thread.start()
     _watch(request, dataset_size, system, ending, on_progress)
     ended = time.perf_counter()
+    after = host_state()
     system.stop()
     backend.close()
     (folder / ACCURACY_LOG.replace("accuracy", "trace")).unlink(missing_ok=True)
@@ -95,6 +98,9 @@ def run(request: RunRequest, folder: Path, on_progress: Callable[[float], None])
         batches=system.batches,
         batch_seconds=batch_seconds,
         max_wait_us=max_wait_us,
+        before=before,
+        after=after,
+        disturbances=disturbances(before, after, request.disturbance_limits),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from harness.interference import DisturbanceLimits, HostState
 from harness.settings import RunSettings
 from models.benchmark import EditionName, Precision
 
@@ -44,6 +45,7 @@ class RunRequest(BaseModel):
         streams: streams per device.
         devices: device ordinals; empty for all.
         audit_config: the text of `audit.config`, written into the run's folder; None in a plain run.
+        disturbance_limits: from where on a run counts as disturbed.
         lock: the host's lock file; None for the default.
         lock_timeout_seconds: how long to wait for the host.
         null: for the null backend.
@@ -63,6 +65,7 @@ class RunRequest(BaseModel):
     streams: int = Field(default=1, ge=1, le=64)
     devices: tuple[int, ...] = ()
     audit_config: str | None = None
+    disturbance_limits: DisturbanceLimits = DisturbanceLimits()
     lock: Path | None = None
     lock_timeout_seconds: float = Field(default=24 * 3600, gt=0)
     null: NullTiming = NullTiming()
@@ -111,6 +114,9 @@ class ChildReport(BaseModel):
         batches: in so many batches.
         batch_seconds: measured time of a full batch, from the warm-up.
         max_wait_us: how long the oldest sample was allowed to wait.
+        before: the host right before LoadGen's start.
+        after: the host right after its end.
+        disturbances: what disturbed the run beyond the limits, in words.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -125,6 +131,9 @@ class ChildReport(BaseModel):
     batches: int
     batch_seconds: float
     max_wait_us: int
+    before: HostState
+    after: HostState
+    disturbances: tuple[str, ...] = ()
 
 
 class RunOutcome(BaseModel):
@@ -170,6 +179,11 @@ class RunOutcome(BaseModel):
     def device_names(self) -> tuple[str, ...]:
         """One name per device."""
         return self.child.devices
+
+    @property
+    def disturbances(self) -> tuple[str, ...]:
+        """What disturbed the run beyond its limits; such a run is valid, but better repeated."""
+        return self.child.disturbances
 
     @property
     def loadgen_seconds(self) -> float:

@@ -1,0 +1,283 @@
+"""An engine from an ONNX network, with TensorRT: on the GPU at hand, or for a named one where there is none.
+
+As a child process (`python -m harness.backends.tensorrt_build`) it takes a `BuildRequest` and prints
+TensorRT's warnings and errors.
+"""
+
+from __future__ import annotations
+
+import re
+import resource
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from onnx import ModelProto, TensorProto
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from common.errors import NetworkFileError, SettingError, StepFailedError
+from common.files import disk_full_named, write_atomic
+from common.process import serve_request
+from harness.backends.tensorrt_library import (
+    EngineInfo,
+    LibraryName,
+    Messages,
+    gpu_facts,
+    import_library,
+    installed_library,
+)
+from models.benchmark import Precision
+from models.onnx_checks import all_tensors, read_network
+
+_MEMORY = re.compile(r"Total (Activation|Weights) Memory: (\d+)")
+
+
+class BuildRequest(BaseModel):
+    """What the child process is asked for; the fields are `build`'s."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    network: Path
+    output: Path
+    precision: Precision
+    max_batch_size: int = Field(ge=1)
+    optimal_batch_size: int | None = None
+    compute_capability: str
+    workspace_bytes: int | None = None
+    timing_cache: Path | None = None
+
+
+def build(
+    network: Path,
+    output: Path,
+    *,
+    precision: Precision,
+    max_batch_size: int,
+    optimal_batch_size: int | None = None,
+    compute_capability: str,
+    workspace_bytes: int | None = None,
+    timing_cache: Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> dict[str, JsonValue]:
+    """Build an engine, and describe it in `<output>.json`.
+
+    The network is strongly typed: every layer runs in the precision that the network states, so the precision
+    has to be in the network (models.quantization) and is only checked here.
+
+    Args:
+        network: an ONNX file whose only free dimension is the batch.
+        output: the engine file to write.
+        precision: what the network was converted to.
+        max_batch_size: the largest batch that the engine takes, samples.
+        optimal_batch_size: the batch that it is made fastest for; the largest by default.
+        compute_capability: of the GPU, e.g. `8.9`. With `tensorrt` it must be that of the GPU at hand.
+        workspace_bytes: limit of the device memory that layers may use for scratch; by default the library's.
+        timing_cache: a file that keeps measured timings of layers for the next build (`tensorrt` only).
+        say: told each warning and error of TensorRT.
+
+    Returns:
+        Figures: library, version, compute_capability, precision, precisions (layer outputs by type), layers
+        (before fusion), bytes, seconds, parse_seconds, max_batch_size, optimal_batch_size, peak_host_bytes
+        (of this process), activation_bytes and weights_bytes (device memory as TensorRT states it, or None).
+
+    Raises:
+        NetworkFileError: no ONNX network, one that TensorRT does not understand, a free dimension that is not
+            the batch, or another precision than stated.
+        SettingError: no TensorRT, or it cannot build for this compute capability, or impossible batch sizes.
+        StepFailedError: TensorRT did not build it; the message has its reasons.
+    """
+    optimal = optimal_batch_size or max_batch_size
+    if not 1 <= optimal <= max_batch_size:
+        raise SettingError(
+            f"the optimal batch size {optimal} does not lie between 1 and the largest, {max_batch_size}",
+            remedy="correct batch_size in the system file",
+        )
+    started = time.monotonic()
+    _check_precision(read_network(network), precision, network)
+    library = installed_library()
+    trt = import_library(library)
+    memory: dict[str, int] = {}
+    messages = Messages(trt, say, lambda line: memory.update(_memory(line)))
+    builder = trt.Builder(messages.logger)
+    if builder is None:
+        raise _no_engine(messages, network)
+    config = builder.create_builder_config()
+    _aim_at(trt, library, config, compute_capability)
+    definition = _parse(trt, builder, messages, network)
+    _add_profile(builder, config, definition, optimal, max_batch_size, network)
+    if workspace_bytes is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_bytes)
+    parsed = time.monotonic()
+    timings = _Timings(config, timing_cache if library == "tensorrt" else None)
+    engine = builder.build_serialized_network(definition, config)
+    if engine is None:
+        raise _no_engine(messages, network)
+    timings.keep()
+    info = EngineInfo(
+        library=library,
+        version=str(trt.__version__),
+        compute_capability=compute_capability,
+        precision=precision,
+        max_batch_size=max_batch_size,
+    )
+    content = bytes(engine)
+    with disk_full_named(output):
+        write_atomic(EngineInfo.path(output), info.model_dump_json(indent=2))
+        write_atomic(output, content)
+    precisions: dict[str, JsonValue] = dict(_precisions(definition))
+    return {
+        **info.model_dump(),
+        "optimal_batch_size": optimal,
+        "precisions": precisions,
+        "layers": definition.num_layers,
+        "bytes": len(content),
+        "seconds": round(time.monotonic() - started, 3),
+        "parse_seconds": round(parsed - started, 3),
+        "peak_host_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "activation_bytes": memory.get("Activation"),
+        "weights_bytes": memory.get("Weights"),
+    }
+
+
+def supported_capabilities(trt: Any) -> dict[str, Any]:
+    """Return the compute capabilities that can be built for without a GPU, e.g. `8.9` to its constant."""
+    names = {
+        name: value for name, value in trt.ComputeCapability.__members__.items() if name.startswith("SM")
+    }
+    return {f"{name[2:-1]}.{name[-1]}": value for name, value in names.items()}
+
+
+def _aim_at(trt: Any, library: LibraryName, config: Any, wanted: str) -> None:
+    if library == "tensorrt_rtx":
+        known = supported_capabilities(trt)
+        if wanted not in known:
+            raise SettingError(
+                f"tensorrt_rtx {trt.__version__} cannot build for compute capability {wanted}",
+                remedy=f"it builds for {', '.join(known)}; for others install tensorrt where the GPU is",
+            )
+        config.num_compute_capabilities = 1
+        if not config.set_compute_capability(known[wanted], 0):
+            raise StepFailedError(
+                f"tensorrt_rtx refused compute capability {wanted}", remedy="see its messages"
+            )
+        return
+    _, gpus = gpu_facts()
+    here = sorted({gpu.compute_capability for gpu in gpus})
+    if here != [wanted]:
+        found = f"here are GPUs of {', '.join(here)}" if here else "here is no GPU"
+        raise SettingError(
+            f"tensorrt builds for the GPU at hand only; compute capability {wanted} is wanted, but {found}",
+            remedy="correct accelerator.compute_capability in the system file, or build on the machine that "
+            "it describes; without a GPU, uninstall tensorrt and install tensorrt-rtx",
+        )
+
+
+def _parse(trt: Any, builder: Any, messages: Messages, network: Path) -> Any:
+    # TensorRT 10 wants the flag; newer ones and TensorRT for RTX are always strongly typed and ignore it.
+    definition = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(definition, messages.logger)
+    if not parser.parse(network.read_bytes(), str(network)):
+        errors = [parser.get_error(index) for index in range(parser.num_errors)]
+        texts = [
+            f"node {error.node_name() or error.node()} ({error.node_operator() or 'unknown'}): {error.desc()}"
+            for error in errors[:3]
+        ]
+        raise NetworkFileError(
+            f"TensorRT does not understand the network: {' | '.join(texts) or messages.last}",
+            where=network,
+            remedy="replace the named operators when exporting the network, or use backend onnxruntime",
+        )
+    return definition
+
+
+def _add_profile(
+    builder: Any, config: Any, definition: Any, optimal: int, largest: int, network: Path
+) -> None:
+    profile = builder.create_optimization_profile()
+    for index in range(definition.num_inputs):
+        tensor = definition.get_input(index)
+        shape = tuple(tensor.shape)
+        if not shape or shape[0] != -1:
+            raise NetworkFileError(
+                f"the batch dimension of input {tensor.name} {shape} is fixed, a free one is needed",
+                where=network,
+                remedy="convert the network again with models.quantization",
+            )
+        if -1 in shape[1:]:
+            raise NetworkFileError(
+                f"input {tensor.name} {shape} has a free dimension beside the batch",
+                where=network,
+                remedy="convert the network again with models.quantization, which fixes it for the benchmark",
+            )
+        profile.set_shape(tensor.name, *((size, *shape[1:]) for size in (1, optimal, largest)))
+    if config.add_optimization_profile(profile) < 0:
+        raise StepFailedError(
+            "TensorRT refused the batch sizes", where=network, remedy="choose a smaller batch_size"
+        )
+
+
+class _Timings:
+    """Measured timings of layers, kept in a file between builds. A damaged file is as good as none."""
+
+    def __init__(self, config: Any, path: Path | None) -> None:
+        self._config, self._path = config, path
+        if path is not None:
+            content = path.read_bytes() if path.is_file() else b""
+            cache = config.create_timing_cache(content) or config.create_timing_cache(b"")
+            config.set_timing_cache(cache, ignore_mismatch=False)
+
+    def keep(self) -> None:
+        if self._path is not None:
+            write_atomic(self._path, bytes(self._config.get_timing_cache().serialize()))
+
+
+def _check_precision(model: ModelProto, precision: Precision, network: Path) -> None:
+    stored = Counter(tensor.data_type for tensor in all_tensors(model) if tensor.dims)
+    if stored[TensorProto.INT8]:
+        found = "int8"
+    elif stored[TensorProto.FLOAT16] > stored[TensorProto.FLOAT]:
+        found = "fp16"
+    else:
+        found = "fp32"
+    if found != precision:
+        raise NetworkFileError(
+            f"the network is {found}, but the engine is to be {precision}",
+            where=network,
+            remedy="convert the network with models.quantization first",
+        )
+
+
+def _precisions(definition: Any) -> Counter[str]:
+    return Counter(
+        str(definition.get_layer(layer).get_output_type(output)).rpartition(".")[2].lower()
+        for layer in range(definition.num_layers)
+        for output in range(definition.get_layer(layer).num_outputs)
+    )
+
+
+def _memory(line: str) -> dict[str, int]:
+    return {what: int(size) for what, size in _MEMORY.findall(line)}
+
+
+def _no_engine(messages: Messages, network: Path) -> StepFailedError:
+    return StepFailedError(
+        f"TensorRT did not build the engine: {messages.last}",
+        where=network,
+        remedy="its messages say why; a smaller batch_size or another precision often helps",
+    )
+
+
+def _main(request: Mapping[str, Any]) -> Mapping[str, JsonValue]:
+    asked = BuildRequest.model_validate(request)
+    options = {
+        name: getattr(asked, name) for name in BuildRequest.model_fields if name not in ("network", "output")
+    }
+    return build(
+        asked.network, asked.output, **options, say=lambda line: print(line, file=sys.stdout, flush=True)
+    )
+
+
+if __name__ == "__main__":
+    serve_request(_main)
