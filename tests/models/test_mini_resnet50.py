@@ -1,4 +1,4 @@
-"""The mini edition of resnet50: deterministic, its splits apart; wrong preprocessing shows in its accuracy."""
+"""The mini edition of resnet50: deterministic, its splits apart; wrong preprocessing fails its accuracy."""
 
 from __future__ import annotations
 
