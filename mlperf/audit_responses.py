@@ -176,18 +176,18 @@ def compare_with_baseline(
     audit_log: Path,
     score: Callable[[Iterable[AccuracyLogEntry]], Scored],
     *,
-    tolerance_percent: float,
+    tolerance_percent: Callable[[str], float],
 ) -> BaselineComparison:
     """Judge a TEST01 run that is not bit exact by its score (rule T-11).
 
     The baseline are the accuracy run's responses to the samples that TEST01 sampled; both sets are scored by
-    the benchmark's own accuracy script. Every metric must be within `tolerance_percent` of the baseline.
+    the benchmark's own accuracy script. Every metric must be close to the baseline.
 
     Args:
         accuracy_log: complete log of the accuracy run.
         audit_log: accuracy log of the TEST01 run.
         score: scores a stream of responses.
-        tolerance_percent: 1, or 0.1 for the 99.9 models.
+        tolerance_percent: gives the allowed difference of a metric in percent (`ModelRules.delta_percent`).
 
     Raises:
         LogError: a log cannot be read, is damaged or truncated.
@@ -206,10 +206,10 @@ def compare_with_baseline(
             reasons.append(f"{metric} cannot be compared: baseline {wanted}, TEST01 {value}")
             continue
         delta = abs(1 - wanted / value) * 100
-        if delta > tolerance_percent:
+        if delta > tolerance_percent(metric):
             reasons.append(
                 f"{metric} is {value:.7g} in TEST01, {wanted:.7g} for the same samples in the accuracy run: "
-                f"{delta:.3g} % apart, allowed are {tolerance_percent:g} %"
+                f"{delta:.3g} % apart, allowed are {tolerance_percent(metric):g} %"
             )
     return BaselineComparison(
         passed=not reasons,
@@ -219,11 +219,6 @@ def compare_with_baseline(
         baseline_text="\n".join(baseline.lines) + "\n",
         compliance_text="\n".join(compliance.lines) + "\n",
     )
-
-
-def delta_percent(benchmark: str) -> float:
-    """Return the tolerance of the fallback for a benchmark, in percent (rule T-11)."""
-    return 0.1 if "99.9" in benchmark else 1.0
 
 
 def _only(log: Path, indices: set[int]) -> Iterator[AccuracyLogEntry]:

@@ -19,7 +19,6 @@ from mlperf.audit_responses import (
     Scored,
     compare_accuracy,
     compare_with_baseline,
-    delta_percent,
 )
 from mlperf.audit_scores import compare_performance
 from mlperf.conf import config_model
@@ -44,6 +43,8 @@ SAMPLING_TARGETS: Mapping[str, int] = {"retinanet": 256, "3d-unet": 64}
 """TEST01: responses to sample, where it is not 4,096."""
 ISSUE_SAME_INDEX = 3
 """TEST04: the sample that is issued over and over (`compliance/nvidia/TEST04/audit.config`)."""
+KNOWN = (RunKind.TEST01, RunKind.TEST04, RunKind.TEST05)
+"""The audits that can be run and judged; those of the newer rounds' token benchmarks cannot."""
 _FOUND = "Found Audit Config file"
 _TEST05_FLAG = "Test05 flag detected"
 _PERFORMANCE_MODE = 2
@@ -91,8 +92,9 @@ def audit_config(kind: RunKind, benchmark: str) -> str:
         benchmark: directory name; TEST01 samples a different number of responses of some.
 
     Raises:
-        AuditError: the run kind is no audit.
+        AuditError: the run kind is no audit, or one that cannot be run here.
     """
+    _require_known(kind)
     if kind is RunKind.TEST01:
         lines = [
             f"*.*.mode = {_PERFORMANCE_MODE}",
@@ -110,11 +112,15 @@ def audit_config(kind: RunKind, benchmark: str) -> str:
                 f"performance_issue_same_index = {ISSUE_SAME_INDEX}",
             )
         ]
-    elif kind is RunKind.TEST05:
-        lines = ["*.*.test05 = 1"]
     else:
-        raise AuditError(f"{kind} is no audit", remedy="the audits are TEST01, TEST04 and TEST05")
+        lines = ["*.*.test05 = 1"]
     return _NOTE + "\n".join(lines) + "\n"
+
+
+def _require_known(kind: RunKind, where: object = "") -> None:
+    if kind not in KNOWN:
+        what = "an audit that cannot be run here" if kind.is_audit else "no audit"
+        raise AuditError(f"{kind} is {what}", where=where, remedy=f"the audits are {', '.join(KNOWN)}")
 
 
 def sampling_target(benchmark: str) -> int:
@@ -134,10 +140,7 @@ def prove_applied(kind: RunKind, log: DetailLog, round_: Round, benchmark: str |
     Raises:
         AuditError: the log does not show the audit's settings; the message says which, and what the run was.
     """
-    if not kind.is_audit:
-        raise AuditError(
-            f"{kind} is no audit", where=log.path, remedy="the audits are TEST01, TEST04 and TEST05"
-        )
+    _require_known(kind, log.path)
     seeds = round_.test05_seeds if kind is RunKind.TEST05 else round_.seeds
     if seeds is None:
         raise AuditError(f"round {round_.name} has no {kind}", where=log.path, remedy="leave this audit out")
@@ -201,7 +204,7 @@ def judge_audit(
     """Give the verdict on an audit run: applied, belonging to its result, fast enough, the same responses.
 
     Where the responses of TEST01 are not bit exact and a `score` is given, the official fallback decides: the
-    scores of the sampled responses in both runs must agree within 1 % (0.1 % for the 99.9 models).
+    scores of the sampled responses in both runs must agree within the round's tolerance, usually 1 %.
 
     Args:
         kind: the test.
@@ -214,6 +217,7 @@ def judge_audit(
     Raises:
         AuditError: the run was not this audit, or TEST01 lacks an accuracy log.
         LogError: a log cannot be read or lacks a score.
+        SettingError: the round has no such benchmark.
     """
     prove_applied(kind, runs.audit, round_, benchmark)
     performance = compare_performance(kind, runs.reference, runs.audit)
@@ -240,7 +244,10 @@ def judge_audit(
     only_numerics = responses.matched and not responses.missing and not responses.duplicate_mismatches
     if not passed and score is not None and only_numerics:
         baseline = compare_with_baseline(
-            runs.accuracy_log, runs.audit_accuracy_log, score, tolerance_percent=delta_percent(benchmark)
+            runs.accuracy_log,
+            runs.audit_accuracy_log,
+            score,
+            tolerance_percent=round_.model(benchmark).delta_percent,
         )
         passed = baseline.passed
         reasons += baseline.reasons

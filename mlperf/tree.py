@@ -71,8 +71,8 @@ def write_tree(plan: TreePlan, root: Path) -> list[WrittenFile]:
         SettingError: the round is unknown.
         DiskFullError: there is not enough space.
     """
-    layout = layout_of(plan.round)
     round_ = get_round(plan.round)
+    layout = layout_of(round_)
     if root.exists() and any(root.iterdir()):
         raise TreeError(
             "the folder is not empty", where=root, remedy="name a new folder; a tree is only written whole"

@@ -102,9 +102,9 @@ def _result(plan: TreePlan, result: ResultPlan, round_: Round, logs: dict[Path, 
     except PipelineError as error:
         yield error.what
         return
-    scenarios = rules.datacenter | rules.edge
-    if result.scenario not in scenarios:
-        yield f"the round has no {result.scenario} for this benchmark"
+    system_type = str(plan.description.get("system_type", plan.system_type))
+    if result.scenario not in rules.required(system_type) | rules.optional(system_type):
+        yield f"the round has no {result.scenario} for this benchmark on a {system_type} system"
     for run in result.runs:
         yield from (f"{run.kind}: {reason}" for reason in _files(run))
         try:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from common.errors import TreeError
 from mlperf.audits import AuditVerdict
-from mlperf.rounds import RunKind, Scenario
+from mlperf.rounds import Round, RunKind, Scenario
 
 DETAIL = "mlperf_log_detail.txt"
 SUMMARY = "mlperf_log_summary.txt"
@@ -31,23 +31,18 @@ class Layout:
     documentation: str
 
 
-LAYOUTS: Mapping[str, Layout] = {
-    "v4.1": Layout("systems", "code", "measurements", "results", "compliance", "documentation"),
-}
-"""Rounds whose tree can be written. From v6.0 on the folders differ (rule V-41)."""
-
-
-def layout_of(round_name: str) -> Layout:
+def layout_of(round_: Round) -> Layout:
     """Return the layout of a round's tree.
 
     Raises:
-        TreeError: the tree of this round cannot be written.
+        TreeError: the tree of this round cannot be written (from v6.0 on the folders differ, rule V-41).
     """
-    if round_name not in LAYOUTS:
+    if round_.runs_beside_results:
         raise TreeError(
-            f"the tree of round {round_name!r} cannot be written", remedy=f"known: {', '.join(LAYOUTS)}"
+            f"the tree of round {round_.name} cannot be written: it keeps measurements and audits with the results",
+            remedy="choose a round up to v5.1",
         )
-    return LAYOUTS[round_name]
+    return Layout("systems", round_.source_folder, "measurements", "results", "compliance", "documentation")
 
 
 class _Plan(BaseModel):

@@ -12,6 +12,7 @@ import jinja2
 
 from mlperf import description
 from mlperf.logs import DetailLog
+from mlperf.rounds import get_round
 from mlperf.tree_plan import REHEARSAL, Calibration, ResultPlan, TreePlan, layout_of
 
 TUNING_NAME = "system.yaml"
@@ -90,7 +91,7 @@ def measurement_readme(plan: TreePlan, result: ResultPlan, log: DetailLog) -> st
         "measurement.md.j2",
         plan,
         result=result,
-        code_folder=f"{layout_of(plan.round).code}/{result.benchmark}/{result.implementation}",
+        code_folder=f"{layout_of(get_round(plan.round)).code}/{result.benchmark}/{result.implementation}",
         tuning_name=TUNING_NAME,
         measured="\n".join(measured),
         engine="\n".join(result.engine) or "no engine record",
@@ -111,7 +112,7 @@ def code_readme(plan: TreePlan, results: Sequence[ResultPlan], sources: Sequence
         implementation=results[0].implementation,
         results=results,
         sources=sources,
-        systems_file=f"{layout_of(plan.round).systems}/{plan.system}.json",
+        systems_file=f"{layout_of(get_round(plan.round)).systems}/{plan.system}.json",
         tuning_name=TUNING_NAME,
     )
 

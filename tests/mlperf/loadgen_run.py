@@ -1,0 +1,58 @@
+"""One short real LoadGen run in its own process, with a trivial system that answers at a fixed rate.
+
+Run as a script in the run's folder: `loadgen_run.py SCENARIO KIND RATE SECONDS`. The response to sample i is
+the int32 i % 1000.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import mlperf_loadgen as lg
+import numpy as np
+
+SAMPLES = 2000
+LOADED = 1024
+CHUNK = 50
+
+
+def main(scenario: str, kind: str, rate: float, seconds: float) -> None:
+    labels = np.arange(SAMPLES, dtype=np.int32) % 1000
+    address = labels.ctypes.data
+
+    def issue(queries: list[lg.QuerySample]) -> None:
+        begin = time.perf_counter()
+        for start in range(0, len(queries), CHUNK):
+            chunk = queries[start : start + CHUNK]
+            if kind != "accuracy" and scenario == "Offline":
+                time.sleep(max(0.0, begin + (start + len(chunk)) / rate - time.perf_counter()))
+            lg.QuerySamplesComplete([lg.QuerySampleResponse(q.id, address + 4 * q.index, 4) for q in chunk])
+
+    settings = lg.TestSettings()
+    settings.scenario = getattr(lg.TestScenario, scenario)
+    settings.mode = lg.TestMode.AccuracyOnly if kind == "accuracy" else lg.TestMode.PerformanceOnly
+    settings.offline_expected_qps = settings.server_target_qps = rate
+    settings.server_target_latency_ns = 200_000_000
+    settings.min_duration_ms = int(seconds * 1000)
+    settings.min_query_count = 1024 if scenario == "Offline" else 100
+    settings.performance_sample_count_override = LOADED
+    settings.qsl_rng_seed = 3066443479025735752
+    settings.sample_index_rng_seed = 10688027786191513374
+    settings.schedule_rng_seed = 14962580496156340209
+    if kind == "TEST05":
+        settings.test05 = True
+        settings.test05_qsl_rng_seed = 16799458546791641818
+        settings.test05_sample_index_rng_seed = 5453809927556429288
+        settings.test05_schedule_rng_seed = 5435552105434836064
+    log = lg.LogSettings()
+    log.enable_trace = False
+    sut = lg.ConstructSUT(issue, lambda: None)
+    library = lg.ConstructQSL(SAMPLES, LOADED, lambda _: None, lambda _: None)
+    lg.StartTestWithLogSettings(sut, library, settings, log)
+    lg.DestroyQSL(library)
+    lg.DestroySUT(sut)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], float(sys.argv[3]), float(sys.argv[4]))
