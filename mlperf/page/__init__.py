@@ -15,6 +15,7 @@ from mlperf.page.evidence import (
     ThroughputPoint,
     TimelineStep,
 )
+from mlperf.page.fleet import write_fleet
 from mlperf.page.system_page import write_page
 
 __all__ = [
@@ -28,5 +29,6 @@ __all__ = [
     "ThroughputPoint",
     "TimelineStep",
     "neighbours_in",
+    "write_fleet",
     "write_page",
 ]

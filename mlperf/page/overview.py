@@ -96,21 +96,22 @@ def ratio_picture(found: Sequence[Ratio]) -> Markup | None:
     """Draw Server's share of Offline as bars to 100 %."""
     if not found:
         return None
-    left, width = 150.0, 640.0
+    left, width = 130.0, 640.0
     height = len(found) * 34.0 + 34
-    top = max(1.0, *(one.share for one in found)) * 1.0
+    top = max(1.0, *(one.share for one in found))
     summary = "; ".join(f"{one.model} {one.share:.1%}" for one in found)
     drawing = Drawing("ratio", width, height, "Server result as a share of Offline", summary)
-    span = width - left - 70
+    span = width - left - 80
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         x = left + span * share / top
-        drawing.line(x, 8, x, height - 24, "base" if share in (0.0, 1.0) else "grid")
-        drawing.text(x, height - 8, f"{share:.0%}", "axis", "middle")
+        drawing.line(x, 4, x, height - 26, "base" if share in (0.0, 1.0) else "grid")
+        drawing.text(x, height - 8, f"{share * 100:.0f}", "axis", "middle")
+    drawing.text(left + span + 20, height - 8, "%", "axis")
     for order, one in enumerate(found):
-        y = 12 + order * 34.0
-        drawing.text(left - 12, y + 16, _short(one.model, 22), "label", "end")
-        drawing.box(left, y + 3, span * one.share / top, 18, "bar", f"{one.model}: {one.share:.2%}")
-        drawing.text(left + span * one.share / top + 8, y + 17, f"{one.share:.1%}", "label strong")
+        y = 8 + order * 34.0
+        drawing.text(0, y + 17, _short(one.model, 16), "label")
+        drawing.box(left, y + 4, span * one.share / top, 18, "bar", f"{one.model}: {one.share:.2%}")
+        drawing.text(left + span + 20, y + 18, f"{one.share * 100:.1f} %", "label strong")
     return drawing.markup()
 
 

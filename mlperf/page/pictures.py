@@ -12,8 +12,8 @@ from mlperf.page.evidence import Probe, ThroughputPoint
 from mlperf.page.svg import Drawing, ticks
 from mlperf.page.text import latency, significant
 
-_WIDTH, _HEIGHT = 640.0, 280.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64.0, 20.0, 26.0, 42.0
+_WIDTH, _HEIGHT = 520.0, 260.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 20.0, 28.0, 44.0
 _NINES = (0.0, 0.5, 0.9, 0.95, 0.97, 0.99, 0.999)
 
 
@@ -39,7 +39,7 @@ def latency_picture(name: str, result: Result) -> Markup | None:
     )
     unit, size = next(((u, s) for u, s in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)) if top >= s), ("ns", 1.0))
     _levels(drawing, plot, ticks(0, top), lambda value: significant(value / size, 3))
-    drawing.text(_LEFT - 8, 14, f"latency, {unit}", "axis", "end" if len(unit) < 2 else "middle")
+    drawing.text(0, 14, f"latency, {unit}", "axis")
     for share in _NINES:
         x = plot.x(_nines(share))
         drawing.line(x, _HEIGHT - _BOTTOM, x, _HEIGHT - _BOTTOM + 4, "tick")
@@ -84,7 +84,7 @@ def throughput_picture(name: str, result: Result, points: Sequence[ThroughputPoi
     )
     plot = _Plot(0, before, 0, top)
     _levels(drawing, plot, ticks(0, top), lambda value: significant(value, 3))
-    drawing.text(_LEFT - 8, 14, "samples/s", "axis", "middle")
+    drawing.text(0, 14, "samples/s", "axis")
     for second in ticks(0, before, 8):
         drawing.text(plot.x(second), _HEIGHT - _BOTTOM + 17, f"{second:g}", "axis", "middle")
     drawing.text(_WIDTH / 2, _HEIGHT - 6, "seconds since the run began", "axis", "middle")
@@ -119,7 +119,7 @@ def probes_picture(name: str, result: Result, probes: Sequence[Probe]) -> Markup
     plot = _Plot(low - pad, high + pad, 0, top)
     unit, size = next(((u, s) for u, s in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)) if top >= s), ("ns", 1.0))
     _levels(drawing, plot, ticks(0, top), lambda value: significant(value / size, 3))
-    drawing.text(_LEFT - 8, 14, f"latency, {unit}", "axis", "middle")
+    drawing.text(0, 14, f"latency, {unit}", "axis")
     for rate in ticks(low - pad, high + pad, 6):
         drawing.text(plot.x(rate), _HEIGHT - _BOTTOM + 17, significant(rate), "axis", "middle")
     drawing.text(_WIDTH / 2, _HEIGHT - 6, "target rate, queries/s", "axis", "middle")

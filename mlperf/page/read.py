@@ -176,7 +176,7 @@ def _models(
                 rules,
                 deep,
             )
-            for path in _folders(benchmark)
+            for path in sorted(_folders(benchmark), key=_scenario_order)
             if (scenario := _SCENARIOS.get(path.name.lower()))
         )
         unknown = [path.name for path in _folders(benchmark) if path.name.lower() not in _SCENARIOS]
@@ -189,6 +189,11 @@ def _models(
         found.append((order.get(model, len(order)), benchmark.name, row))
     for _, _, row in sorted(found, key=lambda one: one[:2]):
         yield row
+
+
+def _scenario_order(folder: Path) -> tuple[bool, str]:
+    """Server before Offline, as in the table; the others by name."""
+    return folder.name.lower() == Scenario.OFFLINE.lower(), folder.name
 
 
 def _rules(round_: Round, benchmark: str) -> ModelRules | None:

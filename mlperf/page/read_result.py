@@ -194,7 +194,7 @@ def _percentiles(path: str, log: RunLog) -> list[Percentile]:
             share = float(match[1])
             take(f"p{number(share).removesuffix('.0')}", share / 100, key)
     take("max", 1.0, "result_max_latency_ns")
-    return sorted(found, key=lambda one: -1.0 if one.share is None else one.share)
+    return sorted(found, key=lambda one: 2.0 if one.share is None else one.share)
 
 
 def _figures(path: str, log: RunLog, scenario: Scenario) -> list[Figure]:

@@ -28,6 +28,7 @@ def _environment() -> Environment:
     )
     environment.filters.update(
         number=text.number,
+        breakable=text.breakable,
         target=text.target_number,
         grouped=text.grouped,
         latency=text.latency,

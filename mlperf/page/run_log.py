@@ -14,6 +14,8 @@ from mlperf.logs import read_detail
 
 _KEY = re.compile(rb'^:::MLLOG\s*\{\s*"key"\s*:\s*"([^"\\]{1,200})"')
 _TIME = re.compile(rb'"time_ms"\s*:\s*([0-9.]{1,40})')
+_STARTED = re.compile(rb'"key"\s*:\s*"test_datetime"\s*,\s*"value"\s*:\s*"([^"\\]{1,40})"')
+_PART = 1 << 16
 _LONGEST_RUN_MS = 30 * 24 * 3600 * 1000
 """Above this a time is LoadGen's wrapped negative number (bert Server logs of v4.1), not a time."""
 _LINE_LIMIT = 1 << 16
@@ -61,15 +63,26 @@ def read_run_log(path: Path) -> RunLog:
 
 
 def read_times(path: Path) -> tuple[datetime | None, datetime | None]:
-    """Return when a run began and ended, without reading the rest of its log.
+    """Return when a run began and ended, from the first and the last part of its log.
 
     Raises:
         LogError: the file cannot be read.
     """
-    log = read_detail(path, wanted=lambda key: key == "test_datetime")
-    begin = _moment(log.values.get("test_datetime"))
-    _, elapsed_ms = _scan(path)
-    return begin, begin + timedelta(milliseconds=elapsed_ms) if begin and elapsed_ms is not None else None
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(_PART)
+            stream.seek(max(path.stat().st_size - _PART, 0))
+            tail = stream.read(_PART)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    started = _STARTED.search(head)
+    begin = _moment(started[1].decode("ascii", "replace")) if started else None
+    times = [time for match in _TIME.finditer(tail) if (time := _float(match[1])) is not None]
+    return begin, begin + timedelta(milliseconds=times[-1]) if begin and times else None
+
+
+def _unreadable(path: Path, error: OSError) -> LogError:
+    return LogError(f"the log cannot be read: {error.strerror}", where=path, remedy="see that it exists")
 
 
 def _scan(path: Path) -> tuple[dict[str, int], float | None]:
@@ -87,9 +100,7 @@ def _scan(path: Path) -> tuple[dict[str, int], float | None]:
                     if (time := _TIME.search(line)) and (elapsed := _float(time[1])) is not None:
                         last = elapsed
     except OSError as error:
-        raise LogError(
-            f"the log cannot be read: {error.strerror}", where=path, remedy="see that it exists"
-        ) from error
+        raise _unreadable(path, error) from error
     return lines, last
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from common.files import write_atomic
+from mlperf import description
 from mlperf.page import overview, pictures, tables
 from mlperf.page.compare import Neighbour, compare
 from mlperf.page.data import Result, SystemData
@@ -16,8 +17,9 @@ from mlperf.page.evidence import PageEvidence, ResultEvidence
 from mlperf.page.links import Links, safe_href
 from mlperf.page.read import find_system, read_system
 from mlperf.page.render import render
-from mlperf.page.verdict import Finding, SystemVerdict, VerdictLike, verdict_on
+from mlperf.page.verdict import Finding, SystemVerdict, verdict_on
 from mlperf.rounds import Scenario
+from mlperf.validation.verdict import Verdict
 
 _STATUS = {"available": "Available", "preview": "Preview", "rdi": "Research, Development or Internal"}
 
@@ -40,7 +42,7 @@ def write_page(
     out: Path,
     *,
     round_name: str,
-    verdict: VerdictLike | None = None,
+    verdict: Verdict | None = None,
     evidence: PageEvidence | None = None,
     neighbours: Sequence[Neighbour] = (),
     fleet_link: str = "",
@@ -73,7 +75,9 @@ def write_page(
         {
             "system": data,
             "availability": availability(data),
-            "rehearsal": data.rehearsal or bool(evidence and evidence.rehearsal),
+            "rehearsal": data.rehearsal
+            or bool(evidence and evidence.rehearsal)
+            or bool(found and found.rehearsal),
             "verdict": found,
             "evidence": evidence,
             "manifest": evidence.manifest if evidence else None,
@@ -85,6 +89,10 @@ def write_page(
             "timeline_picture": overview.timeline_picture(line) if line else None,
             "comparisons": [compare(data, one, evidence) for one in neighbours],
             "filled": sum(bool(one.value) for one in data.fields),
+            "not_applicable": sum(one.value.lower() in ("n/a", "na") for one in data.fields),
+            "missing": [
+                name for name in description.REQUIRED if name not in {one.name for one in data.fields}
+            ],
             "fleet_link": fleet_link,
             "Scenario": Scenario,
         },

@@ -44,6 +44,11 @@ def grouped(text: str) -> Markup:
     return Markup("{}{}{}{}").format(sign, groups[0], Markup(marked), rest)  # noqa: S704 - digits only
 
 
+def breakable(name: str) -> Markup:
+    """Let a name with underscores break after them."""
+    return Markup("_<wbr>").join(name.split("_"))
+
+
 def latency(nanoseconds: float) -> str:
     """Return a latency in the unit that suits it, with three or four significant digits."""
     for unit, size in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):

@@ -4,45 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from mlperf.page.text import clean
-
-
-class FailureLike(Protocol):
-    """One failure, as `mlperf.validation` gives it."""
-
-    @property
-    def rule(self) -> str:
-        """Id of the rule."""
-
-    @property
-    def severity(self) -> str:
-        """`error` or `warning`."""
-
-    @property
-    def path(self) -> str:
-        """Path in the tree."""
-
-    @property
-    def message(self) -> str:
-        """What is wrong."""
-
-    @property
-    def remedy(self) -> str:
-        """What to do."""
-
-
-class VerdictLike(Protocol):
-    """A verdict, as `mlperf.validation` gives it."""
-
-    @property
-    def ok(self) -> bool:
-        """Whether the tree is accepted."""
-
-    @property
-    def failures(self) -> Sequence[FailureLike]:
-        """Everything that was found."""
+from mlperf.validation.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -60,11 +24,19 @@ class Finding:
 
 @dataclass(frozen=True)
 class SystemVerdict:
-    """The verdict on one system: its findings, and how many errors lie in other parts of the tree."""
+    """The verdict on one system.
 
-    tree_ok: bool
+    Attributes:
+        findings: what was found in its files, its submitter's and the tree's own; errors first.
+        errors_elsewhere: number of errors in other parts of the tree.
+        refused: benchmark and scenario of the results that are not accepted.
+        rehearsal: whether the tree was judged as a rehearsal.
+    """
+
     findings: tuple[Finding, ...]
     errors_elsewhere: int
+    refused: frozenset[tuple[str, str]]
+    rehearsal: bool
 
     @property
     def errors(self) -> int:
@@ -79,14 +51,14 @@ class SystemVerdict:
     @property
     def ok(self) -> bool:
         """Whether nothing of this system is refused."""
-        return self.errors == 0
+        return self.errors == 0 and not self.refused
 
     def of(self, benchmark: str, scenario: str) -> tuple[Finding, ...]:
         """Return the findings of one result."""
         return tuple(one for one in self.findings if (one.benchmark, one.scenario) == (benchmark, scenario))
 
 
-def verdict_on(verdict: VerdictLike, division: str, submitter: str, system: str) -> SystemVerdict:
+def verdict_on(verdict: Verdict, division: str, submitter: str, system: str) -> SystemVerdict:
     """Keep of a tree's verdict what concerns one system, its submitter or the whole tree; errors first."""
     findings, elsewhere = [], 0
     for failure in verdict.failures:
@@ -107,7 +79,12 @@ def verdict_on(verdict: VerdictLike, division: str, submitter: str, system: str)
             )
         )
     findings.sort(key=lambda one: one.severity != "error")
-    return SystemVerdict(verdict.ok, tuple(findings), elsewhere)
+    refused = frozenset(
+        (clean(one.benchmark), clean(one.scenario))
+        for one in verdict.results
+        if not one.ok and (one.division, one.submitter, one.system) == (division, submitter, system)
+    )
+    return SystemVerdict(tuple(findings), elsewhere, refused, verdict.rehearsal)
 
 
 def _concerns(parts: Sequence[str], division: str, submitter: str, system: str) -> bool:
