@@ -116,8 +116,20 @@ def imagenet_name(number: int) -> str:
 
 
 def official_calibration_list() -> str:
-    """Return calibration list option 1 as published: 500 names, one per line."""
-    return "".join(f"{imagenet_name(int(number))}\n" for number in _CALIBRATION_NUMBERS.read_text().split())
+    """Return calibration list option 1 as published: 500 names, one per line.
+
+    Raises:
+        SourceError: the numbers in this project are not those of the published list.
+    """
+    numbers = _CALIBRATION_NUMBERS.read_text().split()
+    text = "".join(f"{imagenet_name(int(number))}\n" for number in numbers)
+    if _md5(text) != CALIBRATION_LIST_MD5:
+        raise SourceError(
+            "these are not the numbers of the official calibration list",
+            where=_CALIBRATION_NUMBERS,
+            remedy="check the file out anew",
+        )
+    return text
 
 
 def images_folder(dataset: Path, edition: Edition, subset: Subset) -> Path:
@@ -171,7 +183,7 @@ def check_label_list(path: Path, count: int) -> None:
     """Raise SourceError unless a label list, however its columns are separated, is the official one."""
     images = read_list(path, classes=_CLASSES, count=count)
     text = "".join(f"{image.name}\t{image.label}\n" for image in images)
-    digest = hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+    digest = _md5(text)
     if digest != LABEL_LIST_MD5:
         raise SourceError(
             f"these are not the official labels: md5 {digest}, expected {LABEL_LIST_MD5}",
@@ -218,6 +230,10 @@ def verify_images(folder: Path, names: Sequence[str], on_progress: OnProgress) -
             remedy=_FOLDER_REMEDY,
         )
     return {"images": len(present), "bytes": total}
+
+
+def _md5(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
 _FOLDER_REMEDY = "unpack the official archive anew into one flat folder, all files under their official names"

@@ -9,7 +9,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from common.errors import SettingError
+from common.errors import SettingError, SourceError
 from common.files import disk_full_named, require_free_space, sha256_of
 from models.benchmark import MiniListing, OnProgress, Progress
 from models.imagenet import in_parallel
@@ -17,6 +17,8 @@ from models.imagenet_folder import CALIBRATION_LIST, LABELS
 from models.mini import digits
 
 NETWORK = Path(__file__).with_name("resnet50.onnx")
+NETWORK_SHA256 = "74f5e5f36ea699d62c1430a7f3536dbd87d5de31acfc65dcd0fd61b5254742ac"
+"""Part of the code, so that another network is another version of the step that copies it."""
 CALIBRATION_COUNT = 200
 MOST_SAMPLES = 50_000
 _BYTES_PER_IMAGE = 45_000
@@ -35,12 +37,19 @@ def make(folder: Path, sample_count: int, on_progress: OnProgress) -> MiniListin
 
     Raises:
         SettingError: the count is out of range.
+        SourceError: the committed network is not the one that belongs to this code.
         DiskFullError: there is not enough space.
     """
     if not 1 <= sample_count <= MOST_SAMPLES:
         raise SettingError(
             f"the mini edition of resnet50 cannot have {sample_count} samples",
             remedy=f"ask for 1 to {MOST_SAMPLES}",
+        )
+    if sha256_of(NETWORK) != NETWORK_SHA256:
+        raise SourceError(
+            "the network of the mini edition is not the one that belongs to this code",
+            where=NETWORK,
+            remedy="check the file out anew; after a new training write its SHA-256 into resnet50_files.py",
         )
     require_free_space(folder, sample_count * _BYTES_PER_IMAGE, f"a mini edition of {sample_count} samples")
     total = sample_count + CALIBRATION_COUNT

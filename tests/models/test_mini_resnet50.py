@@ -12,7 +12,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from common.errors import SettingError, StepTimeoutError
+from common.errors import SettingError, SourceError, StepTimeoutError
 from mlperf.rounds import get_round
 from models import jobs
 from models.benchmark import Progress, ignore_progress
@@ -86,6 +86,18 @@ class _Entry:
 )
 def test_wrong_preprocessing_fails_the_target(session, mini, steps, mistake):
     assert _accuracy(session, mini, steps(**mistake)) < TARGET - 5
+
+
+def test_the_committed_network_belongs_to_the_code(mini):
+    assert mini.listing.files["resnet50.onnx"][1] == resnet50_files.NETWORK_SHA256
+    assert (mini.files / "resnet50.onnx").read_bytes() == resnet50_files.NETWORK.read_bytes()
+
+
+def test_another_network_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(resnet50_files, "NETWORK", tmp_path / "resnet50.onnx")
+    (tmp_path / "resnet50.onnx").write_bytes(b"version https://git-lfs.github.com/spec/v1")
+    with pytest.raises(SourceError, match="not the one that belongs to this code"):
+        RESNET.make_mini(tmp_path, 1, ignore_progress)
 
 
 def test_the_network_has_the_official_names_and_is_small():
