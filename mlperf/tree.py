@@ -17,7 +17,7 @@ from common.files import disk_full_named, files_below, inside, write_atomic
 from mlperf import accuracy, conf, tree_texts
 from mlperf.logs import DetailLog
 from mlperf.rounds import RunKind, get_round
-from mlperf.tree_checks import LARGEST_FILE, refusals
+from mlperf.tree_checks import LARGEST_FILE, Evidence, refusals
 from mlperf.tree_plan import (
     ACCURACY_LOG,
     DETAIL,
@@ -77,13 +77,12 @@ def write_tree(plan: TreePlan, root: Path) -> list[WrittenFile]:
         raise TreeError(
             "the folder is not empty", where=root, remedy="name a new folder; a tree is only written whole"
         )
-    logs: dict[Path, DetailLog] = {}
-    reasons = refusals(plan, round_, logs)
-    _refuse(reasons, plan)
+    evidence = Evidence()
+    _refuse(refusals(plan, round_, evidence), plan)
     base = f"{plan.division}/{plan.submitter}"
     files = list(_system_files(plan, layout, base))
     for result in plan.results:
-        files += _result_files(plan, result, layout, base, logs[result.performance.detail])
+        files += _result_files(plan, result, layout, base, evidence.log(result.performance.detail))
     files.sort(key=lambda file: file.path)
     _refuse(_forbidden(files), plan)
     with disk_full_named(root):

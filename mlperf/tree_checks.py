@@ -38,19 +38,36 @@ _START_RESOLUTION = timedelta(seconds=1)
 _TAIL = 1 << 20
 
 
-def refusals(plan: TreePlan, round_: Round, logs: dict[Path, DetailLog]) -> list[str]:
-    """Return every reason not to write this tree, each beginning with the place it is about.
+class Evidence:
+    """The logs and hashes of the runs' files; each file is read once for each of the two."""
 
-    Args:
-        plan: the tree.
-        round_: its round.
-        logs: is filled with the detail logs that could be read, by path.
-    """
+    def __init__(self) -> None:
+        self._logs: dict[Path, DetailLog] = {}
+        self._hashes: dict[Path, str] = {}
+
+    def log(self, path: Path) -> DetailLog:
+        """Return a detail log; LogError if it cannot be read."""
+        if path not in self._logs:
+            self._logs[path] = read_detail(path)
+        return self._logs[path]
+
+    def sha256(self, path: Path) -> str:
+        """Return the SHA-256 of a file; the empty text if it cannot be read."""
+        if path not in self._hashes:
+            try:
+                self._hashes[path] = sha256_of(path)
+            except OSError:
+                return ""
+        return self._hashes[path]
+
+
+def refusals(plan: TreePlan, round_: Round, evidence: Evidence) -> list[str]:
+    """Return every reason not to write this tree, each beginning with the place it is about."""
     found = [f"plan: {reason}" for reason in _names(plan)]
     found += [f"systems/{plan.system}.json: {reason}" for reason in _system(plan)]
     for result in plan.results:
-        found += [f"{result.place}: {reason}" for reason in _result(plan, result, round_, logs)]
-    found += _overlaps(plan)
+        found += [f"{result.place}: {reason}" for reason in _result(plan, result, round_, evidence)]
+    found += _overlaps(plan, evidence)
     return found
 
 
@@ -96,7 +113,7 @@ def _system(plan: TreePlan) -> Iterator[str]:
         yield f"unknown field {field!r}"
 
 
-def _result(plan: TreePlan, result: ResultPlan, round_: Round, logs: dict[Path, DetailLog]) -> Iterator[str]:
+def _result(plan: TreePlan, result: ResultPlan, round_: Round, evidence: Evidence) -> Iterator[str]:
     try:
         rules = round_.model(result.benchmark)
     except PipelineError as error:
@@ -106,20 +123,20 @@ def _result(plan: TreePlan, result: ResultPlan, round_: Round, logs: dict[Path, 
     if result.scenario not in rules.required(system_type) | rules.optional(system_type):
         yield f"the round has no {result.scenario} for this benchmark on a {system_type} system"
     for run in result.runs:
-        yield from (f"{run.kind}: {reason}" for reason in _files(run))
+        yield from (f"{run.kind}: {reason}" for reason in _files(run, evidence))
         try:
-            log = logs.setdefault(run.detail, read_detail(run.detail))
+            log = evidence.log(run.detail)
         except LogError as error:
             yield f"{run.kind}: {error.what} ({error.where})"
             continue
         yield from (f"{run.kind}: {reason}" for reason in _log(plan, result, run, log, round_, rules))
-    yield from _accuracy(result)
-    yield from _audits(plan, result, rules)
-    if (log_ := logs.get(result.performance.detail)) is not None:
-        yield from _conf(result, log_, round_)
+        if run is result.performance:
+            yield from _conf(result, log, round_)
+    yield from _accuracy(result, evidence)
+    yield from _audits(plan, result, rules, evidence)
 
 
-def _files(run: RunFolder) -> Iterator[str]:
+def _files(run: RunFolder, evidence: Evidence) -> Iterator[str]:
     for name in (DETAIL, SUMMARY):
         path = run.folder / name
         if not path.is_file():
@@ -128,7 +145,7 @@ def _files(run: RunFolder) -> Iterator[str]:
             yield f"{path} is larger than 50 MiB, which the official checker refuses"
     for name, wanted in run.hashes.items():
         path = run.folder / name
-        if not path.is_file() or sha256_of(path) != wanted:
+        if evidence.sha256(path) != wanted:
             yield f"{path} is not the file that was recorded when the run finished (SHA-256 {wanted[:12]}…)"
 
 
@@ -159,7 +176,7 @@ def _log(
         yield f"the data set had {count} samples, the benchmark has {rules.dataset_size} ({log.path})"
 
 
-def _accuracy(result: ResultPlan) -> Iterator[str]:
+def _accuracy(result: ResultPlan, evidence: Evidence) -> Iterator[str]:
     try:
         text = result.accuracy_txt.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -172,11 +189,11 @@ def _accuracy(result: ResultPlan) -> Iterator[str]:
     stated = hash_in(text)
     if stated is None:
         yield f"accuracy: {result.accuracy_txt} has no hash line"
-    elif stated != sha256_of(log):
+    elif stated != evidence.sha256(log):
         yield f"accuracy: the hash in {result.accuracy_txt} is not that of {log}"
 
 
-def _audits(plan: TreePlan, result: ResultPlan, rules: ModelRules) -> Iterator[str]:
+def _audits(plan: TreePlan, result: ResultPlan, rules: ModelRules, evidence: Evidence) -> Iterator[str]:
     kinds = [audit.run.kind for audit in result.audits]
     if plan.division != "open":
         yield from (f"{kind} is missing" for kind in rules.audits if kind not in kinds)
@@ -198,7 +215,7 @@ def _audits(plan: TreePlan, result: ResultPlan, rules: ModelRules) -> Iterator[s
         for name, path in judged.items():
             if not path.is_file():
                 yield f"{kind}: {path} is missing"
-            elif verdict.evidence.get(name) != sha256_of(path):
+            elif verdict.evidence.get(name) != evidence.sha256(path):
                 yield f"{kind}: the verdict was not given on {path}"
         if kind is RunKind.TEST01 and verdict.verify_accuracy is None:
             yield f"{kind}: the verdict does not say what became of the accuracy"
@@ -221,16 +238,23 @@ class _Interval:
     end: datetime
 
 
-def _overlaps(plan: TreePlan) -> Iterator[str]:
+def _overlaps(plan: TreePlan, evidence: Evidence) -> Iterator[str]:
     intervals = []
+    places: dict[str, str] = {}
     for result in plan.results:
         for run in result.runs:
             try:
-                start, end = run_interval(run.detail)
+                start, end = run_interval(evidence.log(run.detail))
             except LogError as error:
-                yield f"{result.place}: {run.kind}: {error.what} ({error.where})"
+                if run.detail.is_file():
+                    yield f"{result.place}: {run.kind}: {error.what} ({error.where})"
                 continue
-            intervals.append(_Interval(f"{result.place} {run.kind}", start, end))
+            label = f"{result.place} {run.kind}"
+            first = places.setdefault(evidence.sha256(run.detail), label)
+            if first != label:  # rules T-14, X-14: the official checker accepts one log in two places
+                yield f"{first} and {label} are one and the same run"
+                continue
+            intervals.append(_Interval(label, start, end))
     intervals.sort(key=lambda interval: (interval.start, interval.end, interval.label))
     latest: _Interval | None = None
     for interval in intervals:
@@ -243,20 +267,19 @@ def _overlaps(plan: TreePlan) -> Iterator[str]:
             latest = interval
 
 
-def run_interval(detail: Path) -> tuple[datetime, datetime]:
+def run_interval(log: DetailLog) -> tuple[datetime, datetime]:
     """Return when a run began (UTC, cut to the second) and the least time at which it ended.
 
     Raises:
         LogError: the log does not say so.
     """
-    log = read_detail(detail, wanted=lambda key: key == "test_datetime")
     try:
         start = datetime.strptime(str(log.require("test_datetime")), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-        return start, start + timedelta(milliseconds=_last_time_ms(detail))
+        return start, start + timedelta(milliseconds=_last_time_ms(log.path))
     except (ValueError, OverflowError, KeyError, TypeError) as error:
         raise LogError(
             f"the log does not say when the run began and ended: {error}",
-            where=detail,
+            where=log.path,
             remedy="take LoadGen's own log, or run again",
         ) from error
 

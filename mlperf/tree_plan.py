@@ -39,7 +39,7 @@ def layout_of(round_: Round) -> Layout:
     """
     if round_.runs_beside_results:
         raise TreeError(
-            f"the tree of round {round_.name} cannot be written: it keeps measurements and audits with the results",
+            f"the tree of round {round_.name} cannot be written: its audits lie with the results",
             remedy="choose a round up to v5.1",
         )
     return Layout("systems", round_.source_folder, "measurements", "results", "compliance", "documentation")
