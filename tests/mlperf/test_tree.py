@@ -67,7 +67,8 @@ def plan_of(corpus: Any, tmp_path: Path) -> Callable[..., TreePlan]:
     ) -> TreePlan:
         runs = tmp_path / "runs"
         shutil.rmtree(runs, ignore_errors=True)
-        shutil.copytree(corpus.root, runs)
+        for scenario in scenarios or (OFFLINE,):
+            shutil.copytree(corpus.root / scenario, runs / scenario)
         for (scenario, kind), change in (before or {}).items():
             change(runs / scenario / kind)
         results = tuple(
