@@ -1,0 +1,331 @@
+"""One GPU: every call of CUDA and of TensorRT's runtime that the backend makes, behind one small class.
+
+Has not run on a GPU yet. Assumptions to check first on one: `cuda.bindings.runtime` takes plain integers for
+streams, and lets go of Python's global lock in its calls; contexts of one engine may share its optimisation
+profile (TensorRT 10 and newer); a context can be captured in a graph after one run of that shape; TensorRT
+for RTX has compiled its kernels for a shape after that run.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import PipelineError, SettingError, StepFailedError
+from harness.backends.tensorrt_library import EngineInfo, Messages, import_library
+
+Handle = Any
+"""A stream, context or graph; only the device that made it knows what it is."""
+
+
+@dataclass(frozen=True)
+class EngineTensor:
+    """An input or output of an engine; `shape` is that of one sample, without the batch dimension."""
+
+    name: str
+    is_input: bool
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of one sample."""
+        return self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
+
+
+class Device(Protocol):
+    """What the backend needs of a GPU. Addresses are integers; everything but `wait` may return at once."""
+
+    name: str
+    compute_capability: str
+
+    def use(self) -> None:
+        """Make this the calling thread's GPU."""
+
+    def load_engine(self, engine: Path) -> tuple[EngineTensor, ...]:
+        """Load the engine that contexts are made of; return its inputs and outputs."""
+
+    def allocate(self, size: int) -> int:
+        """Return the address of new memory on the device."""
+
+    def free(self, address: int) -> None:
+        """Free memory of the device."""
+
+    def allocate_host(self, size: int) -> NDArray[np.uint8]:
+        """Return new pinned host memory that all devices can copy from and to."""
+
+    def free_host(self, memory: NDArray[np.uint8]) -> None:
+        """Free pinned host memory."""
+
+    def make_stream(self) -> Handle:
+        """Return a new stream."""
+
+    def free_stream(self, stream: Handle) -> None:
+        """Destroy a stream."""
+
+    def copy(self, target: int, source: int, size: int, stream: Handle) -> None:
+        """Copy bytes in the order of the stream, between host and device in any direction."""
+
+    def wait(self, stream: Handle) -> None:
+        """Block, without spinning, until the stream has done all of its work."""
+
+    def make_context(self, addresses: dict[str, int]) -> Handle:
+        """Return an execution context whose inputs and outputs lie at these device addresses."""
+
+    def enqueue(self, context: Handle, batch: int, stream: Handle) -> None:
+        """Run the engine on a batch in the order of the stream."""
+
+    def capture(self, stream: Handle, work: Callable[[], None]) -> Handle | None:
+        """Return the calls of `work` on the stream as a graph; None if they cannot be captured."""
+
+    def launch(self, graph: Handle, stream: Handle) -> None:
+        """Run a graph in the order of the stream."""
+
+    def free_graph(self, graph: Handle) -> None:
+        """Destroy a graph."""
+
+    def close(self) -> None:
+        """Let go of the engine; contexts are gone before."""
+
+
+class CudaError(StepFailedError):
+    """CUDA or TensorRT refused a call."""
+
+
+class GpuDevice:
+    """A real GPU, through cuda-python and TensorRT."""
+
+    def __init__(self, ordinal: int, info: EngineInfo) -> None:
+        self._cuda = import_cuda()
+        self._ordinal = ordinal
+        self._info = info
+        self._engine: Any = None
+        self._runtime: Any = None
+        self._inputs: tuple[EngineTensor, ...] = ()
+        self._events: dict[Handle, Any] = {}
+        self.use()
+        attributes = self._cuda.cudaDeviceAttr
+        major, minor = (
+            self._call("cudaDeviceGetAttribute", attribute, ordinal)
+            for attribute in (
+                attributes.cudaDevAttrComputeCapabilityMajor,
+                attributes.cudaDevAttrComputeCapabilityMinor,
+            )
+        )
+        self.compute_capability = f"{major}.{minor}"
+        name = self._call("cudaGetDeviceProperties", ordinal).name
+        self.name = name.decode().rstrip("\0") if isinstance(name, bytes) else str(name)
+
+    def use(self) -> None:
+        """Make this the calling thread's GPU."""
+        self._call("cudaSetDevice", self._ordinal)
+
+    def load_engine(self, engine: Path) -> tuple[EngineTensor, ...]:
+        """Load the engine that contexts are made of; return its inputs and outputs.
+
+        Raises:
+            StepFailedError: TensorRT refuses it; the message has its reasons.
+        """
+        trt = import_library(self._info.library)
+        self._messages = Messages(trt, lambda line: print(line, flush=True))
+        self._runtime = trt.Runtime(self._messages.logger)
+        self._engine = self._runtime.deserialize_cuda_engine(engine.read_bytes())
+        if self._engine is None:
+            raise StepFailedError(
+                f"TensorRT cannot load the engine on {self.name}: {self._messages.last}",
+                where=engine,
+                remedy="build the engine again on this machine; if memory is short, free some on the GPU",
+            )
+        names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
+        tensors = tuple(self._tensor(trt, name) for name in names)
+        self._inputs = tuple(tensor for tensor in tensors if tensor.is_input)
+        return tensors
+
+    def allocate(self, size: int) -> int:
+        """Return the address of new memory on the device."""
+        return int(self._call("cudaMalloc", size))
+
+    def free(self, address: int) -> None:
+        """Free memory of the device."""
+        self._call("cudaFree", address)
+
+    def allocate_host(self, size: int) -> NDArray[np.uint8]:
+        """Return new pinned host memory that all devices can copy from and to."""
+        address = int(self._call("cudaHostAlloc", size, self._cuda.cudaHostAllocPortable))
+        return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
+
+    def free_host(self, memory: NDArray[np.uint8]) -> None:
+        """Free pinned host memory."""
+        self._call("cudaFreeHost", memory.ctypes.data)
+
+    def make_stream(self) -> Handle:
+        """Return a new stream with an event to wait for."""
+        stream = self._call("cudaStreamCreateWithFlags", self._cuda.cudaStreamNonBlocking)
+        # A waiting thread sleeps: threads that spin would take the cores from LoadGen.
+        flags = self._cuda.cudaEventBlockingSync | self._cuda.cudaEventDisableTiming
+        self._events[int(stream)] = self._call("cudaEventCreateWithFlags", flags)
+        return int(stream)
+
+    def free_stream(self, stream: Handle) -> None:
+        """Destroy a stream and its event."""
+        self._call("cudaEventDestroy", self._events.pop(stream))
+        self._call("cudaStreamDestroy", stream)
+
+    def copy(self, target: int, source: int, size: int, stream: Handle) -> None:
+        """Copy bytes in the order of the stream; CUDA sees from the addresses where they lie."""
+        self._call(
+            "cudaMemcpyAsync", target, source, size, self._cuda.cudaMemcpyKind.cudaMemcpyDefault, stream
+        )
+
+    def wait(self, stream: Handle) -> None:
+        """Block, without spinning, until the stream has done all of its work."""
+        event = self._events[stream]
+        self._call("cudaEventRecord", event, stream)
+        self._call("cudaEventSynchronize", event)
+
+    def make_context(self, addresses: dict[str, int]) -> Handle:
+        """Return an execution context whose inputs and outputs lie at these device addresses."""
+        trt = import_library(self._info.library)
+        if (
+            self._info.library == "tensorrt_rtx"
+        ):  # compiles for the GPU at run time: all of it now, not in a run
+            config = self._engine.create_runtime_config()
+            config.dynamic_shapes_kernel_specialization_strategy = (
+                trt.DynamicShapesKernelSpecializationStrategy.EAGER
+            )
+            context = self._engine.create_execution_context(config)
+        else:
+            context = self._engine.create_execution_context()
+        if context is None:
+            raise _out_of_memory(f"an execution context on {self.name}: {self._messages.last}")
+        for name, address in addresses.items():
+            if not context.set_tensor_address(name, address):
+                raise CudaError(f"TensorRT refused the address of {name}: {self._messages.last}")
+        return context
+
+    def enqueue(self, context: Handle, batch: int, stream: Handle) -> None:
+        """Run the engine on a batch in the order of the stream."""
+        for tensor in self._inputs:
+            context.set_input_shape(tensor.name, (batch, *tensor.shape))
+        if not context.execute_async_v3(stream):
+            raise CudaError(f"TensorRT did not run a batch of {batch}: {self._messages.last}")
+
+    def capture(self, stream: Handle, work: Callable[[], None]) -> Handle | None:
+        """Return the calls of `work` on the stream as a graph; None if they cannot be captured."""
+        mode = self._cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        self._call("cudaStreamBeginCapture", stream, mode)
+        try:
+            work()
+        except CudaError:
+            self._cuda.cudaStreamEndCapture(stream)
+            self._cuda.cudaGetLastError()
+            return None
+        error, graph = self._cuda.cudaStreamEndCapture(stream)
+        if error != self._cuda.cudaError_t.cudaSuccess:
+            self._cuda.cudaGetLastError()
+            return None
+        ready = self._call("cudaGraphInstantiate", graph, 0)
+        self._call("cudaGraphDestroy", graph)
+        return ready
+
+    def launch(self, graph: Handle, stream: Handle) -> None:
+        """Run a graph in the order of the stream."""
+        self._call("cudaGraphLaunch", graph, stream)
+
+    def free_graph(self, graph: Handle) -> None:
+        """Destroy a graph."""
+        self._call("cudaGraphExecDestroy", graph)
+
+    def close(self) -> None:
+        """Let go of the engine; contexts are gone before."""
+        self._engine = self._runtime = None
+
+    def _tensor(self, trt: Any, name: str) -> EngineTensor:
+        shape = tuple(self._engine.get_tensor_shape(name))
+        is_input = self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
+        return EngineTensor(
+            name, is_input, np.dtype(trt.nptype(self._engine.get_tensor_dtype(name))), shape[1:]
+        )
+
+    def _call(self, function: str, *arguments: Any) -> Any:
+        error, *values = getattr(self._cuda, function)(*arguments)
+        if error != self._cuda.cudaError_t.cudaSuccess:
+            raise cuda_error(self._cuda, error, function)
+        return values[0] if values else None
+
+
+def import_cuda() -> Any:
+    """Import cuda-python's runtime.
+
+    Raises:
+        SettingError: it is not installed.
+    """
+    try:
+        from cuda.bindings import runtime
+    except ImportError as error:
+        raise SettingError(
+            f"cuda-python is not installed: {error}",
+            where="this Python environment",
+            remedy="pip install -e '.[gpu]' to run TensorRT engines, or choose backend onnxruntime",
+        ) from error
+    return runtime
+
+
+def device_count() -> int:
+    """Return the number of GPUs.
+
+    Raises:
+        SettingError: no cuda-python, no driver, or no GPU.
+    """
+    cuda = import_cuda()
+    error, count = cuda.cudaGetDeviceCount()
+    if error != cuda.cudaError_t.cudaSuccess:
+        raise cuda_error(cuda, error, "cudaGetDeviceCount")
+    if count == 0:
+        raise _no_gpu("there is no GPU")
+    return int(count)
+
+
+def cuda_error(cuda: Any, error: Any, function: str) -> PipelineError:
+    """Return the project's error for one of CUDA's."""
+    kinds = cuda.cudaError_t
+    text = f"{getattr(error, 'name', error)}"
+    if error in (
+        kinds.cudaErrorNoDevice,
+        kinds.cudaErrorInsufficientDriver,
+        kinds.cudaErrorInitializationError,
+    ):
+        return _no_gpu(text)
+    if error == kinds.cudaErrorMemoryAllocation:
+        return _out_of_memory(function)
+    if error == kinds.cudaErrorInvalidDevice:
+        return SettingError(
+            f"there is no such GPU ({text})", where=function, remedy="name devices that nvidia-smi lists"
+        )
+    return CudaError(
+        f"CUDA refused {function}: {text}",
+        where="the GPU",
+        remedy="look for errors in nvidia-smi and the kernel's log, then start the same command again",
+    )
+
+
+def _no_gpu(text: str) -> SettingError:
+    return SettingError(
+        f"no GPU can be used: {text}",
+        where="NVIDIA's driver",
+        remedy="install or update the driver (nvidia-smi must list the GPU), or choose backend onnxruntime",
+    )
+
+
+def _out_of_memory(what: str) -> CudaError:
+    return CudaError(
+        f"out of memory for {what}",
+        where="the GPU",
+        remedy="choose a smaller batch_size or fewer streams, or end what else uses the GPU (nvidia-smi)",
+    )

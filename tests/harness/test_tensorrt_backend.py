@@ -1,0 +1,467 @@
+"""The TensorRT backend on a device that lives in host memory.
+
+The fake stands in for `GpuDevice` alone, and is stricter than CUDA: addresses are real and checked, memory is
+poisoned before and after use, work is done only when a stream is waited for, and calls must come from a thread
+that chose the device. Its execution context is ONNX Runtime on the same network.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from common.errors import NetworkFileError, SettingError, StepFailedError
+from harness.backends.base import BackendOptions, open_backend
+from harness.backends.tensorrt import TensorRTBackend
+from harness.backends.tensorrt_device import CudaError, EngineTensor, Handle
+from harness.backends.tensorrt_library import EngineInfo
+from models.architectures.resnet50 import resnet50
+from models.benchmark import Precision, Responses, Samples, Session, TensorSpec
+from models.resnet50 import Resnet50
+
+INPUT = "input_tensor:0"
+
+
+class Small(Resnet50):
+    """resnet50 on pictures of another size."""
+
+    def __init__(self, image: int) -> None:
+        self.inputs = (TensorSpec(INPUT, "float32", (None, 3, image, image)),)
+
+    def network_inputs(self, precision: Precision) -> tuple[TensorSpec, ...]:
+        return self.inputs
+
+
+class OwnLoop(Small):
+    """A benchmark that runs every batch twice, in two halves."""
+
+    def run_batch(self, session: Session, samples: Samples, indices: NDArray[np.int64]) -> Responses:
+        rows = [
+            session.infer(samples.gather(part))["ArgMax:0"].copy()
+            for part in np.array_split(indices, 2)
+            if len(part)
+        ]
+        return self.respond({"ArgMax:0": np.concatenate(rows)}, indices)
+
+
+@dataclass
+class World:
+    """What exists on the imaginary machine; nothing may be left at the end."""
+
+    memory: dict[int, tuple[NDArray[np.uint8], str]] = field(default_factory=dict)
+    streams: set[int] = field(default_factory=set)
+    graphs: int = 0
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    chosen: threading.local = field(default_factory=threading.local)
+
+    def allocate(self, size: int, place: str) -> NDArray[np.uint8]:
+        block = np.full(size, 0xCD, np.uint8)
+        with self.lock:
+            self.memory[block.ctypes.data] = (block, place)
+        return block
+
+    def free(self, address: int, place: str) -> None:
+        with self.lock:
+            block, where = self.memory.pop(address)
+        assert where == place
+        block.fill(0xDD)
+
+    def check(self, address: int, size: int, *places: str) -> None:
+        with self.lock:
+            assert any(
+                start <= address and address + size <= start + block.nbytes and place in places
+                for start, (block, place) in self.memory.items()
+            ), f"{size} bytes at {address} are not in memory that is there"
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.memory and not self.streams and self.graphs == 0
+
+
+class FakeDevice:
+    def __init__(self, world: World, number: int = 0) -> None:
+        self.name, self.compute_capability = f"Imaginary GPU {number}", "8.9"
+        self._world, self._place = world, f"device {number}"
+        self._pending: dict[int, list[Callable[[], None]]] = {}
+        self._captured: dict[int, list[Callable[[], None]]] = {}
+        self._session: onnxruntime.InferenceSession | None = None
+        self.memory_left = 1 << 40
+        self.can_capture = True
+        self.copies: list[int] = []
+        self.launches: list[int] = []
+        self.enqueued: list[int] = []
+
+    def use(self) -> None:
+        self._world.chosen.device = self
+
+    def load_engine(self, engine: Path) -> tuple[EngineTensor, ...]:
+        self._session = onnxruntime.InferenceSession(engine.read_bytes(), providers=["CPUExecutionProvider"])
+        dtypes: dict[str, np.dtype[Any]] = {
+            "tensor(float)": np.dtype(np.float32),
+            "tensor(int64)": np.dtype(np.int64),
+        }
+        values = [(one, True) for one in self._session.get_inputs()]
+        values += [(one, False) for one in self._session.get_outputs()]
+        self._tensors = tuple(
+            EngineTensor(one.name, is_input, dtypes[one.type], tuple(one.shape[1:]))
+            for one, is_input in values
+        )
+        return self._tensors
+
+    def allocate(self, size: int) -> int:
+        self._here()
+        self.memory_left -= size
+        if self.memory_left < 0:
+            raise CudaError("out of memory", remedy="buy more")
+        return self._world.allocate(size, self._place).ctypes.data
+
+    def free(self, address: int) -> None:
+        self._here()
+        assert not any(self._pending.values()), "memory is freed while work is under way"
+        self._world.free(address, self._place)
+
+    def allocate_host(self, size: int) -> NDArray[np.uint8]:
+        self._here()
+        return self._world.allocate(size, "pinned")
+
+    def free_host(self, memory: NDArray[np.uint8]) -> None:
+        self._world.free(memory.ctypes.data, "pinned")
+
+    def make_stream(self) -> Handle:
+        self._here()
+        with self._world.lock:
+            stream = len(self._pending) + 100 * (1 + int(self._place.split()[1]))
+            self._world.streams.add(stream)
+            self._pending[stream] = []
+        return stream
+
+    def free_stream(self, stream: Handle) -> None:
+        assert not self._pending[stream], "a stream is destroyed while work is under way"
+        self._world.streams.remove(stream)
+
+    def copy(self, target: int, source: int, size: int, stream: Handle) -> None:
+        for address in (target, source):
+            self._world.check(address, size, self._place, "pinned")
+        self.copies.append(size)
+        self._put(stream, lambda: ctypes.memmove(target, source, size))
+
+    def wait(self, stream: Handle) -> None:
+        self._here()
+        work, self._pending[stream] = self._pending[stream], []
+        for call in work:
+            call()
+
+    def make_context(self, addresses: dict[str, int]) -> Handle:
+        assert addresses.keys() == {tensor.name for tensor in self._tensors}
+        return addresses
+
+    def enqueue(self, context: Handle, batch: int, stream: Handle) -> None:
+        self.enqueued.append(batch)
+        self._put(stream, lambda: self._infer(context, batch))
+
+    def capture(self, stream: Handle, work: Callable[[], None]) -> Handle | None:
+        if not self.can_capture:
+            return None
+        assert not self._pending[stream]
+        calls = self._captured[stream] = []
+        work()
+        del self._captured[stream]
+        with self._world.lock:
+            self._world.graphs += 1
+        return calls
+
+    def launch(self, graph: Handle, stream: Handle) -> None:
+        self.launches.append(len(graph))
+        for call in graph:
+            self._put(stream, call)
+
+    def free_graph(self, graph: Handle) -> None:
+        with self._world.lock:
+            self._world.graphs -= 1
+
+    def close(self) -> None:
+        self._session = None
+
+    def _here(self) -> None:
+        assert self._world.chosen.device is self, "the thread did not choose the device"
+
+    def _put(self, stream: Handle, call: Callable[[], Any]) -> None:
+        self._here()
+        self._captured.get(stream, self._pending[stream]).append(call)
+
+    def _infer(self, addresses: dict[str, int], batch: int) -> None:
+        assert self._session is not None
+        inputs = [tensor for tensor in self._tensors if tensor.is_input]
+        feeds = {tensor.name: self._array(addresses[tensor.name], tensor, batch) for tensor in inputs}
+        names = [tensor.name for tensor in self._tensors if not tensor.is_input]
+        for name, values in zip(names, self._session.run(names, feeds), strict=True):
+            self._world.check(addresses[name], values.nbytes, self._place)
+            ctypes.memmove(addresses[name], np.ascontiguousarray(values).ctypes.data, values.nbytes)
+
+    def _array(self, address: int, tensor: EngineTensor, batch: int) -> NDArray[Any]:
+        size = batch * tensor.sample_bytes
+        self._world.check(address, size, self._place)
+        content = ctypes.string_at(address, size)
+        return np.frombuffer(content, tensor.dtype).reshape(batch, *tensor.shape)
+
+
+class Pictures:
+    def __init__(self, count: int, image: int, dtype: str = "float32") -> None:
+        random = np.random.default_rng(7)
+        patches = random.integers(-120, 120, (count, 3, 4, 4)).repeat(image // 4, 2).repeat(image // 4, 3)
+        self.rows = patches.astype(dtype)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def gather(self, indices: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        return {INPUT: self.rows[indices]}
+
+
+BATCH = 6
+SAMPLES = 40
+
+
+@dataclass
+class Bench:
+    """A network, its samples and what it answers to them."""
+
+    options: BackendOptions
+    expected: NDArray[np.int32]
+
+    def check(self, backend: TensorRTBackend, stream: int, indices: list[int]) -> None:
+        responses = backend.run(stream, np.array(indices, np.int64))
+        assert responses.data.view(np.int32).tolist() == self.expected[indices].tolist()
+        assert responses.offsets.tolist() == list(range(0, 4 * len(indices) + 1, 4))
+
+
+def make_bench(folder: Path, image: int) -> Bench:
+    engine = folder / f"engine{image}"
+    onnx.save(resnet50(stages=((1, 8), (1, 16)), stem=8, classes=11, image=image), engine)
+    info = EngineInfo(
+        library="tensorrt_rtx", version="1", compute_capability="8.9", precision="fp32", max_batch_size=BATCH
+    )
+    EngineInfo.path(engine).write_text(info.model_dump_json())
+    pictures = Pictures(SAMPLES, image)
+    session = onnxruntime.InferenceSession(str(engine), providers=["CPUExecutionProvider"])
+    expected = (session.run(["ArgMax:0"], {INPUT: pictures.rows})[0] - 1).astype(np.int32)
+    assert len(set(expected.tolist())) > 2
+    return Bench(BackendOptions(Small(image), "fp32", engine, pictures, BATCH), expected)
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """Samples of 12 KiB: small ones are gathered before they are copied."""
+    return make_bench(tmp_path_factory.mktemp("small"), 32)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """Samples of 48 KiB: large ones are copied one by one."""
+    return make_bench(tmp_path_factory.mktemp("large"), 64)
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    world = World()
+    yield world
+    assert world.is_empty, "something was not freed"
+
+
+ALL = np.arange(SAMPLES, dtype=np.int64)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    indices=st.lists(st.integers(0, SAMPLES - 1), min_size=1, max_size=BATCH),
+    loaded=st.sets(st.integers(0, SAMPLES - 1)),
+    on_device=st.booleans(),
+    graphs=st.booleans(),
+    size=st.sampled_from(["bench", "large"]),
+)
+def test_any_batch_of_loaded_samples_gets_its_answers(
+    request: pytest.FixtureRequest,
+    indices: list[int],
+    loaded: set[int],
+    on_device: bool,
+    graphs: bool,
+    size: str,
+) -> None:
+    chosen: Bench = request.getfixturevalue(size)
+    world = World()
+    device = FakeDevice(world)
+    device.can_capture = graphs
+    backend = TensorRTBackend(chosen.options, [device], samples_on_device=on_device)
+    backend.load(np.array(sorted(loaded | set(indices), reverse=True), np.int64))
+    chosen.check(backend, 0, indices)
+    chosen.check(backend, 0, indices[::-1])
+    backend.close()
+    assert world.is_empty
+
+
+def test_streams_and_devices_work_side_by_side(bench: Bench, world: World) -> None:
+    devices = [FakeDevice(world, number) for number in range(3)]
+    backend = TensorRTBackend(replace(bench.options, streams=2), devices)
+    assert backend.streams == 6
+    assert backend.device_names == ("Imaginary GPU 0", "Imaginary GPU 1", "Imaginary GPU 2")
+    backend.load(ALL)
+
+    def drive(stream: int) -> None:
+        random = np.random.default_rng(stream)
+        for _ in range(10):
+            bench.check(backend, stream, random.integers(0, SAMPLES, random.integers(1, BATCH + 1)).tolist())
+
+    with ThreadPoolExecutor(backend.streams) as pool:
+        list(pool.map(drive, range(backend.streams)))
+    assert all(len(device.launches) == 20 for device in devices)
+    backend.close()
+
+
+def test_neighbouring_samples_are_copied_at_once(large: Bench, world: World) -> None:
+    device = FakeDevice(world)
+    backend = TensorRTBackend(large.options, [device])
+    backend.load(ALL)
+    row = 3 * 64 * 64 * 4
+    for indices, sizes in (
+        ([3, 4, 5, 6], [4 * row]),
+        ([3, 4, 9, 10, 11], [2 * row, 3 * row]),
+        ([5, 4, 3], [row, row, row]),
+        ([7, 7], [row, row]),
+    ):
+        device.copies.clear()
+        large.check(backend, 0, indices)
+        assert device.copies == sizes, "inputs; the outputs are copied by the graph"
+    backend.close()
+
+
+def test_small_scattered_samples_are_gathered_and_copied_once(bench: Bench, world: World) -> None:
+    device = FakeDevice(world)
+    backend = TensorRTBackend(bench.options, [device])
+    backend.load(ALL)
+    device.copies.clear()
+    bench.check(backend, 0, [9, 2, 30, 4])
+    assert device.copies == [4 * 3 * 32 * 32 * 4]
+    backend.close()
+
+
+def test_every_batch_size_is_captured_before_the_first_batch(bench: Bench, world: World) -> None:
+    device = FakeDevice(world)
+    backend = TensorRTBackend(bench.options, [device])
+    assert backend.details["cuda_graphs"] == str(BATCH)
+    enqueued = len(device.enqueued)
+    backend.load(ALL)
+    for count in range(1, BATCH + 1):
+        bench.check(backend, 0, list(range(count)))
+    assert len(device.launches) == BATCH
+    assert len(device.enqueued) == enqueued, "nothing was enqueued outside of a graph"
+    backend.close()
+
+
+def test_without_graphs_the_batches_are_enqueued(bench: Bench, world: World) -> None:
+    device = FakeDevice(world)
+    device.can_capture = False
+    backend = TensorRTBackend(bench.options, [device])
+    assert backend.details["cuda_graphs"] == "0"
+    backend.load(ALL)
+    bench.check(backend, 0, [1, 2])
+    assert not device.launches
+    backend.close()
+
+
+def test_other_samples_can_be_loaded(bench: Bench, world: World) -> None:
+    backend = TensorRTBackend(bench.options, [FakeDevice(world)])
+    backend.load(np.array([1, 2], np.int64))
+    bench.check(backend, 0, [2, 1])
+    backend.load(np.array([30, 2], np.int64))
+    bench.check(backend, 0, [30, 2])
+    with pytest.raises(SettingError, match="not loaded"):
+        backend.run(0, np.array([1], np.int64))
+    backend.unload()
+    with pytest.raises(SettingError, match="not loaded"):
+        backend.run(0, np.array([2], np.int64))
+    backend.close()
+
+
+@pytest.mark.parametrize("count", [0, BATCH + 1])
+def test_impossible_batches_are_named(bench: Bench, world: World, count: int) -> None:
+    backend = TensorRTBackend(bench.options, [FakeDevice(world)])
+    backend.load(ALL)
+    with pytest.raises(SettingError, match="batch"):
+        backend.run(0, ALL[:count])
+    bench.check(backend, 0, [5])
+    backend.close()
+
+
+def test_a_benchmark_with_a_loop_of_its_own_runs_through_the_session(bench: Bench, world: World) -> None:
+    backend = TensorRTBackend(replace(bench.options, benchmark=OwnLoop(32)), [FakeDevice(world)])
+    backend.load(ALL)
+    bench.check(backend, 0, [9, 2, 30, 4, 7])
+    bench.check(backend, 0, [8])
+    backend.close()
+
+
+def test_closing_twice_is_no_harm(bench: Bench, world: World) -> None:
+    backend = TensorRTBackend(bench.options, [FakeDevice(world)])
+    backend.load(ALL)
+    backend.close()
+    backend.close()
+
+
+@pytest.mark.parametrize("share", [0.1, 0.6, 1.4])
+def test_out_of_memory_frees_what_was_taken(bench: Bench, world: World, share: float) -> None:
+    device = FakeDevice(world)
+    device.memory_left = int(share * BATCH * 3 * 32 * 32 * 4)
+    with pytest.raises(StepFailedError, match="out of memory"):
+        TensorRTBackend(replace(bench.options, streams=2), [device])
+
+
+def test_samples_of_another_precision_are_named(bench: Bench, world: World) -> None:
+    backend = TensorRTBackend(
+        replace(bench.options, samples=Pictures(SAMPLES, 32, "int8")), [FakeDevice(world)]
+    )
+    with pytest.raises(NetworkFileError, match="is int8"):
+        backend.load(ALL)
+    backend.close()
+
+
+def test_an_engine_that_does_not_fit_is_named(bench: Bench, world: World) -> None:
+    def refusal(device: FakeDevice, **changes: Any) -> str:
+        with pytest.raises((SettingError, NetworkFileError)) as caught:
+            TensorRTBackend(replace(bench.options, **changes), [device])
+        return caught.value.what
+
+    hopper = FakeDevice(world)
+    hopper.compute_capability = "9.0"
+    assert "for compute capability 8.9, but Imaginary GPU 0 has 9.0" in refusal(hopper)
+    assert "takes 1 to 6" in refusal(FakeDevice(world), batch_size=7)
+    assert "the run is int8, the engine fp32" in refusal(FakeDevice(world), precision="int8")
+    assert "needs input_tensor:0 float32 (3, 64, 64)" in refusal(FakeDevice(world), benchmark=Small(64))
+
+
+def test_opening_it_without_a_gpu_says_what_is_missing(bench: Bench, tmp_path: Path) -> None:
+    import tensorrt_rtx
+
+    assert bench.options.engine is not None
+    info = EngineInfo.beside(bench.options.engine)
+    engine = tmp_path / "engine"
+    engine.write_bytes(b"engine")
+    EngineInfo.path(engine).write_text(info.model_dump_json())
+    with pytest.raises(SettingError, match="built by tensorrt_rtx 1, but"):
+        open_backend("tensorrt", replace(bench.options, engine=engine))
+    here = info.model_copy(update={"version": tensorrt_rtx.__version__})
+    EngineInfo.path(engine).write_text(here.model_dump_json())
+    with pytest.raises(SettingError, match=r"cuda-python is not installed|no GPU can be used|is for compute"):
+        open_backend("tensorrt", replace(bench.options, engine=engine))

@@ -1,0 +1,75 @@
+"""The TensorRT backend on a real GPU: the first thing to run where there is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+
+from common.errors import SettingError
+from harness.backends.base import BackendOptions, open_backend
+from harness.backends.tensorrt_build import build
+from harness.backends.tensorrt_device import device_count
+from harness.backends.tensorrt_library import gpu_facts
+from models.agreement import CpuSession
+from models.architectures.resnet50 import resnet50
+from models.benchmark import Precision
+from models.quantization import as_input, quantize
+from models.resnet50 import Resnet50
+
+INPUT = "input_tensor:0"
+
+
+def _why_not() -> str:
+    try:
+        device_count()
+    except SettingError as error:
+        return error.what
+    return ""
+
+
+pytestmark = pytest.mark.skipif(bool(_why_not()), reason=f"needs a GPU: {_why_not()}")
+
+
+class Patches:
+    def __init__(self, count: int, dtype: str) -> None:
+        patches = np.random.default_rng(7).integers(-120, 120, (count, 3, 4, 4)).astype(np.float32)
+        self.rows = as_input(patches.repeat(56, 2).repeat(56, 3), dtype, 1.0)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def gather(self, indices: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        return {INPUT: self.rows[indices]}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_the_gpu_answers_as_onnx_runtime_does(tmp_path: Path, precision: Precision) -> None:
+    """On every GPU, two streams each, every batch size, contiguous and scattered samples."""
+    source, network, engine = (tmp_path / name for name in ("source.onnx", "network.onnx", "engine"))
+    onnx.save(resnet50(stages=((1, 8), (1, 16)), stem=8, classes=11), source)
+    benchmark = Resnet50()
+    quantize(source, network, benchmark=benchmark, precision=precision, calibration=Patches(20, "float32"))
+    _, gpus = gpu_facts()
+    capability = gpus[0].compute_capability
+    build(network, engine, precision=precision, max_batch_size=8, compute_capability=capability)
+    samples = Patches(64, benchmark.network_inputs(precision)[0].dtype)
+    expected = CpuSession(network, {}).infer({INPUT: samples.rows})["ArgMax:0"] - 1
+    backend = open_backend("tensorrt", BackendOptions(benchmark, precision, engine, samples, 8, streams=2))
+    try:
+        backend.load(np.arange(64))
+        random, equal, total = np.random.default_rng(0), 0, 0
+        for stream in range(backend.streams):
+            for count in range(1, 9):
+                for indices in (np.arange(count) + stream, random.integers(0, 64, count)):
+                    answers = backend.run(stream, indices.astype(np.int64)).data.view(np.int32)
+                    equal += int((answers == expected[indices]).sum())
+                    total += count
+        assert backend.details["cuda_graphs"] == str(8 * backend.streams)
+        assert equal >= 0.97 * total, "a few answers may differ by rounding"
+    finally:
+        backend.close()
