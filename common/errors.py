@@ -24,6 +24,7 @@ class PipelineError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
+        """Return the message as a person reads it."""
         place = f" [{self.where}]" if self.where else ""
         remedy = f"\n  What to do: {self.remedy}" if self.remedy else ""
         return f"{self.what}{place}{remedy}"

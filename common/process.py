@@ -18,7 +18,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -188,10 +188,8 @@ def end_group(child: subprocess.Popen[Any], grace_seconds: float = 3) -> None:
     """End a child's whole process group: SIGTERM, then SIGKILL. Nothing happens if all of it is gone."""
     if child.poll() is None:
         _signal_group(child.pid, signal.SIGTERM)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             child.wait(grace_seconds)
-        except subprocess.TimeoutExpired:
-            pass
     _signal_group(child.pid, signal.SIGKILL)
     child.wait()
 
@@ -256,7 +254,7 @@ def serve_request(main: Callable[[dict[str, Any]], Mapping[str, Any]]) -> NoRetu
         os._exit(1)  # a thread inside native code (LoadGen cannot be stopped) must not keep us here
     write_atomic(result_file, json.dumps({"value": dict(value)}))
     sys.stdout.flush()
-    # Native libraries with threads of their own may hang in their exit handlers: the result is safe, so leave.
+    # Native libraries may hang in the exit handlers of their threads: the result is safe, so leave.
     os._exit(0)
 
 

@@ -32,7 +32,8 @@ ScenariosOption = Annotated[
     str | None, typer.Option("--scenarios", help="Only these scenarios, separated by commas: Offline,Server.")
 ]
 FullLengthOption = Annotated[
-    bool, typer.Option("--full-length", help="A rehearsal with the official durations, counts and sample numbers.")
+    bool,
+    typer.Option("--full-length", help="A rehearsal with the official durations, counts and sample numbers."),
 ]
 
 
@@ -73,12 +74,14 @@ def plan(
     show_plan(Console(), make_plan(Workspace.at(work), request))
 
 
-@app.command(epilog="Example: mlperf-submission validate work/submissions/rehearsal/<run>/tree --round v4.1")
+@app.command(epilog="Example: mlperf-submission validate TREE --round v4.1 --json verdict.json")
 def validate(
     tree: Annotated[Path, typer.Argument(help="The root of a submission tree (it holds closed/, open/, …).")],
     round_name: Annotated[str, typer.Option("--round", help="The round whose rules apply.")] = "v4.1",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the verdict as JSON.")] = None,
-    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the results as the official CSV.")] = None,
+    csv_file: Annotated[
+        Path | None, typer.Option("--csv", help="Write the results as the official CSV.")
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Treat warnings as errors.")] = False,
     rehearsal: Annotated[
         bool, typer.Option("--rehearsal", help="Judge a rehearsal: its short durations are warnings.")
@@ -90,7 +93,7 @@ def validate(
     raise typer.Exit(judge_tree(Console(), tree, round_name, json_file, csv_file, strict, rehearsal))
 
 
-@app.command(epilog="Example: mlperf-submission report work/submissions/rehearsal/<run>/tree --system rehearsal --out page")
+@app.command(epilog="Example: mlperf-submission report TREE --system rehearsal --out page")
 def report(
     tree: Annotated[Path, typer.Argument(help="The root of a submission tree.")],
     system: Annotated[str, typer.Option("--system", help="The system's directory name in the tree.")],
@@ -110,7 +113,8 @@ def fetch(
     ],
     to: Annotated[Path, typer.Option("--to", help="The folder that the run is restored into.")],
     only: Annotated[
-        str | None, typer.Option("--only", help="Only files below these folders of the run, e.g. page,engines.")
+        str | None,
+        typer.Option("--only", help="Only files below these folders of the run, e.g. page,engines."),
     ] = None,
     system: Annotated[
         str | None, typer.Option("--system", help="The system file that names the store; by default RUN's.")
@@ -125,7 +129,7 @@ def fetch(
 
 @app.command(epilog="Example: mlperf-submission describe > deployments/systems/my_server.description.yaml")
 def describe() -> None:
-    """Describe this machine for the system file: each field with its source, or the mark that a person must say."""
+    """Describe this machine for the system file, each field with its source."""
     from flows.judge import describe_this_machine
 
     describe_this_machine(Console())
@@ -141,7 +145,9 @@ def names_in(value: str | None) -> list[str] | None:
         return None
     names = [name.strip() for name in value.split(",") if name.strip()]
     if not names:
-        raise SettingError(f"the option's value {value!r} names nothing", remedy="give names, or leave the option out")
+        raise SettingError(
+            f"the option's value {value!r} names nothing", remedy="give names, or leave the option out"
+        )
     return names
 
 
@@ -155,7 +161,7 @@ def main() -> None:
         _fail(error, 1)
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped; finished steps are kept, the same command goes on from there")
-        # Prefect's threads may still wait for the server: what was running is ended already, so leave at once.
+        # Prefect's threads may still wait for the server: what was running is ended, so leave at once.
         os._exit(130)
 
 

@@ -1,4 +1,4 @@
-"""What a person sees while a flow runs: one line per step, the step at work, and an estimate of the time left."""
+"""What a person sees while a flow runs: a line per step, the step at work, the time that is left."""
 
 from __future__ import annotations
 
@@ -77,7 +77,10 @@ class ProgressConsole(logging.Handler):
         took = "found" if event.kind == "found" else f"{event.seconds:.1f} s"
         count = f"{self.estimate.finished:>3}/{self.estimate.total}"
         line = Text.assemble(
-            (f" {mark} ", style), (f"{count}  ", "dim"), f"{event.step:<15} {event.label:<34} ", (f"{took:>8}", "bold")
+            (f" {mark} ", style),
+            (f"{count}  ", "dim"),
+            f"{event.step:<15} {event.label:<34} ",
+            (f"{took:>8}", "bold"),
         )
         if event.kind == "done" and event.text:
             line.append(f"  {event.text}", style="dim")

@@ -40,7 +40,7 @@ def deliver(
 ) -> Delivered:
     """Lay out the tree, judge it, make its page, keep everything in S3.
 
-    A run is named by what it was made from: the same measurements give the same run, and nothing is stored twice.
+    A run is named by what it was made from: the same measurements give the same run.
 
     Raises:
         TreeError: the tree is refused; its page is made all the same, and nothing is uploaded.
@@ -52,7 +52,9 @@ def deliver(
     verdict = read_verdict(judged)
     address = run_address(store, system, run)
     notice = _notice(results)
-    page = report(workspace, system, tree, judged, page_evidence(system, results, prepared, run, address, notice))
+    page = report(
+        workspace, system, tree, judged, page_evidence(system, results, prepared, run, address, notice)
+    )
     require_accepted(verdict, page.file(PAGE_FILE))
     upload(workspace, system, run, tree, judged, page, results, prepared, store)
     lay_out(workspace.submission(system.name, run), {"tree": tree, "page": page, "verdict": judged})

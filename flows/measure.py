@@ -7,6 +7,7 @@ from flows.request import ResultRequest, SubmissionRequest
 from harness.record import RunRequest
 from harness.settings import RunLength, RunSettings, settings_for
 from mlperf.rounds import RunKind
+from storage.cache import StepRecord
 from tasks.accuracy import accuracy, accuracy_step
 from tasks.build_engine import ENGINE_FILE
 from tasks.compliance import audit, audit_step
@@ -14,21 +15,25 @@ from tasks.hardware import gpu_names
 from tasks.measurement import Bench
 from tasks.package import Measured
 from tasks.performance import performance, performance_step
+from tasks.probe import probe
 from tasks.quantize import NETWORK_FILE
 from tasks.step import Step
 from tasks.workspace import Workspace
+
+PROBE_QPS = 400.0
+PROBE_SECONDS = 2.0
+FULL_LENGTH_MARGIN = 1.05
+"""LoadGen adds 10 % of its own to the expected samples of an Offline run."""
+REHEARSAL_MARGIN = 1.4
+"""A probe of a second on a shared machine may be far off."""
 
 
 def measure_result(
     workspace: Workspace, request: SubmissionRequest, prepared: Prepared, result: ResultRequest, again: bool
 ) -> Measured:
-    """Run performance, accuracy and the audits of one result.
-
-    Args:
-        again: forget the finished runs of this result first.
-    """
-    bench = bench_of(request, prepared, result)
+    """Run performance, accuracy and the audits of one result; `again` forgets its finished runs first."""
     rules = request.rules_of(result.benchmark)
+    bench = bench_of(request, prepared, result, expected_rate(workspace, request, prepared, result))
 
     def fresh(step: Step) -> None:
         found = workspace.cache.find(step.name, step.label, step.inputs) if again else None
@@ -57,30 +62,53 @@ def measure_result(
     )
 
 
-def bench_of(request: SubmissionRequest, prepared: Prepared, result: ResultRequest) -> Bench:
+def expected_rate(
+    workspace: Workspace, request: SubmissionRequest, prepared: Prepared, result: ResultRequest
+) -> float:
+    """Return the system file's target_qps, or in Offline what a short probe reaches, with a margin."""
+    if result.tuning.target_qps is not None:
+        return result.tuning.target_qps
+    return rate_from(request, probe(workspace, probe_bench(request, prepared, result)))
+
+
+def rate_from(request: SubmissionRequest, probed: StepRecord) -> float:
+    """Return the rate to expect after a probe: too high only lengthens a run, too low makes it INVALID."""
+    margin = FULL_LENGTH_MARGIN if request.full_length else REHEARSAL_MARGIN
+    return float(f"{float(str(probed.figures['value'])) * margin:.3g}")
+
+
+def probe_bench(request: SubmissionRequest, prepared: Prepared, result: ResultRequest) -> Bench:
+    """Return the bench of a probe, which is short whatever the rate."""
+    return bench_of(request, prepared, result, PROBE_QPS, RunLength.rehearsal(seconds=PROBE_SECONDS))
+
+
+def bench_of(
+    request: SubmissionRequest,
+    prepared: Prepared,
+    result: ResultRequest,
+    target_qps: float,
+    length: RunLength | None = None,
+) -> Bench:
     """Return what is measured: TensorRT's engine on a GPU, the same network in ONNX Runtime on a CPU."""
     system, settings, tuning = request.system, request.settings_of(result.benchmark), result.tuning
     on_gpu = system.backend == "tensorrt" or (system.backend == "auto" and bool(gpu_names()))
     runs = prepared.engine if on_gpu else prepared.quantized
     rules = request.rules_of(result.benchmark)
-    length = (
-        RunLength.official() if request.full_length else RunLength.rehearsal(seconds=system.rehearsal_seconds)
-    )
+    official, short = RunLength.official(), RunLength.rehearsal(seconds=system.rehearsal_seconds)
+    long_enough = length or (official if request.full_length else short)
 
     def settings_of(kind: RunKind) -> RunSettings:
-        factor = tuning.audit_qps_factor if kind.is_audit else 1.0
         return settings_for(
             request.round,
             result.benchmark,
             kind,
             result.scenario,
-            target_qps=tuning.target_qps * factor,
+            target_qps=target_qps * (tuning.audit_qps_factor if kind.is_audit else 1.0),
             performance_sample_count=settings.performance_sample_count,
-            length=length,
+            length=long_enough,
         )
 
-    kinds = (RunKind.PERFORMANCE, RunKind.ACCURACY, *rules.audits)
-    by_kind = {kind: settings_of(kind) for kind in kinds}
+    by_kind = {kind: settings_of(kind) for kind in (RunKind.PERFORMANCE, RunKind.ACCURACY, *rules.audits)}
     return Bench(
         benchmark=result.benchmark,
         scenario=result.scenario,

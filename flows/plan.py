@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.console import clock
-from flows.measure import bench_of
+from flows.measure import bench_of, probe_bench, rate_from
 from flows.prepare import Prepared
 from flows.request import ResultRequest, SubmissionRequest
 from harness.settings import OFFLINE_SLACK
@@ -23,13 +23,17 @@ from tasks.download import DOWNLOADS, download_step, verify_step
 from tasks.mini import listing_of, make_mini_step
 from tasks.performance import performance_step
 from tasks.preprocess import SUBSETS, preprocess_step
+from tasks.probe import probe_step
 from tasks.quantize import quantize_step
 from tasks.step import Step
 from tasks.workspace import Workspace
 
 RUN_OVERHEAD_SECONDS = 3.0
-"""Start of the child, warm-up and reading the logs, beside LoadGen's own time; replaced by what was measured."""
+"""Start of the child, warm-up and reading the logs, beside LoadGen's own time."""
+UNKNOWN_RATE = 1000.0
+"""Samples/s that an accuracy run is planned with before a probe knows better."""
 _FIRST_GUESS_SECONDS = {
+    "probe": 4.0,
     "make_mini": 20.0,
     "download": 2.0,
     "verify_data": 300.0,
@@ -81,7 +85,7 @@ class Plan:
 
 
 class _Planner:
-    """Follows the chain of steps as far as it is finished; what depends on an unfinished step is unfinished."""
+    """Follows the chain of steps as far as it is finished; what comes after an unfinished step is not."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._cache = workspace.cache
@@ -91,7 +95,9 @@ class _Planner:
         }
         self.steps: list[PlannedStep] = []
 
-    def add(self, name: str, label: str, step: Step | None, seconds: float | None = None) -> StepRecord | None:
+    def add(
+        self, name: str, label: str, step: Step | None, seconds: float | None = None
+    ) -> StepRecord | None:
         found = self._cache.find(step.name, step.label, step.inputs, sizes_only=True) if step else None
         guess = _FIRST_GUESS_SECONDS.get(name, 5.0) if seconds is None else seconds
         expected = found.seconds if found else self._durations.get((name, label), guess)
@@ -105,8 +111,13 @@ def make_plan(workspace: Workspace, request: SubmissionRequest) -> Plan:
     prepared = {one.name: _plan_preparation(planner, request, one) for one in request.benchmarks}
     for result in request.results:
         ready = prepared[result.benchmark]
-        bench = bench_of(request, ready, result) if ready else None
         label = f"{result.benchmark} {result.scenario}"
+        rate = result.tuning.target_qps
+        if rate is None:
+            probing = probe_step(probe_bench(request, ready, result)) if ready else None
+            probed = planner.add("probe", label, probing)
+            rate = rate_from(request, probed) if probed else None
+        bench = bench_of(request, ready, result, rate) if ready and rate else None
         kinds = (RunKind.PERFORMANCE, RunKind.ACCURACY, *request.rules_of(result.benchmark).audits)
         done: dict[RunKind, StepRecord | None] = {}
         for kind in kinds:
@@ -130,7 +141,9 @@ def show_plan(console: Console, plan: Plan) -> None:
     for heading in ("step", "for", "expected", ""):
         table.add_column(heading, justify="right" if heading == "expected" else "left")
     for step in plan.steps:
-        table.add_row(step.name, step.label, clock(step.seconds), "[green]finished[/]" if step.done else "to do")
+        table.add_row(
+            step.name, step.label, clock(step.seconds), "[green]finished[/]" if step.done else "to do"
+        )
     console.print(table)
     end = datetime.now() + timedelta(seconds=plan.seconds_left)
     console.print(
@@ -143,8 +156,10 @@ def _run_seconds(request: SubmissionRequest, result: ResultRequest, kind: RunKin
     if kind is RunKind.ACCURACY:
         rules = request.rules_of(result.benchmark)
         samples = rules.dataset_size if request.full_length else request.sample_count(result.benchmark)
-        return samples / result.tuning.target_qps + RUN_OVERHEAD_SECONDS
-    seconds = request.round.min_duration_ms / 1000 if request.full_length else request.system.rehearsal_seconds
+        return samples / (result.tuning.target_qps or UNKNOWN_RATE) + RUN_OVERHEAD_SECONDS
+    seconds = (
+        request.round.min_duration_ms / 1000 if request.full_length else request.system.rehearsal_seconds
+    )
     slack = OFFLINE_SLACK if result.scenario is Scenario.OFFLINE else 1.0
     return seconds * slack + RUN_OVERHEAD_SECONDS
 
@@ -175,12 +190,16 @@ def _plan_preparation(planner: _Planner, request: SubmissionRequest, benchmark: 
         planner.add(
             "preprocess",
             f"{name} {request.system.edition} {subset}",
-            preprocess_step(name, edition, subset, precision, dataset_hash) if edition and dataset_hash else None,
+            preprocess_step(name, edition, subset, precision, dataset_hash)
+            if edition and dataset_hash
+            else None,
         )
         for subset in SUBSETS
     )
     quantizing = (
-        quantize_step(name, precision, network, calibration, samples) if network and calibration and samples else None
+        quantize_step(name, precision, network, calibration, samples)
+        if network and calibration and samples
+        else None
     )
     quantized = planner.add("quantize", f"{name} {precision}", quantizing)
     building = (

@@ -50,7 +50,9 @@ class SubmissionRequest:
         loaded = load_system(system)
         chosen_models = _choose("benchmark", models, list(loaded.benchmarks), loaded.name)
         named = {scenario.value for settings in loaded.benchmarks.values() for scenario in settings.scenarios}
-        known = [scenario.value for scenario in (Scenario.OFFLINE, Scenario.SERVER) if scenario.value in named]
+        known = [
+            scenario.value for scenario in (Scenario.OFFLINE, Scenario.SERVER) if scenario.value in named
+        ]
         chosen_scenarios = _choose("scenario", scenarios, known, loaded.name)
         results = tuple(
             ResultRequest(name, scenario, tuning)
@@ -65,7 +67,9 @@ class SubmissionRequest:
                 remedy="name the scenario in the system file, or leave out --scenarios",
             )
         for name in chosen_models:
-            get_benchmark(name)  # a benchmark that the round knows, but this version does not run, is an error now
+            get_benchmark(
+                name
+            )  # a benchmark that the round knows, but this version does not run, is an error now
         return SubmissionRequest(loaded, results, full_length or not loaded.is_rehearsal)
 
     @property

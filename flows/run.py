@@ -1,4 +1,4 @@
-"""`mlperf-submission run`: the submission flow from a shell, with live progress and the results at its end."""
+"""`mlperf-submission run`: the submission flow from a shell, with live progress and its results."""
 
 from __future__ import annotations
 
@@ -108,5 +108,3 @@ def show_outcome(console: Console, outcome: SubmissionOutcome, seconds: float) -
 
 def _as_interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
-
-

@@ -1,4 +1,4 @@
-"""A Prefect server of our own for the length of one command, on the loopback address, with its embedded database.
+"""A Prefect server of our own for the length of one command, on the loopback address.
 
 Prefect's ephemeral server outlives a flow that is killed; this one ends with us, however we end.
 """
@@ -19,6 +19,7 @@ from common.errors import UnreachableError
 from common.process import companion
 
 START_SECONDS = 180.0
+_DRAIN_SECONDS = 10.0
 _SETTINGS: Mapping[str, str] = {
     # Nothing leaves the machine, and no part of a run depends on a server that it could not reach.
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -30,20 +31,20 @@ _SETTINGS: Mapping[str, str] = {
 
 
 @contextmanager
-def prefect_server(home: Path, log: Path, console_level: str = "WARNING") -> Iterator[str]:
+def prefect_server(home: Path, log: Path) -> Iterator[str]:
     """Yield the address of a Prefect API: the configured one (PREFECT_API_URL), or a server of our own.
 
-    Must be entered before `prefect` is imported: Prefect reads its settings from the environment, once.
+    Must be entered before `prefect` is imported: Prefect reads its settings from the environment, once. The
+    log of a run goes to the server in full, and not to the console, which shows progress.
 
     Args:
         home: PREFECT_HOME of a server of our own (database, results).
         log: what that server prints.
-        console_level: the level from which Prefect's own log lines are shown.
 
     Raises:
         UnreachableError: the server did not come up; its log says why.
     """
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", console_level)
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     configured = os.environ.get("PREFECT_API_URL")
     if configured:
         yield configured
@@ -61,13 +62,16 @@ def prefect_server(home: Path, log: Path, console_level: str = "WARNING") -> Ite
         while not _answers(address):
             if server.poll() is not None or time.monotonic() > deadline:
                 raise UnreachableError(
-                    "the Prefect server did not start", where=log, remedy="its log says why; is the disk full?"
+                    "the Prefect server did not start",
+                    where=log,
+                    remedy="its log says why; is the disk full?",
                 )
             time.sleep(0.1)
         os.environ["PREFECT_API_URL"] = address
         try:
             yield address
         finally:
+            _send_what_is_queued()
             del os.environ["PREFECT_API_URL"]
 
 
@@ -76,6 +80,17 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def _send_what_is_queued() -> None:
+    """Send the last log lines and events: Prefect does so at exit, when this server is gone."""
+    if "prefect" not in sys.modules:
+        return
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for worker in (APILogWorker, EventsWorker):
+        worker.drain_all(timeout=_DRAIN_SECONDS)
 
 
 def _answers(address: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from prefect import flow
 from prefect.artifacts import create_link_artifact, create_table_artifact
 from pydantic import BaseModel, ConfigDict, Field
+from tasks.upload import store_for
 
 from flows.deliver import Delivered, deliver
 from flows.measure import measure_result
@@ -16,7 +17,6 @@ from flows.request import SubmissionRequest
 from tasks.artifacts import publish
 from tasks.package import Measured
 from tasks.step import run_logger
-from tasks.store import store_for
 from tasks.validate import require_accepted
 from tasks.workspace import Workspace
 
@@ -62,20 +62,24 @@ class SubmissionOutcome(BaseModel):
 @flow(name="submission", persist_result=True, result_serializer="json")
 def submission(
     system: Annotated[str, Field(description="A name in deployments/systems, or the path of a system file")],
-    models: Annotated[list[str] | None, Field(description="Only these benchmarks; none: all that the file names")] = None,
+    models: Annotated[
+        list[str] | None, Field(description="Only these benchmarks; none: all that the file names")
+    ] = None,
     scenarios: Annotated[
         list[Literal["Offline", "Server"]] | None, Field(description="Only these scenarios; none: all")
     ] = None,
     full_length: Annotated[
         bool, Field(description="A rehearsal with the official durations, counts and sample numbers")
     ] = False,
-    measure_again: Annotated[bool, Field(description="Repeat finished measurements; preparation is kept")] = False,
+    measure_again: Annotated[
+        bool, Field(description="Repeat finished measurements; preparation is kept")
+    ] = False,
     work: Annotated[Path, Field(description="The folder that everything is kept in")] = Path("work"),
 ) -> SubmissionOutcome:
     """Take one system from nothing to a checked submission in S3.
 
     Raises:
-        PipelineError: a step failed: an INVALID run, an accuracy below target, a failed audit, a refused tree, …
+        PipelineError: a step failed: INVALID run, accuracy below target, failed audit, refused tree, …
     """
     request = SubmissionRequest.checked(system, models, scenarios, full_length)
     workspace = Workspace.at(work)
@@ -84,7 +88,8 @@ def submission(
     with store_for(workspace, request.system) as store:
         prepared = {one.name: prepare(workspace, request, one) for one in request.benchmarks}
         results = [
-            measure_result(workspace, request, prepared[one.benchmark], one, measure_again) for one in request.results
+            measure_result(workspace, request, prepared[one.benchmark], one, measure_again)
+            for one in request.results
         ]
         steps = [step for one in prepared.values() for step in one.steps]
         delivered = deliver(workspace, request, results, steps, store)

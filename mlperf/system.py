@@ -1,4 +1,4 @@
-"""The system file: who submits, what hardware, which benchmarks, how each is tuned. One YAML file a system."""
+"""The system file: who submits, what hardware, which benchmarks, how each is tuned. One YAML file each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from common.errors import SettingError
 from mlperf import description
 from mlperf.rounds import ROUNDS, Scenario, get_round
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+=-]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 SYSTEMS_FOLDER = Path(__file__).resolve().parent.parent / "deployments" / "systems"
 
 
@@ -25,9 +25,16 @@ class _Settings(BaseModel):
 class Tuning(_Settings):
     """How one benchmark runs in one scenario."""
 
-    target_qps: float = Field(gt=0, description="Offline: expected samples/s; Server: Poisson arrival rate, queries/s")
+    target_qps: float | None = Field(
+        default=None,
+        gt=0,
+        description="Server: Poisson arrival rate, queries/s; Offline: expected samples/s, by default what a "
+        "short probe reaches",
+    )
     batch_size: int = Field(default=1, ge=1, description="largest batch, samples")
-    max_wait_us: int = Field(default=2000, ge=0, description="Server: how long a batch may wait to fill, in µs")
+    max_wait_us: int = Field(
+        default=2000, ge=0, description="Server: how long a batch may wait to fill, in µs"
+    )
     streams: int = Field(default=1, ge=1, description="execution streams per device")
     audit_qps_factor: float = Field(
         default=1.0, gt=0.9, le=1.0, description="Server: share of target_qps that the audits run at"
@@ -45,7 +52,9 @@ class BenchmarkSettings(_Settings):
     )
 
     mini_samples: int = Field(
-        default=1200, ge=1, description="validation samples of a rehearsal; --full-length takes the round's number"
+        default=1200,
+        ge=1,
+        description="validation samples of a rehearsal; --full-length takes the round's number",
     )
 
     @property
@@ -57,7 +66,9 @@ class BenchmarkSettings(_Settings):
     @model_validator(mode="after")
     def _has_a_scenario(self) -> BenchmarkSettings:
         if not self.scenarios:
-            raise ValueError("at least one scenario (Offline, Server) with its target_qps is needed")
+            raise ValueError("at least one scenario (Offline, Server) is needed")
+        if self.server and self.server.target_qps is None:
+            raise ValueError("Server needs its target_qps, queries/s")
         return self
 
 
@@ -75,7 +86,8 @@ class StoreLocation(_Settings):
     bucket: str = Field(default="mlperf", min_length=3, max_length=63)
     prefix: str = Field(default="", description="folder in the bucket")
     endpoint_url: str | None = Field(
-        default=None, description="S3 endpoint; none: AWS_ENDPOINT_URL_S3, or an S3 server of our own below --work"
+        default=None,
+        description="S3 endpoint; none: AWS_ENDPOINT_URL_S3, or an S3 server of our own below --work",
     )
     region: str | None = None
 
@@ -107,7 +119,8 @@ class System(_Settings):
     description: dict[str, str | int] = Field(description="the fields of systems/<name>.json")
     benchmarks: dict[str, BenchmarkSettings] = Field(min_length=1)
     licensed_data: dict[str, Path] = Field(
-        default_factory=dict, description="your own folders of data behind a licence, e.g. imagenet: /data/imagenet"
+        default_factory=dict,
+        description="your own folders of data behind a licence, e.g. imagenet: /data/imagenet",
     )
     rehearsal_seconds: float = Field(default=2.0, gt=0, description="length of a timed run of a rehearsal")
     store: StoreLocation = StoreLocation()
@@ -122,7 +135,7 @@ class System(_Settings):
     @classmethod
     def _is_a_directory_name(cls, value: str) -> str:
         if not _NAME.fullmatch(value):
-            raise ValueError("only letters, digits, '_', '+', '=' and '-', and no leading dot or blank")
+            raise ValueError("only letters, digits, '_', '.' and '-', at most 128, the first a letter or digit")
         return value
 
     @field_validator("round")
@@ -164,9 +177,13 @@ def load_system(name_or_path: str) -> System:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingError(f"this is not YAML: {error}", where=path, remedy="mend the line it names") from error
+        raise SettingError(
+            f"this is not YAML: {error}", where=path, remedy="mend the line it names"
+        ) from error
     if not isinstance(content, dict):
-        raise SettingError("the file holds no settings", where=path, remedy="see deployments/systems/rehearsal.yaml")
+        raise SettingError(
+            "the file holds no settings", where=path, remedy="see deployments/systems/rehearsal.yaml"
+        )
     try:
         return System.model_validate(content)
     except ValidationError as error:
@@ -216,7 +233,9 @@ def _known_keys(location: list[str]) -> list[str]:
     model: type[BaseModel] = System
     parts = iter(location)
     for part in parts:
-        field = next((field for name, field in model.model_fields.items() if part in (name, field.alias)), None)
+        field = next(
+            (field for name, field in model.model_fields.items() if part in (name, field.alias)), None
+        )
         inner = _model_in(field.annotation) if field else None
         if inner is None:
             return []

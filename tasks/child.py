@@ -8,7 +8,9 @@ from common.process import progress_in, run_module
 from tasks.step import Recorder
 
 
-def call_child(module: str, request: BaseModel, recorder: Recorder, limit_seconds: float) -> dict[str, JsonValue]:
+def call_child(
+    module: str, request: BaseModel, recorder: Recorder, limit_seconds: float
+) -> dict[str, JsonValue]:
     """Run `python -m module` on a request and return its figures.
 
     Raises:
@@ -20,6 +22,4 @@ def call_child(module: str, request: BaseModel, recorder: Recorder, limit_second
         if fraction is not None:
             recorder(fraction)
 
-    return run_module(
-        module, request.model_dump(mode="json"), timeout_seconds=limit_seconds, on_line=on_line
-    )
+    return run_module(module, request.model_dump(mode="json"), timeout_seconds=limit_seconds, on_line=on_line)

@@ -1,4 +1,4 @@
-"""Run the compliance tests of one result, each in a folder of its own, and judge them by the official rules."""
+"""Run the compliance tests of one result, each in its own folder, and judge them by the official rules."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def audit(
         AuditError: the test failed, or its log does not prove that the audit was applied.
     """
 
-    def judge(folder: Path, outcome: RunOutcome) -> dict[str, JsonValue]:
+    def judge(folder: Path, _outcome: RunOutcome) -> dict[str, JsonValue]:
         verdict = _verdict(bench, kind, folder, performance, accuracy, edition, dataset)
         write_atomic(folder / VERDICT_FILE, verdict.model_dump_json(indent=1))
         if not verdict.passed:

@@ -30,7 +30,9 @@ def download_step(benchmark: str, edition: Edition, what: What) -> Step:
     return Step(
         name="download",
         label=f"{benchmark} {edition.name} {what}",
-        inputs={source.name: {"digest": source.digest, "unpack": source.unpack} for source in _of(edition, what)},
+        inputs={
+            source.name: {"digest": source.digest, "unpack": source.unpack} for source in _of(edition, what)
+        },
     )
 
 
@@ -76,7 +78,7 @@ def licensed_folder(licensed: LicensedFolder, given: Mapping[str, Path]) -> Path
 
 
 def verify_step(benchmark: str, edition: Edition, folder: Path) -> Step:
-    """Return what goes into the verification of a person's folder: the names, sizes and times of its files."""
+    """Return what goes into the verification of a person's folder: its files' names, sizes and times."""
     listing = hashlib.sha256()
     for path in files_below(folder):
         status = path.stat()
@@ -113,14 +115,10 @@ def verify_data(
     return perform(workspace, verify_step(benchmark, edition, folder), produce)
 
 
-def assemble_dataset(workspace: Workspace, benchmark: str, data: StepRecord, licensed: str, folder: Path) -> Path:
-    """Return a folder in which downloaded data and a person's own lie side by side, as links.
-
-    Args:
-        data: the downloaded part.
-        licensed: the name of the person's part, e.g. `imagenet`.
-        folder: the person's folder.
-    """
+def assemble_dataset(
+    workspace: Workspace, benchmark: str, data: StepRecord, licensed: str, folder: Path
+) -> Path:
+    """Return a folder in which downloaded data and a person's own folder (`licensed`) lie as links."""
     place = workspace.root / "datasets" / f"{benchmark}-{data.key[:12]}"
     place.mkdir(parents=True, exist_ok=True)
     for name, target in {**{path.name: path for path in data.folder.iterdir()}, licensed: folder}.items():

@@ -63,7 +63,8 @@ def run_step(bench: Bench, kind: RunKind, **more: JsonValue) -> Step:
             "samples": bench.samples_hash,
             "settings": bench.settings[kind].model_dump(mode="json"),
             "tuning": request.model_dump(
-                mode="json", include={"backend", "precision", "batch_size", "max_wait_us", "streams", "devices"}
+                mode="json",
+                include={"backend", "precision", "batch_size", "max_wait_us", "streams", "devices"},
             ),
             "code_version": benchmark_code(
                 bench.benchmark, "harness.child", f"harness.backends.{request.backend}"
@@ -99,7 +100,9 @@ def run_loadgen(
     Raises:
         InvalidRunError: LoadGen called it INVALID, or its log shows other settings than were asked for.
     """
-    request = bench.request.model_copy(update={"settings": bench.settings[kind], "audit_config": audit_config})
+    request = bench.request.model_copy(
+        update={"settings": bench.settings[kind], "audit_config": audit_config}
+    )
 
     def produce(folder: Path, recorder: Recorder) -> dict[str, JsonValue]:
         outcome = measure(

@@ -129,7 +129,8 @@ def _result(system: System, full_length: bool, one: Measured) -> ResultPlan:
         accuracy=_run(RunKind.ACCURACY, one.accuracy),
         accuracy_txt=one.accuracy.file(ACCURACY_FILE),
         audits=tuple(
-            AuditPlan(run=_run(kind, record), verdict=verdict_of(record)) for kind, record in one.audits.items()
+            AuditPlan(run=_run(kind, record), verdict=verdict_of(record))
+            for kind, record in one.audits.items()
         ),
         command=shlex.join(command),
         engine=tuple(f"{name}: {value}" for name, value in _plain(one.engine.figures).items()),
@@ -147,9 +148,9 @@ def _run(kind: RunKind, record: StepRecord) -> RunFolder:
 def _method(precision: Precision) -> str:
     if precision == "int8":
         return (
-            "Post-training quantisation with onnxruntime.quantization (QDQ): weights symmetric INT8 per output "
-            "channel, activations symmetric INT8 per tensor, biases unquantised. Ranges come from the benchmark's "
-            "calibration set only. No retraining."
+            "Post-training quantisation with onnxruntime.quantization (QDQ): weights symmetric INT8 per "
+            "output channel, activations symmetric INT8 per tensor, biases unquantised. Ranges come from the "
+            "benchmark's calibration set only. No retraining."
         )
     return f"Nothing was calibrated: the network runs in {precision.upper()}."
 

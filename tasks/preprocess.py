@@ -18,7 +18,7 @@ SUBSETS: tuple[Subset, ...] = ("validation", "calibration")
 def preprocess_step(
     benchmark: str, edition: Edition, subset: Subset, precision: Precision, dataset_hash: str
 ) -> Step:
-    """Return what goes into the arrays: the data, the preprocessing code, and the dtype, not the precision."""
+    """Return what goes into the arrays: the data, the code, and the dtype (but not the precision)."""
     dtypes = [spec.dtype for spec in get_benchmark(benchmark).network_inputs(precision)]
     return Step(
         name="preprocess",

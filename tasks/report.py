@@ -63,7 +63,12 @@ def report(
 
 
 def page_evidence(
-    system: System, results: list[Measured], prepared: list[StepRecord], run: str, s3_address: str, notice: str
+    system: System,
+    results: list[Measured],
+    prepared: list[StepRecord],
+    run: str,
+    s3_address: str,
+    notice: str,
 ) -> PageEvidence:
     """Collect what a page shows beyond the tree: engines, links into the stored run, the time line."""
     return PageEvidence(
@@ -75,7 +80,10 @@ def page_evidence(
         rehearsal=system.is_rehearsal,
         results=tuple(_result(one) for one in results),
         timeline=tuple(
-            sorted((_on_the_clock(record) for record in [*prepared, *_runs(results)]), key=lambda step: step.start)
+            sorted(
+                (_on_the_clock(record) for record in [*prepared, *_runs(results)]),
+                key=lambda step: step.start,
+            )
         ),
     )
 
@@ -96,7 +104,10 @@ def _result(one: Measured) -> ResultEvidence:
             measured=ran_it,
         ),
         links=tuple(
-            Link(label=f"{name}: {DETAIL_LOG}", href=f"../evidence/{one.benchmark}/{one.scenario}/{name}/{DETAIL_LOG}")
+            Link(
+                label=f"{name}: {DETAIL_LOG}",
+                href=f"../evidence/{one.benchmark}/{one.scenario}/{name}/{DETAIL_LOG}",
+            )
             for name in one.runs
         ),
     )

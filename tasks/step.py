@@ -84,9 +84,15 @@ def perform(
         )
     except PipelineError as error:
         emit(StepEvent("failed", step.name, step.label, text=error.what))
+        if ".partial-" in error.where:  # that folder is kept under another name, as evidence
+            error.where = str(workspace.cache.root / "failed" / step.name)
         raise
     seconds = time.monotonic() - started
-    emit(StepEvent("found" if record.reused else "done", step.name, step.label, seconds=seconds, text=record.reason))
+    emit(
+        StepEvent(
+            "found" if record.reused else "done", step.name, step.label, seconds=seconds, text=record.reason
+        )
+    )
     return record
 
 
@@ -103,8 +109,8 @@ def step_task(
 ) -> Callable[[Callable[P, R]], Task[P, R]]:
     """Return the decorator of a step's task.
 
-    Finished steps are found by our own cache, which looks at the files; so Prefect caches nothing. Results are
-    JSON. The time limit is the step's own: it ends the child process, which a Prefect timeout cannot.
+    Finished steps are found by our own cache, which looks at the files; so Prefect caches nothing. Results
+    are JSON. The time limit is the step's own: it ends the child process, which a Prefect timeout cannot.
 
     Args:
         name: the task's name, verb first.
@@ -117,17 +123,13 @@ def step_task(
         error = state.result(raise_on_failure=False)
         return isinstance(error, BaseException) and may_retry(error)
 
-    def decorate(function: Callable[P, R]) -> Task[P, R]:
-        return task(
-            function,
-            name=name,
-            retries=retries,
-            retry_delay_seconds=exponential_backoff(backoff_factor=1) if retries else None,
-            retry_jitter_factor=0.5 if retries else None,
-            retry_condition_fn=condition if retries else None,
-            cache_policy=NO_CACHE,
-            persist_result=True,
-            result_serializer="json",
-        )
-
-    return decorate
+    return task(
+        name=name,
+        retries=retries,
+        retry_delay_seconds=exponential_backoff(backoff_factor=1),
+        retry_jitter_factor=0.5,
+        retry_condition_fn=condition,
+        cache_policy=NO_CACHE,
+        persist_result=True,
+        result_serializer="json",
+    )

@@ -1,3 +1,148 @@
 """Keep the run in S3: every file under its content's hash, the manifest last."""
 
 from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from mlperf.system import System
+from storage.cache import StepRecord
+from storage.embedded import embedded_s3
+from storage.records import record_file
+from storage.store import MadeBy, RunFile, RunInfo, Store
+from tasks.package import PROJECT, Measured
+from tasks.progress import StepEvent, emit
+from tasks.step import Recorder, Step, run_logger, step_task
+from tasks.workspace import Workspace
+
+_ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+
+
+class Stored(BaseModel):
+    """A run that is in the store."""
+
+    model_config = ConfigDict(frozen=True)
+    address: str
+    files: int
+    sent_objects: int
+    sent_bytes: int
+
+
+@contextmanager
+def store_for(workspace: Workspace, system: System) -> Iterator[Store]:
+    """Yield the store that a system file names; without any endpoint, one that is started and ended here.
+
+    Credentials come from the standard AWS chain; those of a server of our own are made for it alone.
+    """
+    location = system.store
+    configured = location.endpoint_url or next(filter(None, map(os.environ.get, _ENDPOINT_VARIABLES)), None)
+    if configured or not system.is_rehearsal:
+        yield Store(location.bucket, location.prefix, endpoint_url=configured)
+        return
+    with embedded_s3(workspace.s3, workspace.logs / "s3.log") as endpoint:
+        store = Store(
+            location.bucket, location.prefix, endpoint_url=endpoint.url, credentials=endpoint.credentials
+        )
+        store.ensure_bucket()
+        yield store
+
+
+def run_address(store: Store, system: System, run: str) -> str:
+    """Return the `s3://` address that a run of this system has or will have."""
+    area = "rehearsals" if system.is_rehearsal else "runs"
+    return f"{store.address.rstrip('/')}/{area}/{system.name}/{run}"
+
+
+@step_task("upload", retries=4)
+def upload(
+    workspace: Workspace,
+    system: System,
+    run: str,
+    tree: StepRecord,
+    verdict: StepRecord,
+    page: StepRecord,
+    results: list[Measured],
+    prepared: list[StepRecord],
+    store: Store,
+) -> Stored:
+    """Upload tree, page, verdict, engines, evidence and records; a run that is there already is left alone.
+
+    Raises:
+        UnreachableError: the endpoint is down or slow (tried again by Prefect).
+        StoreError: the key is refused, the bucket is missing, or the run is there with other content.
+    """
+    step = Step(name="upload", label=system.name, inputs={"run": run})
+    recorder = Recorder(step)
+    emit(StepEvent("start", step.name, step.label))
+    started = time.monotonic()
+    info = RunInfo(
+        system=system.name,
+        run=run,
+        round=system.round,
+        created=tree.created,
+        rehearsal=system.is_rehearsal,
+        tool_version=version(PROJECT),
+        figures={f"{one.benchmark}/{one.scenario}": one.performance.figures["value"] for one in results},
+    )
+    files = run_files(workspace, tree, verdict, page, results, prepared)
+    done = store.upload_run(
+        info,
+        files,
+        deadline=time.monotonic() + system.limits.upload,
+        on_progress=lambda sent, total: recorder(sent / max(total, 1)),
+    )
+    sent = f"{done.sent_objects} objects sent ({done.sent_bytes / 1e6:.1f} MB), {done.reused_objects} were there"
+    run_logger().info("upload of %s: %s", run, sent)
+    kind = "done" if done.sent_objects else "found"
+    emit(StepEvent(kind, step.name, step.label, seconds=time.monotonic() - started, text=sent))
+    return Stored(
+        address=done.address,
+        files=len(files),
+        sent_objects=done.sent_objects,
+        sent_bytes=done.sent_bytes,
+    )
+
+
+def run_files(
+    workspace: Workspace,
+    tree: StepRecord,
+    verdict: StepRecord,
+    page: StepRecord,
+    results: Sequence[Measured],
+    prepared: Sequence[StepRecord],
+) -> list[RunFile]:
+    """Return every file of a run with its path in it.
+
+    `tree/` is the submission, `page/` and `verdict/` what was made of it, `engines/` and `networks/` what ran,
+    `evidence/` the complete logs of every run (kept for the review), `records/` what went into each step.
+    """
+    placed = [("tree", tree), ("verdict", verdict), ("page", page)]
+    for one in results:
+        placed += [(f"engines/{one.benchmark}", one.engine), (f"networks/{one.benchmark}", one.quantized)]
+        placed += [
+            (f"evidence/{one.benchmark}/{one.scenario}/{name}", record) for name, record in one.runs.items()
+        ]
+    files = {
+        f"{place}/{entry.path}": RunFile(f"{place}/{entry.path}", record.folder / entry.path, _maker(record))
+        for place, record in placed
+        for entry in record.files
+    }
+    records = {record.key: record for record in [*prepared, *(record for _, record in placed)]}
+    for record in records.values():
+        path = f"records/{record.step}-{record.key[:12]}.json"
+        files[path] = RunFile(path, _record_path(workspace, record), _maker(record))
+    return list(files.values())
+
+
+def _maker(record: StepRecord) -> MadeBy:
+    return MadeBy(step=record.step, label=record.label, key=record.key)
+
+
+def _record_path(workspace: Workspace, record: StepRecord) -> Path:
+    return record_file(workspace.cache.root, record.step, record.key)

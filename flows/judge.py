@@ -1,0 +1,100 @@
+"""The commands that need no flow: validate a tree, make a page of it, describe this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from common.errors import SettingError
+from common.files import write_atomic
+from mlperf.rounds import get_round
+from mlperf.validation import Verdict, validate_tree
+
+ACCEPTED, REFUSED = 0, 1
+_SHOWN = 40
+
+
+def judge_tree(
+    console: Console,
+    tree: Path,
+    round_name: str,
+    json_file: Path | None,
+    csv_file: Path | None,
+    strict: bool,
+    rehearsal: bool,
+) -> int:
+    """Show the verdict on a tree and write it where asked.
+
+    Returns:
+        0 if the tree is accepted, 1 if it is refused.
+
+    Raises:
+        SettingError: there is no such tree or round (exit status 2).
+    """
+    require_tree(tree)
+    get_round(round_name)
+    verdict = validate_tree(tree, round_name, strict=strict, rehearsal=rehearsal)
+    if json_file:
+        write_atomic(json_file, verdict.to_json())
+    if csv_file:
+        write_atomic(csv_file, verdict.to_csv())
+    show_verdict(console, verdict)
+    return ACCEPTED if verdict.ok else REFUSED
+
+
+def show_verdict(console: Console, verdict: Verdict) -> None:
+    """Print the results, every failure with its remedy, and the verdict in one line."""
+    results = Table(header_style="bold")
+    for heading in ("system", "benchmark", "scenario", "result", "accuracy", "accepted"):
+        results.add_column(heading, justify="right" if heading == "result" else "left")
+    for one in verdict.results:
+        value = f"{one.value:,.6g} {one.units}" if one.value is not None else "none"
+        results.add_row(
+            *(
+                escape(text)
+                for text in (one.system, one.benchmark, one.scenario, value, one.accuracy or "none")
+            ),
+            "[green]yes[/]" if one.ok else "[red]no[/]",
+        )
+    console.print(results)
+    failures = (*verdict.errors, *verdict.warnings)
+    for failure in failures[:_SHOWN]:
+        colour = "red" if failure.severity == "error" else "yellow"
+        console.print(
+            f"[{colour}]{failure.severity:<8}[/] [bold]{escape(failure.rule):<6}[/] {escape(failure.path)}\n"
+            f"         {escape(failure.message)}\n         [dim]{escape(failure.remedy)}[/]",
+            soft_wrap=True,
+        )
+    if len(failures) > _SHOWN:
+        console.print(f"… and {len(failures) - _SHOWN} more; --json FILE has them all")
+    console.print(f"[bold]{escape(verdict.summary())}[/]", soft_wrap=True)
+
+
+def report_system(tree: Path, system: str, out: Path, round_name: str) -> Path:
+    """Make the page of one system of a tree, with the verdict on the tree; return its path."""
+    from mlperf.page import write_page
+
+    require_tree(tree)
+    get_round(round_name)
+    verdict = validate_tree(tree, round_name)
+    return write_page(tree, system, out, round_name=round_name, verdict=verdict)
+
+
+def require_tree(tree: Path) -> None:
+    """Raise SettingError unless the path is a folder that can be listed."""
+    try:
+        next(tree.iterdir(), None)
+    except OSError as error:
+        raise SettingError(
+            f"the tree cannot be read: {error.strerror}",
+            where=tree,
+            remedy="give the folder that holds closed/, open/ or network/",
+        ) from error
+
+
+def describe_this_machine(console: Console) -> None:
+    """Print what this machine says of itself, for the system file."""
+    raise NotImplementedError(console)
