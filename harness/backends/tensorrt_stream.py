@@ -157,14 +157,16 @@ class Lane:
     def _prepare_graphs(self) -> None:
         """Run each batch size once (a context has to see a shape before its capture), and capture it."""
         every = self._batch_size <= _MOST_GRAPHS
+        can_be_captured = True
         for count in range(1, self._batch_size + 1) if every else (self._batch_size,):
             work = self._work(count)
             work()
             self.device.wait(self._stream)
-            graph = self.device.capture(self._stream, work)
+            graph = self.device.capture(self._stream, work) if can_be_captured else None
             if graph is None:
-                return
-            self.graphs[count] = graph
+                can_be_captured = False
+            else:
+                self.graphs[count] = graph
 
     def _work(self, count: int) -> Callable[[], None]:
         """Everything of a batch but its inputs, whose addresses change: engine and copies of the outputs."""

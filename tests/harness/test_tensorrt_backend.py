@@ -1,7 +1,7 @@
 """The TensorRT backend on a device that lives in host memory.
 
 The fake stands in for `GpuDevice` alone, and is stricter than CUDA: addresses are real and checked, memory is
-poisoned before and after use, work is done only when a stream is waited for, and calls must come from a thread
+poisoned before and after use, work is done only when a stream is waited for, and calls come from a thread
 that chose the device. Its execution context is ONNX Runtime on the same network.
 """
 
