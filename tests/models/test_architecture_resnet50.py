@@ -42,7 +42,8 @@ def test_the_stride_is_in_the_3x3_convolution() -> None:
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_same_seed_gives_the_same_network(seed: int) -> None:
     def build(seed: int) -> bytes:
-        return resnet50(seed=seed, stages=((1, 4),), stem=4, classes=5, image=32).SerializeToString()
+        model = resnet50(seed=seed, stages=((1, 4),), stem=4, classes=5, image=32)
+        return bytes(model.SerializeToString())
 
     assert build(seed) == build(seed)
     assert build(seed) != build(seed + 1)
