@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mlperf.audits import audit_config
-from mlperf.logs import DetailLog, read_detail
-from mlperf.rounds import RunKind, Scenario
+from common.errors import TreeError
+from mlperf.accuracy import write_accuracy_txt
+from mlperf.audits import AuditRuns, audit_config, judge_audit
+from mlperf.description import REQUIRED
+from mlperf.logs import AccuracyLogEntry, DetailLog, read_detail
+from mlperf.rounds import V4_1, RunKind, Scenario
+from mlperf.tree import write_tree
+from mlperf.tree_plan import AuditPlan, Calibration, ResultPlan, RunFolder, TreePlan
 
 CHILD = Path(__file__).with_name("loadgen_run.py")
 RATE = 2000.0
@@ -86,3 +93,155 @@ def fake_log() -> Callable[..., DetailLog]:
         return DetailLog(Path("mlperf_log_detail.txt"), values)
 
     return make
+
+
+SYSTEM = "cpu_rehearsal"
+DESCRIPTION: dict[str, str | int] = {
+    **dict.fromkeys(REQUIRED, "N/A"),
+    "division": "closed",
+    "submitter": "Us",
+    "system_type": "datacenter",
+    "status": "available",
+    "system_name": "A machine without a GPU",
+    "number_of_nodes": 1,
+    "accelerators_per_node": "0",
+    "sw_notes": "",
+}
+
+
+@pytest.fixture
+def description() -> dict[str, str | int]:
+    """A complete description of the system that `plan_of` submits."""
+    return dict(DESCRIPTION)
+
+
+@pytest.fixture
+def plan_of(corpus: Any, tmp_path: Path) -> Callable[..., TreePlan]:
+    """A plan over copies of the corpus's runs; `change` spoils one of them after it was judged, or before."""
+
+    def make(
+        *scenarios: Scenario,
+        before: dict[tuple[Scenario, RunKind], Callable[[Path], None]] | None = None,
+        after: dict[tuple[Scenario, RunKind], Callable[[Path], None]] | None = None,
+        result: dict[str, Any] | None = None,
+        **changes: Any,
+    ) -> TreePlan:
+        runs = tmp_path / "runs"
+        shutil.rmtree(runs, ignore_errors=True)
+        for scenario in scenarios or (Scenario.OFFLINE,):
+            shutil.copytree(corpus.root / scenario, runs / scenario)
+        for (scenario, kind), change in (before or {}).items():
+            change(runs / scenario / kind)
+        results = tuple(
+            _result(runs / scenario, scenario, result or {}) for scenario in scenarios or (Scenario.OFFLINE,)
+        )
+        for (scenario, kind), change in (after or {}).items():
+            change(runs / scenario / kind)
+        tuning = tmp_path / "tuning.yaml"
+        tuning.write_text("name: cpu_rehearsal\n")
+        values: dict[str, Any] = {
+            "round": "v4.1",
+            "submitter": "Us",
+            "system": SYSTEM,
+            "description": DESCRIPTION,
+            "results": results,
+            "project_version": "0.1.0",
+            "tuning_file": tuning,
+            "rehearsal": True,
+        }
+        return TreePlan(**{**values, **changes})
+
+    return make
+
+
+def _result(runs: Path, scenario: Scenario, changes: dict[str, Any]) -> ResultPlan:
+    accuracy = RunFolder(kind=RunKind.ACCURACY, folder=runs / "accuracy")
+    performance = RunFolder(kind=RunKind.PERFORMANCE, folder=runs / "performance")
+    accuracy_txt = runs / "accuracy.txt"
+    write_accuracy_txt(accuracy_txt, ("accuracy=100.000%, good=2000, total=2000",), accuracy.accuracy_log)
+    audits = []
+    for kind in KINDS[2:]:
+        run = RunFolder(kind=kind, folder=runs / kind)
+        sampled = kind is RunKind.TEST01
+        verdict = judge_audit(
+            kind,
+            AuditRuns(
+                read_detail(performance.detail),
+                read_detail(run.detail),
+                accuracy.accuracy_log if sampled else None,
+                run.accuracy_log if sampled else None,
+            ),
+            round_=V4_1,
+            benchmark="resnet50",
+            response_dtype="int32",
+        )
+        audits.append(AuditPlan(run=run, verdict=verdict))
+    values: dict[str, Any] = {
+        "benchmark": "resnet50",
+        "scenario": scenario,
+        "implementation": "onnxruntime",
+        "input_data_types": "int8",
+        "starting_weights_filename": "resnet50.onnx",
+        "weight_data_types": "int8",
+        "weight_transformations": "quantization",
+        "performance": performance,
+        "accuracy": accuracy,
+        "accuracy_txt": accuracy_txt,
+        "audits": tuple(audits),
+        "command": "mlperf-submission run rehearsal --models resnet50",
+        "engine": ("backend: onnxruntime 1.32", "device: CPU"),
+        "calibration": Calibration(method="INT8 by ONNX Runtime.", facts={"samples": "500"}),
+    }
+    return ResultPlan(**{**values, **changes})
+
+
+@pytest.fixture
+def refused(tmp_path: Path) -> Callable[[TreePlan], str]:
+    """Ask for a tree that must be refused, see that nothing of it was written, and return the reasons."""
+
+    def ask(plan: TreePlan) -> str:
+        root = tmp_path / "refused"
+        with pytest.raises(TreeError) as caught:
+            write_tree(plan, root)
+        assert not root.exists(), "nothing may be written before everything is accepted"
+        return str(caught.value)
+
+    return ask
+
+
+@dataclass(frozen=True)
+class Scored:
+    metrics: dict[str, float]
+    lines: tuple[str, ...]
+
+
+def share_of_right_labels(entries: Iterable[AccuracyLogEntry]) -> Scored:
+    """The corpus's ground truth: the label of sample i is i % 1000."""
+    first: dict[int, bool] = {}
+    for entry in entries:
+        right = int.from_bytes(entry.data, "little") == entry.qsl_idx % 1000
+        first.setdefault(entry.qsl_idx, right)
+    good = sum(first.values())
+    share = 100 * good / len(first)
+    return Scored({"acc": share}, (f"accuracy={share:.3f}%, good={good}, total={len(first)}",))
+
+
+@pytest.fixture(scope="session")
+def score_labels() -> Callable[[Iterable[AccuracyLogEntry]], Scored]:
+    """The accuracy script of the corpus."""
+    return share_of_right_labels
+
+
+@pytest.fixture(scope="session")
+def write_log() -> Callable[[Path, Iterable[tuple[int, bytes]]], Path]:
+    """Write an accuracy log of (sample index, response) as LoadGen does."""
+
+    def write(path: Path, entries: Iterable[tuple[int, bytes]]) -> Path:
+        rows = [
+            f'{{ "seq_id" : {number}, "qsl_idx" : {index}, "data" : "{data.hex().upper()}" }}'
+            for number, (index, data) in enumerate(entries)
+        ]
+        path.write_text("[\n" + ",\n".join(rows) + "\n]\n")
+        return path
+
+    return write
