@@ -7,7 +7,6 @@ TensorRT's warnings and errors.
 from __future__ import annotations
 
 import re
-import resource
 import sys
 import time
 from collections import Counter
@@ -135,7 +134,7 @@ def build(
         "bytes": len(content),
         "seconds": round(time.monotonic() - started, 3),
         "parse_seconds": round(parsed - started, 3),
-        "peak_host_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_host_bytes": _peak_host_bytes(),
         "activation_bytes": memory.get("Activation"),
         "weights_bytes": memory.get("Weights"),
     }
@@ -259,6 +258,12 @@ def _precisions(definition: Any) -> Counter[str]:
 
 def _memory(line: str) -> dict[str, int]:
     return {what: int(size) for what, size in _MEMORY.findall(line)}
+
+
+def _peak_host_bytes() -> int | None:
+    """Return the most memory that this process held; getrusage would count its parent's before the exec."""
+    match = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    return int(match[1]) * 1024 if match else None
 
 
 def _no_engine(messages: Messages, network: Path) -> StepFailedError:
