@@ -27,9 +27,20 @@ MESSAGES_KEPT = 200
 """Errors and warnings of a log that are kept as text; more are only counted."""
 
 _BLOCK = 1 << 20
+_BUFFER = 1 << 17
 _KEY = re.compile(rb'\s*\{\s*"key"\s*:\s*"([^"\\]*)"\s*,')
 _IS_ERROR = re.compile(rb'"is_error"\s*:\s*true')
 _IS_WARNING = re.compile(rb'"is_warning"\s*:\s*true')
+_TEXT = rb'"[^"\\\x00-\x1f\x80-\xff]*"'
+_INTEGER = rb"(?:0|[1-9]\d*)"
+_USUAL = re.compile(
+    rb'\s*\{"key": "([^"\\\x00-\x1f\x80-\xff]*)", "value": (true|false|'
+    + (_TEXT + rb"|-?" + _INTEGER + rb'(?:\.\d+)?), "time_ms": ' + _INTEGER + rb'(?:\.\d+)?, "namespace": ')
+    + (_TEXT + rb', "event_type": ' + _TEXT + rb', "metadata": \{"is_error": (true|false), "is_warning": ')
+    + (rb'(true|false), "file": ' + _TEXT + rb', "line_no": ' + _INTEGER + rb', "pid": ' + _INTEGER)
+    + (rb', "tid": ' + _INTEGER + rb"\}\}\s*")
+)
+"""A message as LoadGen writes it. Most are; the others go through the JSON parser whole."""
 _ENTRY = re.compile(
     rb'\{\s*"seq_id"\s*:\s*(\d{1,19})\s*,\s*"qsl_idx"\s*:\s*(\d{1,19})\s*,\s*"data"\s*:\s*"([0-9A-Fa-f]*)"\s*'
 )
@@ -112,7 +123,7 @@ def read_detail(path: Path, *, wanted: Callable[[str], bool] | None = None) -> D
     error_count = 0
     first: bool | None = None
     try:
-        with path.open("rb") as stream:
+        with path.open("rb", buffering=_BUFFER) as stream:
             for number, line in _lines(stream):
                 is_message = line.startswith(MARKER)
                 first = is_message if first is None else first
@@ -120,7 +131,7 @@ def read_detail(path: Path, *, wanted: Callable[[str], bool] | None = None) -> D
                     if not line.isascii():
                         line.decode("utf-8")
                     continue
-                message = _message(line[len(MARKER) :], path, number)
+                message = _usual(line) or _message(line[len(MARKER) :], path, number)
                 if message.is_error:
                     error_count += 1
                     _keep(errors, message.value)
@@ -176,6 +187,14 @@ class _Message:
     is_error: bool
     is_warning: bool
     skipped: bool = False
+
+
+def _usual(line: bytes) -> _Message | None:
+    match = _USUAL.fullmatch(line, len(MARKER))
+    if not match:
+        return None
+    key, value, is_error, is_warning = match.groups()
+    return _Message(key.decode("ascii"), json.loads(value), is_error == b"true", is_warning == b"true")
 
 
 def _message(text: bytes, path: Path, number: int) -> _Message:

@@ -1,0 +1,146 @@
+"""What the power daemon (PTDaemon) said during a power measurement: its replies and its log."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from mlperf.validation.tree import Tree, lines
+
+VERSIONS = ("1.10.0",)
+METERS = frozenset(
+    {
+        "YokogawaWT210",
+        "YokogawaWT500",
+        "YokogawaWT500_multichannel",
+        "YokogawaWT310",
+        "YokogawaWT310E",
+        "YokogawaWT330",
+        "YokogawaWT330E",
+        "YokogawaWT330_multichannel",
+        "YokogawaWT210_DC",
+        "YokogawaWT310_DC",
+        "YokogawaWT330_DC",
+    }
+)
+_REPLIES = {
+    "SR,A": "Range A changed",
+    "SR,V": "Range V changed",
+    "Go,1000,": "Starting untimed measurement, maximum 500000 samples at 1000ms with 0 rampup samples",
+}
+_STOP = "Stopping untimed measurement"
+_THIRD_STOP = "Error: no measurement to stop"
+_COMMON_IN_RANGING = (
+    "Can't evaluate uncertainty of this sample!",
+    "Bad watts reading nan from ",
+    "Bad amps reading nan from ",
+    "Bad pf reading nan from ",
+    "Bad volts reading nan from ",
+    "Current appears to be too high for set range",
+)
+_USB = "USB."
+_UNCERTAIN = re.compile(r"Uncertainty \d+.\d+%, which is above 1.00% limit for the last sample!")
+_ACTIVATED = re.compile(r"Uncertainty checking for Yokogawa\S+ is activated")
+_DATE = re.compile(r"^\d\d-\d\d-\d\d\d\d \d\d:\d\d:\d\d.\d\d\d")
+_MARGIN = 800.0
+
+
+def messages_problem(messages: Sequence[Mapping[str, str]]) -> str:
+    """Return what is wrong with version, meter, replies or restored ranges; empty if nothing is (W-10)."""
+    identity = next((one["reply"] for one in messages if one["cmd"] == "Identify"), "")
+    version = re.search(r"(?<=version=)(.+?)-", identity)
+    if not version or version[1] not in VERSIONS:
+        return f"the daemon's version is {version[1] if version else 'missing'}, not {', '.join(VERSIONS)}"
+    if identity.split(",")[0] not in METERS:
+        return f"the meter {identity.split(',')[0]!r} is not supported"
+    stops = 0
+    for message in messages:
+        command, reply = message["cmd"], message["reply"]
+        expected = next((text for start, text in _REPLIES.items() if command.startswith(start)), None)
+        if command.startswith("Stop"):
+            expected = _THIRD_STOP if command == "Stop" and stops >= 2 else _STOP
+            stops += command == "Stop"
+        if expected is not None and reply != expected:
+            return f"the reply to {command!r} is {reply!r}"
+    initial = messages[2]["reply"].split(",")
+    for name, position in (("A", 1), ("V", 3)):
+        fixed = initial[position] == "0" and float(initial[position + 1]) > 0
+        wanted = f"SR,{name},{initial[position + 1] if fixed else 'Auto'}"
+        set_ranges = [one["cmd"] for one in messages if one["cmd"].startswith(f"SR,{name}")]
+        if len(set_ranges) < 3 or set_ranges[2] != wanted:
+            return f"the range {name} was not restored to {wanted!r} at the end"
+    return ""
+
+
+def log_problem(tree: Tree, base: str, session: str, span: tuple[float, float]) -> str:
+    """Return what is wrong with ptd_logs.txt; empty if nothing is (W-12).
+
+    Args:
+        tree: the tree.
+        base: the result's folder `performance`.
+        session: the session's name.
+        span: when the timed part began and ended, in seconds since 1970.
+    """
+    text = tree.text(f"{base}/power/ptd_logs.txt", limit=1 << 26)
+    if text.problem:
+        return f"ptd_logs.txt: {text.problem}"
+    if math.isnan(sum(span)):
+        return "the log has no power_begin and power_end"
+    content = lines(text.content)
+    begin = end = math.nan
+    for line in content:
+        said = _DATE.sub("", line).strip()
+        if math.isnan(begin):
+            begin = _time(line) if said == f": Go with mark '{session}_ranging'" else begin
+        elif said == ": Completed test":
+            end = _time(line)
+            break
+    if math.isnan(begin + end):
+        return "ptd_logs.txt does not show when ranging began and ended"
+    activated = next((_time(line) for line in content if _ACTIVATED.search(line)), math.nan)
+    if not activated < begin:
+        return "the uncertainty check was not activated before ranging"
+    return _errors(content, (begin, end), span)
+
+
+def _errors(content: Sequence[str], ranging: tuple[float, float], span: tuple[float, float]) -> str:
+    """Return the first error that counts. The checker stops at the first line that it only warns of."""
+    for line in content:
+        for mark in ("WARNING:", "ERROR:"):
+            _, found, said = line.partition(mark)
+            if not found or not said:
+                continue
+            said = said.strip()
+            time = _time(line)
+            if mark == "ERROR:":
+                if said == _USB:
+                    return ""
+                if not ranging[0] < time < ranging[1]:
+                    return f"ptd_logs.txt: {line.strip()[:160]}"
+                if not said.startswith(_COMMON_IN_RANGING):
+                    return ""
+            elif span[0] + _MARGIN < time < span[1] - _MARGIN:
+                return f"ptd_logs.txt: {line.strip()[:160]}" if _UNCERTAIN.search(said) else ""
+    return ""
+
+
+def _time(line: str) -> float:
+    match = _DATE.match(line)
+    return moment(match[0]) if match else math.nan
+
+
+def moment(text: str) -> float:
+    """Return a moment like `07-22-2024 16:03:53.740` in seconds since 1970.
+
+    Raises:
+        ValueError: the text is none.
+    """
+    return datetime.fromisoformat(f"{text[6:10]}-{text[:5]}{text[10:]}").replace(tzinfo=UTC).timestamp()
+
+
+def channels(command: Sequence[Any]) -> list[str]:
+    """Return the channels that the daemon was started with."""
+    return str(command[list(command).index("-c") + 1]).split(",") if "-c" in command else []

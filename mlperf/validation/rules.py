@@ -1,0 +1,115 @@
+"""What a rule is, and how the rules of one data frame become a pandera schema."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_type_hints
+
+import pandas as pd
+import pandera.pandas as pa
+
+from mlperf.validation.verdict import Severity
+
+Cover = Literal["root", "division", "submitter", "system", "model", "result", "nothing"]
+"""What is refused with a row that breaks a rule: everything below this level of the row's scope."""
+DEPTH: dict[Cover, int] = {"root": 0, "division": 1, "submitter": 2, "system": 3, "model": 4, "result": 5}
+
+_DTYPES: dict[type, Any] = {str: str, float: float, bool: bool, int: "int64"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a data frame.
+
+    Attributes:
+        scope: division/submitter/system/model/scenario, as far down as the row lies.
+        path: the file or folder that the row is about, relative to the tree.
+    """
+
+    scope: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule, over one frame.
+
+    Attributes:
+        id: the catalogue's id, or our own with a leading `+`.
+        row: the row type of the frame that the rule looks at.
+        what: what must hold, in one sentence.
+        why: why, or which bug or omission of the official checker lets it pass.
+        remedy: what a submitter does about a failure.
+        passes: the check: from the frame to a boolean series, true where the rule is kept.
+        message: what is wrong with a row that fails.
+        severity: `error` where the official v4.1 checker refuses, else `warning`.
+        covers: what is refused with it.
+        by_length: a rehearsal cannot keep it by design.
+    """
+
+    id: str
+    row: type[Row]
+    what: str
+    why: str
+    remedy: str
+    passes: Callable[[pd.DataFrame], pd.Series[bool]]
+    message: Callable[[Any], str]
+    severity: Severity = "error"
+    covers: Cover = "result"
+    by_length: bool = False
+
+
+def frame_of(rows: Sequence[Row], kind: type[Row]) -> pd.DataFrame:
+    """Return a frame with a typed column per field of the row type; the index is the position."""
+    hints = get_type_hints(kind)
+    columns = {
+        field.name: pd.Series([getattr(row, field.name) for row in rows], dtype=_DTYPES[hints[field.name]])
+        for field in fields(kind)
+    }
+    return pd.DataFrame(columns)
+
+
+def schema_of(kind: type[Row], rules: Sequence[Rule]) -> pa.DataFrameSchema:
+    """Return the schema of a frame: its typed columns, and its rules as checks named by their ids."""
+    hints = get_type_hints(kind)
+    columns = {
+        field.name: pa.Column(_DTYPES[hints[field.name]], nullable=hints[field.name] is float)
+        for field in fields(kind)
+    }
+    checks = [pa.Check(_whole(rule), name=rule.id, error=rule.id, ignore_na=False) for rule in rules]
+    return pa.DataFrameSchema(columns, checks=checks, strict=True, name=kind.__name__)
+
+
+def broken(rows: Sequence[Row], kind: type[Row], rules: Sequence[Rule]) -> Iterator[tuple[Rule, Row]]:
+    """Validate a frame lazily and yield every rule with every row that breaks it, rules in their order.
+
+    Raises:
+        pandera.errors.SchemaErrors: a column has not its type, or a check itself failed; a fault of ours.
+    """
+    if not rows:
+        return
+    frame = frame_of(rows, kind)
+    try:
+        schema_of(kind, rules).validate(frame, lazy=True)
+        return
+    except pa.errors.SchemaErrors as errors:
+        cases = errors.failure_cases
+        by_id = {rule.id: rule for rule in rules}
+        if not cases["check"].isin(by_id).all() or cases["index"].isna().any():
+            raise
+        pairs = cases[["check", "index"]].drop_duplicates()
+    for rule in rules:
+        for position in pairs.loc[pairs["check"] == rule.id, "index"].astype(int).sort_values():
+            yield rule, rows[position]
+
+
+def _whole(rule: Rule) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """Let a check fail in the `path` column only, so that pandera reports each row once."""
+
+    def check(frame: pd.DataFrame) -> pd.DataFrame:
+        passed = pd.DataFrame(True, index=frame.index, columns=frame.columns)
+        passed["path"] = rule.passes(frame).astype(bool)
+        return passed
+
+    return check

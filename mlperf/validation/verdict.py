@@ -1,0 +1,166 @@
+"""What the validation found, in the forms that people and programs read: JSON, CSV, a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Severity = Literal["error", "warning"]
+
+CSV_COLUMNS = (
+    "Organization",
+    "Availability",
+    "Division",
+    "SystemType",
+    "SystemName",
+    "Platform",
+    "Model",
+    "MlperfModel",
+    "Scenario",
+    "Result",
+    "Accuracy",
+    "number_of_nodes",
+    "host_processor_model_name",
+    "host_processors_per_node",
+    "host_processor_core_count",
+    "accelerator_model_name",
+    "accelerators_per_node",
+    "Location",
+    "framework",
+    "operating_system",
+    "notes",
+    "compliance",
+    "errors",
+    "version",
+    "inferred",
+    "has_power",
+    "Units",
+)
+"""The columns of the official checker's CSV, in its order."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Failure(_Model):
+    """One rule that one place of the tree does not keep.
+
+    Attributes:
+        rule: id of the rule catalogue, or one of our own with a leading `+`.
+        severity: `error`: the official rules refuse it; `warning`: they let it pass.
+        path: the file or folder, relative to the tree.
+        message: what is wrong, with the values found.
+        remedy: what the submitter can do.
+    """
+
+    rule: str
+    severity: Severity
+    path: str
+    message: str
+    remedy: str
+
+
+class ResultVerdict(_Model):
+    """One (system, benchmark, scenario) and whether it is accepted.
+
+    Attributes:
+        benchmark: the model's directory name.
+        ok: the official rules accept this result.
+        value: the result in `units`; None where it cannot be read.
+        accuracy: the first target metric's last value in accuracy.txt, as text.
+        csv: cells of the official CSV's rows, in the order of `CSV_COLUMNS`; with power there are two.
+    """
+
+    division: str
+    submitter: str
+    system: str
+    benchmark: str
+    model: str
+    scenario: str
+    ok: bool
+    value: float | None
+    units: str
+    accuracy: str | None
+    location: str
+    csv: tuple[tuple[str, ...], ...] = ()
+
+
+class Verdict(_Model):
+    """The judgement of a whole tree.
+
+    `ok` is false exactly if a failure is an error.
+    """
+
+    round: str
+    ok: bool
+    results: tuple[ResultVerdict, ...]
+    failures: tuple[Failure, ...]
+    strict: bool = False
+    rehearsal: bool = False
+
+    @property
+    def errors(self) -> tuple[Failure, ...]:
+        """The failures for which the tree is refused."""
+        return tuple(one for one in self.failures if one.severity == "error")
+
+    @property
+    def warnings(self) -> tuple[Failure, ...]:
+        """The failures that the official rules let pass."""
+        return tuple(one for one in self.failures if one.severity == "warning")
+
+    def to_json(self) -> str:
+        """Return the verdict as JSON text (architecture.md, "Command line")."""
+        keys = ("system", "benchmark", "scenario", "ok", "value", "units", "accuracy")
+        content: dict[str, object] = {
+            "round": self.round,
+            "ok": self.ok,
+            "results": [{key: getattr(one, key) for key in keys} for one in self.results],
+            "failures": [one.model_dump() for one in self.failures],
+        }
+        if self.rehearsal:
+            content["rehearsal"] = True
+        return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+    def to_csv(self) -> str:
+        """Return the accepted results with the official checker's columns, quoted where CSV asks for it."""
+        stream = io.StringIO()
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(CSV_COLUMNS)
+        for result in self.results:
+            if result.ok:
+                writer.writerows(result.csv)
+        return stream.getvalue()
+
+    def results_frame(self) -> pd.DataFrame:
+        """Return one row per result."""
+        return _frame(self.results, ResultVerdict, leave_out={"csv"})
+
+    def failures_frame(self) -> pd.DataFrame:
+        """Return one row per failure."""
+        return _frame(self.failures, Failure)
+
+    def summary(self) -> str:
+        """Return one line: accepted or refused, with counts."""
+        accepted = sum(one.ok for one in self.results)
+        word = "accepted" if self.ok else "refused"
+        kind = "rehearsal" if self.rehearsal else "submission"
+        return (
+            f"{kind} {word} by the rules of {self.round}: {accepted} of {len(self.results)} results, "
+            f"{len(self.errors)} errors, {len(self.warnings)} warnings"
+        )
+
+
+def _frame(rows: Sequence[BaseModel], kind: type[BaseModel], leave_out: Iterable[str] = ()) -> pd.DataFrame:
+    import pandas as pd
+
+    columns = [name for name in kind.model_fields if name not in set(leave_out)]
+    return pd.DataFrame([{name: getattr(row, name) for name in columns} for row in rows], columns=columns)
