@@ -11,7 +11,11 @@ _LOAD_BLOCK = 256
 
 
 class ResidentSamples:
-    """A set of samples copied out of the memory map, one contiguous array per network input."""
+    """A set of samples copied out of the memory map, one contiguous array per network input.
+
+    They lie in the order in which they were asked for. LoadGen issues a performance set in that order in
+    Offline, so that most of its batches lie in one piece and need not be copied again.
+    """
 
     def __init__(self, samples: Samples) -> None:
         self._samples = samples
@@ -26,14 +30,16 @@ class ResidentSamples:
     def load(self, indices: NDArray[np.int64]) -> None:
         """Copy these samples (int64 indices, any order) into memory in place of what was there."""
         self.unload()
-        unique = np.unique(indices)
-        for start in range(0, len(unique), _LOAD_BLOCK):
-            block = self._samples.gather(unique[start : start + _LOAD_BLOCK])
-            for name, rows in block.items():
+        unique, first_seen = np.unique(indices, return_index=True)
+        slots = np.empty(len(unique), np.int64)
+        slots[np.argsort(first_seen)] = np.arange(len(unique))
+        for start in range(0, len(unique), _LOAD_BLOCK):  # read in the order of the file
+            block = slice(start, start + _LOAD_BLOCK)
+            for name, rows in self._samples.gather(unique[block]).items():
                 if name not in self._arrays:
                     self._arrays[name] = np.empty((len(unique), *rows.shape[1:]), rows.dtype)
-                self._arrays[name][start : start + len(rows)] = rows
-        self._slots[unique] = np.arange(len(unique))
+                self._arrays[name][slots[block]] = rows
+        self._slots[unique] = slots
 
     def unload(self) -> None:
         """Forget all samples."""
@@ -52,6 +58,7 @@ class StreamSamples:
         self._resident = resident
         self._total = total
         self._batch_size = batch_size
+        self._steps = np.arange(batch_size, dtype=np.int64)
         self._buffers: dict[str, NDArray[np.generic]] = {}
 
     def __len__(self) -> int:
@@ -66,9 +73,16 @@ class StreamSamples:
         }
 
     def gather(self, indices: NDArray[np.int64]) -> dict[str, NDArray[np.generic]]:
-        """Return the inputs of a batch (at most the batch size); the next call overwrites them."""
+        """Return the inputs of a batch (at most the batch size), to be read only.
+
+        They are the resident samples themselves where these lie in one piece, else copies that the next call
+        overwrites.
+        """
         slots = self._resident.slots(indices)
         count = len(indices)
+        first = int(slots[0]) if count else 0
+        if np.array_equal(slots, self._steps[:count] + first):
+            return {name: rows[first : first + count] for name, rows in self._resident.arrays.items()}
         return {
             # mode="clip" lets numpy write straight into `out`; "raise" would buffer the whole batch.
             name: np.take(rows, slots, axis=0, out=self._buffers[name][:count], mode="clip")

@@ -22,7 +22,10 @@ class Numbers:
 
 @given(
     loaded=st.lists(st.integers(0, COUNT - 1), min_size=1, max_size=600),
-    picks=st.lists(st.integers(0, 10**6), min_size=1, max_size=16),
+    picks=st.lists(st.integers(0, 10**6), min_size=1, max_size=16)
+    | st.builds(
+        lambda first, count: list(range(first, first + count)), st.integers(0, 999), st.integers(1, 16)
+    ),
 )
 def test_resident_samples_are_gathered_as_the_samples_themselves_would_be(
     loaded: list[int], picks: list[int]
