@@ -197,6 +197,7 @@ def test_lookup_follows_loadgens_order() -> None:
     assert parsed.lookup("m", "MultiStream", "k") == "2"
     assert parsed.lookup("other", "MultiStream", "k") == "1"
     assert parsed.lookup("m", "Server", "another") is None
+    assert conf.parse_conf("m.*.k = 2\n*.Server.k = 3").lookup("m", "Server", "k") == "3"
 
 
 def test_the_last_of_two_lines_counts() -> None:

@@ -206,3 +206,19 @@ def test_a_round_with_another_layout_and_a_used_folder_are_refused(
     with pytest.raises(TreeError, match="not empty"):
         write_tree(plan_of(OFFLINE), used)
     assert paths_of(used) == {"note"}
+
+
+def test_the_two_files_of_the_fallback_stand_there_exactly_if_it_was_needed(
+    plan_of: Callable[..., TreePlan], tmp_path: Path
+) -> None:
+    plan = plan_of(OFFLINE)
+    result = plan.results[0]
+    first, *others = result.audits
+    texts = {"baseline_accuracy": "accuracy=76.0%\n", "compliance_accuracy": "accuracy=75.9%\n"}
+    verdict = first.verdict.model_copy(update={**texts, "verify_accuracy": "TEST FAIL\n"})
+    audits = (first.model_copy(update={"verdict": verdict}), *others)
+    needed = plan.model_copy(update={"results": (result.model_copy(update={"audits": audits}),)})
+    for name, one, wanted in (("exact", plan, set()), ("not_exact", needed, set(texts))):
+        write_tree(one, tmp_path / name)
+        found = list((tmp_path / name).rglob("TEST01/accuracy/*_accuracy.txt"))
+        assert {path.stem: path.read_text() for path in found} == {stem: texts[stem] for stem in wanted}
