@@ -49,12 +49,16 @@ def run(
     work: WorkOption = Path("work"),
 ) -> None:
     """Run everything that is not finished yet: prepare, measure, audit, package, validate, report, upload."""
-    from flows.run import run_submission
+    from flows.request import SubmissionRequest
+    from flows.server import prefect_server
 
-    ok = run_submission(
-        Console(), system, names_in(models), names_in(scenarios), full_length, measure_again, work
-    )
-    raise typer.Exit(0 if ok else 1)
+    asked = SubmissionRequest.checked(system, names_in(models), names_in(scenarios), full_length)
+    home = work.expanduser().resolve()
+    with prefect_server(home / "prefect", home / "logs" / "prefect.log"):
+        # Prefect reads its settings when it is imported, so it may be imported only now.
+        from flows.run import run_submission
+
+        run_submission(Console(), system, asked, measure_again, home)
 
 
 @app.command(epilog="Example: mlperf-submission plan rehearsal --full-length")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from common.errors import SettingError
 from mlperf.rounds import ModelRules, Round, Scenario, get_round
@@ -81,6 +82,12 @@ class SubmissionRequest:
     def benchmarks(self) -> tuple[Benchmark, ...]:
         """The benchmarks that are asked for, each once, in the order of the system file."""
         return tuple(get_benchmark(name) for name in dict.fromkeys(one.benchmark for one in self.results))
+
+    @property
+    def scenarios(self) -> list[Literal["Offline", "Server"]]:
+        """The scenarios that are asked for, each once."""
+        known: tuple[Literal["Offline", "Server"], ...] = ("Offline", "Server")
+        return [name for name in known if any(one.scenario == name for one in self.results)]
 
     def results_of(self, benchmark: str) -> tuple[ResultRequest, ...]:
         """Return the results that are asked for of one benchmark."""

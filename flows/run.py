@@ -4,45 +4,37 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from common.errors import PipelineError
 from flows.console import Estimate, ProgressConsole, clock
 from flows.plan import make_plan
 from flows.request import SubmissionRequest
-from flows.server import prefect_server
+from flows.submission import SubmissionOutcome, submission
 from tasks.workspace import Workspace
-
-if TYPE_CHECKING:
-    from flows.submission import SubmissionOutcome
 
 
 def run_submission(
-    console: Console,
-    system: str,
-    models: Sequence[str] | None,
-    scenarios: Sequence[str] | None,
-    full_length: bool,
-    measure_again: bool,
-    work: Path,
-) -> bool:
+    console: Console, system: str, request: SubmissionRequest, measure_again: bool, work: Path
+) -> None:
     """Run the submission flow in this process and show what came of it.
 
-    Returns:
-        Whether the submission (or rehearsal) was accepted.
+    Args:
+        console: where to show it.
+        system: the system as it was named.
+        request: what was asked for, checked.
+        measure_again: repeat finished measurements.
+        work: the work folder.
 
     Raises:
         PipelineError: a step failed; the message says why and what to do.
     """
     started = time.monotonic()
-    request = SubmissionRequest.checked(system, models, scenarios, full_length)
     workspace = Workspace.at(work)
     plan = make_plan(workspace, request)
     kind = "rehearsal" if request.system.is_rehearsal else "submission"
@@ -52,26 +44,16 @@ def run_submission(
     )
     signal.signal(signal.SIGTERM, _as_interrupt)
     progress = ProgressConsole(console, Estimate(plan.expected()))
-    with prefect_server(workspace.prefect, workspace.logs / "prefect.log"):
-        from flows.submission import submission
-
-        with progress.shown():
-            state = submission(
-                system=system,
-                models=list(models) if models else None,
-                scenarios=list(scenarios) if scenarios else None,
-                full_length=full_length,
-                measure_again=measure_again,
-                work=workspace.root,
-                return_state=True,
-            )
-        outcome = state.result(raise_on_failure=False)
-    if isinstance(outcome, PipelineError):
-        raise outcome
-    if isinstance(outcome, BaseException):
-        raise outcome
+    with progress.shown():
+        outcome = submission(
+            system=system,
+            models=[benchmark.name for benchmark in request.benchmarks],
+            scenarios=request.scenarios,
+            full_length=request.full_length,
+            measure_again=measure_again,
+            work=workspace.root,
+        )
     show_outcome(console, outcome, time.monotonic() - started)
-    return bool(outcome.accepted)
 
 
 def show_outcome(console: Console, outcome: SubmissionOutcome, seconds: float) -> None:

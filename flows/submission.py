@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 from prefect import flow
 from prefect.artifacts import create_link_artifact, create_table_artifact
 from pydantic import BaseModel, ConfigDict, Field
-from tasks.upload import store_for
 
 from flows.deliver import Delivered, deliver
 from flows.measure import measure_result
@@ -17,6 +16,7 @@ from flows.request import SubmissionRequest
 from tasks.artifacts import publish
 from tasks.package import Measured
 from tasks.step import run_logger
+from tasks.upload import store_for
 from tasks.validate import require_accepted
 from tasks.workspace import Workspace
 

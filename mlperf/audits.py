@@ -200,6 +200,7 @@ def judge_audit(
     benchmark: str,
     response_dtype: str,
     score: Callable[[Iterable[AccuracyLogEntry]], Scored] | None = None,
+    rehearsal_tolerance: float = 0.0,
 ) -> AuditVerdict:
     """Give the verdict on an audit run: applied, belonging to its result, fast enough, the same responses.
 
@@ -213,6 +214,7 @@ def judge_audit(
         benchmark: directory name.
         response_dtype: NumPy name of a response's elements.
         score: the benchmark's accuracy script, for the fallback.
+        rehearsal_tolerance: see `compare_performance`; never for an official run.
 
     Raises:
         AuditError: the run was not this audit, or TEST01 lacks an accuracy log.
@@ -220,7 +222,9 @@ def judge_audit(
         SettingError: the round has no such benchmark.
     """
     prove_applied(kind, runs.audit, round_, benchmark)
-    performance = compare_performance(kind, runs.reference, runs.audit)
+    performance = compare_performance(
+        kind, runs.reference, runs.audit, rehearsal_tolerance=rehearsal_tolerance
+    )
     verdict = AuditVerdict(
         kind=kind,
         passed=performance.passed,

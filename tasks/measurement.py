@@ -24,6 +24,11 @@ from tasks.step import Recorder, Step, perform, run_logger
 from tasks.versions import benchmark_code, versions_of
 from tasks.workspace import Workspace
 
+RETRIES = 2
+REHEARSAL_RETRIES = 5
+"""A disturbance of the host can make a run INVALID, or an audit differ from its result: it is measured again
+so often, and every attempt is kept as evidence. A short run is disturbed more easily, and costs little."""
+
 
 class Bench(BaseModel):
     """A benchmark that is ready to be measured: its engine, its samples, and how it is driven.

@@ -5,12 +5,9 @@ from __future__ import annotations
 from common.errors import InvalidRunError
 from mlperf.rounds import RunKind
 from storage.cache import StepRecord
-from tasks.measurement import Bench, run_loadgen, run_step
+from tasks.measurement import RETRIES, Bench, run_loadgen, run_step
 from tasks.step import Step, step_task
 from tasks.workspace import Workspace
-
-ATTEMPTS = 3
-"""A short disturbance of the host can make a run INVALID: it is measured again so often, then it counts."""
 
 
 def performance_step(bench: Bench) -> Step:
@@ -18,7 +15,7 @@ def performance_step(bench: Bench) -> Step:
     return run_step(bench, RunKind.PERFORMANCE)
 
 
-@step_task("performance", retries=ATTEMPTS - 1, again=lambda error: isinstance(error, InvalidRunError))
+@step_task("performance", retries=RETRIES, again=lambda error: isinstance(error, InvalidRunError))
 def performance(workspace: Workspace, bench: Bench) -> StepRecord:
     """Run LoadGen in performance mode. Figures: those of `harness.record.RunOutcome`.
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 EVENTS = logging.getLogger("mlperf_submission.progress")
+EventKind = Literal["start", "progress", "found", "done", "failed", "note"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class StepEvent:
         text: the reason or note, for a person.
     """
 
-    kind: Literal["start", "progress", "found", "done", "failed", "note"]
+    kind: EventKind
     step: str
     label: str
     fraction: float = 0.0

@@ -17,7 +17,7 @@ from storage.embedded import embedded_s3
 from storage.records import record_file
 from storage.store import MadeBy, RunFile, RunInfo, Store
 from tasks.package import PROJECT, Measured
-from tasks.progress import StepEvent, emit
+from tasks.progress import EventKind, StepEvent, emit
 from tasks.step import Recorder, Step, run_logger, step_task
 from tasks.workspace import Workspace
 
@@ -97,10 +97,13 @@ def upload(
         deadline=time.monotonic() + system.limits.upload,
         on_progress=lambda sent, total: recorder(sent / max(total, 1)),
     )
-    sent = f"{done.sent_objects} objects sent ({done.sent_bytes / 1e6:.1f} MB), {done.reused_objects} were there"
+    sent = (
+        f"{done.sent_objects} objects sent ({done.sent_bytes / 1e6:.1f} MB), {done.reused_objects} were there"
+    )
     run_logger().info("upload of %s: %s", run, sent)
-    kind = "done" if done.sent_objects else "found"
-    emit(StepEvent(kind, step.name, step.label, seconds=time.monotonic() - started, text=sent))
+    seconds = time.monotonic() - started
+    kind: EventKind = "done" if done.sent_objects else "found"
+    emit(StepEvent(kind, step.name, step.label, seconds=seconds, text=sent))
     return Stored(
         address=done.address,
         files=len(files),
@@ -119,8 +122,8 @@ def run_files(
 ) -> list[RunFile]:
     """Return every file of a run with its path in it.
 
-    `tree/` is the submission, `page/` and `verdict/` what was made of it, `engines/` and `networks/` what ran,
-    `evidence/` the complete logs of every run (kept for the review), `records/` what went into each step.
+    `tree/` is the submission, `page/` and `verdict/` what was made of it, `engines/` and `networks/` what
+    ran, `evidence/` the complete logs of every run (kept for the review), `records/` each step's inputs.
     """
     placed = [("tree", tree), ("verdict", verdict), ("page", page)]
     for one in results:
