@@ -11,11 +11,12 @@ from common.files import write_atomic
 from mlperf.page import tables
 from mlperf.page.data import Result, SystemData
 from mlperf.page.evidence import PageEvidence
-from mlperf.page.read import SystemPlace, read_system, systems_of
+from mlperf.page.links import Links
+from mlperf.page.read import read_system, systems_of
 from mlperf.page.render import render
-from mlperf.page.system_page import write_page
+from mlperf.page.system_page import write_system
 from mlperf.page.verdict import SystemVerdict, verdict_on
-from mlperf.rounds import Scenario
+from mlperf.rounds import Scenario, get_round
 from mlperf.validation.verdict import Verdict
 
 
@@ -68,20 +69,16 @@ def write_fleet(
     known = dict(evidence or {})
     rows = []
     for place in places:
+        data = read_system(tree, place, round_name, deep=pages)
+        found = verdict_on(verdict, place.division, place.submitter, place.system) if verdict else None
         href = ""
         if pages:
             href = f"systems/{quote(str(place))}/index.html"
-            write_page(
-                tree,
-                str(place),
-                out / "systems" / place.division / place.submitter / place.system,
-                round_name=round_name,
-                verdict=verdict,
-                evidence=known.get(str(place)),
-                fleet_link="../../../../index.html",
-            )
-        rows.append(_row(tree, place, round_name, verdict, href))
-    columns = _columns([row.system for row in rows])
+            own = out / "systems" / place.division / place.submitter / place.system
+            links = Links.of(tree, own, known.get(str(place)))
+            write_system(data, own, links, found, known.get(str(place)), fleet_link="../../../../index.html")
+        rows.append(FleetRow(data, href, found, ()))
+    columns = _columns([row.system for row in rows], round_name)
     rows = [
         FleetRow(row.system, row.href, row.verdict, tuple(_cell(row.system, column) for column in columns))
         for row in rows
@@ -113,12 +110,7 @@ def write_fleet(
     return out / "index.html"
 
 
-def _row(tree: Path, place: SystemPlace, round_name: str, verdict: Verdict | None, href: str) -> FleetRow:
-    found = verdict_on(verdict, place.division, place.submitter, place.system) if verdict else None
-    return FleetRow(read_system(tree, place, round_name, deep=False), href, found, ())
-
-
-def _columns(systems: list[SystemData]) -> list[Column]:
+def _columns(systems: list[SystemData], round_name: str) -> list[Column]:
     """Return the columns that any system has a result for: in the round's order, Server before Offline."""
     order = [
         Scenario.SERVER,
@@ -128,13 +120,14 @@ def _columns(systems: list[SystemData]) -> list[Column]:
         Scenario.MULTI_STREAM,
     ]
     units: dict[tuple[str, Scenario], str] = {}
-    models: dict[str, int] = {}
+    known = {name: at for at, name in enumerate(get_round(round_name).models)}
+    models: set[str] = set()
     for system in systems:
-        for at, model in enumerate(system.models):
-            models[model.model] = max(models.get(model.model, 0), at)
+        for model in system.models:
+            models.add(model.model)
             for result in model.results:
                 units.setdefault((model.model, result.scenario), result.units)
-    ordered = sorted(models, key=lambda model: (models[model], model))
+    ordered = sorted(models, key=lambda model: (known.get(model, len(known)), model))
     return [
         Column(model, scenario, units[model, scenario])
         for model in ordered

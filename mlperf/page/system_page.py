@@ -11,7 +11,7 @@ from markupsafe import Markup
 from common.files import write_atomic
 from mlperf import description
 from mlperf.page import overview, pictures, tables
-from mlperf.page.compare import Neighbour, compare
+from mlperf.page.compare import Comparison, Neighbour, compare
 from mlperf.page.data import Result, SystemData
 from mlperf.page.evidence import PageEvidence, ResultEvidence
 from mlperf.page.links import Links, safe_href
@@ -69,7 +69,22 @@ def write_page(
     place = find_system(tree, system)
     data = read_system(tree, place, round_name)
     found = verdict_on(verdict, place.division, place.submitter, place.system) if verdict else None
+    comparisons = [compare(data, one, evidence) for one in neighbours]
     links = Links.of(tree, out, evidence)
+    return write_system(data, out, links, found, evidence, comparisons, fleet_link=fleet_link)
+
+
+def write_system(
+    data: SystemData,
+    out: Path,
+    links: Links,
+    found: SystemVerdict | None,
+    evidence: PageEvidence | None,
+    comparisons: Sequence[Comparison] = (),
+    *,
+    fleet_link: str = "",
+) -> Path:
+    """Write the page of a system that was read already; see `write_page`."""
     page = render(
         "system.html.j2",
         {
@@ -87,7 +102,7 @@ def write_page(
             "ratios": overview.ratio_picture(overview.ratios(data)),
             "timeline": (line := overview.timeline_of(data, evidence)),
             "timeline_picture": overview.timeline_picture(line) if line else None,
-            "comparisons": [compare(data, one, evidence) for one in neighbours],
+            "comparisons": comparisons,
             "filled": sum(bool(one.value) for one in data.fields),
             "not_applicable": sum(one.value.lower() in ("n/a", "na") for one in data.fields),
             "missing": [
