@@ -14,6 +14,7 @@ from common.errors import AuditError, LogError, PipelineError
 from common.files import sha256_of
 from mlperf import conf, description
 from mlperf.accuracy import hash_in
+from mlperf.audit_scores import REHEARSAL_LINE
 from mlperf.audits import applied_audit, prove_applied
 from mlperf.logs import MARKER, DetailLog, read_detail
 from mlperf.rounds import ModelRules, Round, RunKind
@@ -205,6 +206,8 @@ def _audits(plan: TreePlan, result: ResultPlan, rules: ModelRules, evidence: Evi
             yield f"{kind}: the verdict is that of {verdict.kind}"
         if not verdict.passed:
             yield f"{kind} did not pass: {'; '.join(verdict.reasons) or 'no reason given'}"
+        if not plan.rehearsal and REHEARSAL_LINE in verdict.verify_performance:
+            yield f"{kind} was judged by the tolerance of a rehearsal"
         judged = {
             "reference_detail": result.performance.detail,
             "audit_detail": audit.run.detail,

@@ -145,3 +145,19 @@ def test_a_summary_of_another_run_is_refused(run_with_score: Callable[..., Detai
         compare_performance(
             RunKind.TEST01, run_with_score(OFFLINE, 1000), run_with_score(OFFLINE, 1000, summary=1200)
         )
+
+
+def test_a_rehearsal_is_judged_by_its_tolerance_only_where_that_is_wider_and_says_so(
+    run_with_score: Callable[..., DetailLog],
+) -> None:
+    reference, slower = run_with_score(OFFLINE, 1000), run_with_score(OFFLINE, 700)
+    assert not compare_performance(RunKind.TEST01, reference, slower).passed
+    found = compare_performance(RunKind.TEST01, reference, slower, rehearsal_tolerance=0.5)
+    assert found.passed
+    assert "REHEARSAL: judged within 50%, the official limit is 10%\nTEST PASS\n" in found.text
+    assert not compare_performance(RunKind.TEST01, reference, slower, rehearsal_tolerance=0.2).passed
+    narrow = compare_performance(
+        RunKind.TEST01, reference, run_with_score(OFFLINE, 950), rehearsal_tolerance=0.01
+    )
+    assert narrow.passed
+    assert "REHEARSAL" not in narrow.text

@@ -121,6 +121,20 @@ def test_a_failed_missing_or_foreign_audit_is_refused(
     assert "TEST05 is missing" in text
 
 
+def test_a_verdict_of_a_rehearsal_is_refused_in_a_submission(
+    plan_of: Callable[..., TreePlan], refused: Callable[[TreePlan], str]
+) -> None:
+    plan = plan_of(OFFLINE)
+    result = plan.results[0]
+    first, *others = result.audits
+    text = "Verifying performance.\nREHEARSAL: judged within 50%, the official limit is 10%\nTEST PASS\n"
+    lenient = first.verdict.model_copy(update={"verify_performance": text})
+    audits = (first.model_copy(update={"verdict": lenient}), *others)
+    results = (result.model_copy(update={"audits": audits}),)
+    said = refused(plan.model_copy(update={"results": results, "rehearsal": False}))
+    assert "TEST01 was judged by the tolerance of a rehearsal" in said
+
+
 def test_runs_that_overlapped_are_refused(
     plan_of: Callable[..., TreePlan], refused: Callable[[TreePlan], str]
 ) -> None:
