@@ -22,7 +22,7 @@ _STARTED = re.compile(r"Starting s3 server on \[(http://127\.0\.0\.1:\d+)/?\]")
 _START_SECONDS = 30.0
 _POLL_SECONDS = 0.05
 _LISTING_KEPT = "2s"
-"""How late another server's writes may be seen. With 0s rclone 1.75 never rests: all cores, and no answers."""
+"""How late another server's writes may be seen. With 0s rclone 1.75 takes all cores and stops answering."""
 _LEFTOVERS = ".rclone_temp_*"
 _LEFTOVER_SECONDS = 24 * 3600
 

@@ -166,10 +166,11 @@ def _of_answer(response: Any, where: str, bucket: str, key: str) -> PipelineErro
             remedy="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or a profile) to a key that may use "
             "this bucket, and check this machine's clock",
         )
+    message = str(response.get("Error", {}).get("Message", ""))[:200]
     return StoreError(
-        f"the S3 server refuses the request for {subject or 'a bucket'} ({code or status})",
+        f"the S3 server refuses the request for {subject or 'a bucket'} ({code or status}: {message})",
         where=where,
-        remedy="see the server's log for its reason",
+        remedy="correct the bucket or prefix in the system file, or see the server's log",
     )
 
 

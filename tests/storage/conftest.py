@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import socket
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
+
+from storage.embedded import Endpoint, embedded_s3
+from storage.store import Store
 
 Answer = Callable[[socket.socket, dict[str, str]], None]
 """Writes raw bytes to the connection, given the request's headers in lower case."""
@@ -59,3 +63,20 @@ def scripted_server() -> Iterator[ScriptedServer]:
     server = ScriptedServer()
     with server.running():
         yield server
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    """A real S3 server (rclone)."""
+    folder = tmp_path_factory.mktemp("s3")
+    with embedded_s3(folder / "data", folder / "s3.log") as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def store(s3_server: Endpoint, request: pytest.FixtureRequest) -> Store:
+    """An empty store in a bucket of its own."""
+    name = f"b{zlib.crc32(request.node.nodeid.encode()):08x}"
+    store = Store(name, "some/prefix", endpoint_url=s3_server.url, credentials=s3_server.credentials)
+    store.ensure_bucket()
+    return store
