@@ -63,7 +63,7 @@ def run(request: RunRequest, folder: Path, on_progress: Callable[[float], None])
     from harness.sut import SystemUnderTest
 
     started = time.perf_counter()
-    backend, dataset_size = _open(request)
+    backend, dataset_size = open_run(request)
     batch_seconds = _warm_up(backend, request, dataset_size)
     max_wait_us = request.max_wait_us
     if max_wait_us is None:
@@ -128,7 +128,12 @@ class _Ending:
         self.event.set()
 
 
-def _open(request: RunRequest) -> tuple[Backend, int]:
+def open_run(request: RunRequest) -> tuple[Backend, int]:
+    """Open the backend of a run; return it with the size of the data set.
+
+    Raises:
+        PipelineError: benchmark, samples or engine cannot be opened, or there are too few samples.
+    """
     from harness.backends.base import BackendOptions, open_backend
 
     benchmark = samples = None

@@ -1,0 +1,178 @@
+"""`python -m benchmarks`: measures everything side by side and prints the tables of docs/performance.md."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from benchmarks import mini, search
+from benchmarks.ceilings import (
+    harness_runner,
+    in_turn,
+    loadgen_runner,
+    offline_rate,
+    server_ceiling,
+    server_probe,
+    settings_of,
+)
+from harness.interference import disturbances, host_state
+from harness.record import RunRequest
+from mlperf.rounds import Scenario
+from models.registry import benchmark_names, get_benchmark
+
+MODEL_SYSTEM_SERVER = 132_008
+"""Queries/s of the model system in Server, resnet50, v4.1."""
+_PARTS = ("ceilings", "latency", "networks", "search", "preprocessing")
+_BATCH = 256
+_WAIT_US = 1000
+
+
+def main() -> None:
+    """Measure what the command line names; print Markdown."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("parts", nargs="*", help=f"{', '.join(_PARTS)}; all by default")
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of one timed run")
+    parser.add_argument("--repeats", type=int, default=3, help="how often a pair is measured in turn")
+    parser.add_argument("--devices", type=int, nargs="*", default=[1, 2, 4, 8], help="null devices")
+    chosen = parser.parse_args()
+    parts = chosen.parts or list(_PARTS)
+    unknown = set(parts) - set(_PARTS)
+    if unknown:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(_PARTS)}")
+    before = host_state()
+    _print_machine()
+    work = Path(tempfile.mkdtemp(prefix="mlperf-benchmarks-"))
+    steps: dict[str, Callable[[], None]] = {
+        "ceilings": lambda: _ceilings(work, chosen.seconds, chosen.repeats, chosen.devices),
+        "latency": lambda: _latency(work, chosen.seconds),
+        "networks": lambda: _networks(work, chosen.seconds, chosen.repeats),
+        "search": lambda: _search(work, chosen.seconds),
+        "preprocessing": lambda: _preprocessing(work, chosen.repeats),
+    }
+    try:
+        for part in _PARTS:
+            if part in parts:
+                steps[part]()
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    found = disturbances(before, host_state())
+    print(f"\nDisturbances: {'; '.join(found) or 'none beyond the limits'}.")
+
+
+def null_request(devices: int) -> RunRequest:
+    """Return a run of the null backend on so many devices."""
+    settings = settings_of(Scenario.SERVER, 1000, 1)
+    return RunRequest(
+        settings=settings,
+        benchmark=settings.benchmark,
+        backend="null",
+        batch_size=_BATCH,
+        max_wait_us=_WAIT_US,
+        devices=tuple(range(devices)),
+    )
+
+
+def _ceilings(work: Path, seconds: float, repeats: int, devices: list[int]) -> None:
+    _heading("The harness alone against LoadGen alone (null backend; an empty callback)")
+    print("| devices | scenario | LoadGen alone | harness | ratio |")
+    print("|---|---|---|---|---|")
+    alone = loadgen_runner(null_request(1))
+    for count in devices:
+        ours = harness_runner(null_request(count))
+        offline = in_turn(
+            lambda: offline_rate(alone, seconds, work, guess=1e6),
+            lambda ours=ours: offline_rate(ours, seconds, work, guess=1e6),  # type: ignore[misc]
+            repeats,
+        )
+        print(f"| {count} | Offline, samples/s | {offline[0]:,.0f} | {offline[1]:,.0f} | {offline[2]:.2f} |")
+        server = in_turn(
+            lambda: server_ceiling(alone, seconds, work, start=MODEL_SYSTEM_SERVER).rate,
+            lambda ours=ours: server_ceiling(ours, seconds, work, start=MODEL_SYSTEM_SERVER).rate,  # type: ignore[misc]
+            1,
+        )
+        print(
+            f"| {count} | Server, queries/s | {server[0]:,.0f} | {server[1]:,.0f} | {server[2]:.2f} |",
+            flush=True,
+        )
+
+
+def _latency(work: Path, seconds: float) -> None:
+    _heading("Latency of the harness alone in Server (null backend, one device)")
+    runner = harness_runner(null_request(1))
+    ceiling = server_ceiling(runner, seconds, work, start=MODEL_SYSTEM_SERVER)
+    print(f"The ceiling is {ceiling.rate:,.0f} queries/s, found with {ceiling.probes} probes.\n")
+    print("| load | queries/s | 99th percentile |")
+    print("|---|---|---|")
+    rates = [(f"{share:.0%}", share * ceiling.rate) for share in (0.5, 0.8, 0.95)]
+    for name, rate in [*rates, ("the model system's", MODEL_SYSTEM_SERVER * 1.0)]:
+        probe = server_probe(runner, rate, seconds, work)
+        print(f"| {name} | {rate:,.0f} | {probe.p99_ns / 1e6:.2f} ms |", flush=True)
+
+
+def _networks(work: Path, seconds: float, repeats: int) -> None:
+    _heading("ONNX Runtime, Offline: the harness against a bare loop over the same backend (mini networks)")
+    print("| network | streams | batch | bare loop, samples/s | harness, samples/s | ratio | by CPU time |")
+    print("|---|---|---|---|---|---|---|")
+    for name in benchmark_names():
+        prepared = mini.prepare(get_benchmark(name), work / name)
+        for streams, batch in ((1, 8), (2, 8)):
+            rates = mini.harness_against_loop(
+                prepared,
+                work / f"{name}-{streams}-{batch}",
+                seconds=seconds,
+                repeats=repeats,
+                batch_size=batch,
+                streams=streams,
+            )
+            print(
+                f"| {name} | {streams} | {batch} | {rates.first:,.0f} | {rates.second:,.0f} "
+                f"| {rates.ratio:.3f} | {rates.cpu_ratio:.3f} |",
+                flush=True,
+            )
+
+
+def _search(work: Path, seconds: float) -> None:
+    _heading("The search for the Server target, on a null backend with a known limit")
+    found = search.search_known_limit(work, probe_seconds=seconds, confirm_seconds=5 * seconds)
+    confirmed = f"{found.confirmed:,.0f}" if found.confirmed else "none"
+    print("| true limit (simulated) | found | error | confirmed target | runs | time |")
+    print("|---|---|---|---|---|---|")
+    print(
+        f"| {found.truth:,.0f} | {found.found:,.0f} | {found.found / found.truth - 1:+.2%} | {confirmed} "
+        f"| {found.probes} | {found.seconds:.0f} s |"
+    )
+
+
+def _preprocessing(work: Path, repeats: int) -> None:
+    _heading("Preprocessing against the reference's steps, one image after the other")
+    prepared = mini.prepare(get_benchmark("resnet50"), work / "preprocessing")
+    rates = mini.preprocessing_against_reference(prepared, work / "preprocessing-runs", repeats=repeats)
+    print("| benchmark | reference steps, images/s | ours, all cores, images/s | ratio |")
+    print("|---|---|---|---|")
+    print(f"| resnet50 | {rates.first:,.0f} | {rates.second:,.0f} | {rates.ratio:.2f} |")
+
+
+def _heading(text: str) -> None:
+    print(f"\n### {text}\n")
+
+
+def _print_machine() -> None:
+    from harness.backends.onnxruntime import cpu_model
+
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    print(
+        f"Measured on {today}: {cpu_model()}, {psutil.cpu_count()} cores, "
+        f"{psutil.virtual_memory().total / 2**30:.0f} GiB, Python {platform.python_version()}, "
+        f"{platform.system()} {platform.release()}."
+    )
+
+
+if __name__ == "__main__":
+    main()
