@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mlperf.page.data import Result, SystemData
 from mlperf.page.evidence import PageEvidence
-from mlperf.page.read import SystemPlace, find_system, read_system, systems_of
+from mlperf.page.read import SystemPlace, accelerator_count, find_system, read_fields, read_system, systems_of
 from mlperf.rounds import Scenario
 
 _FIELDS = (
@@ -72,24 +72,37 @@ class Comparison:
     differences: tuple[Difference, ...]
     same: tuple[str, ...]
 
+    def of(self, result: Result) -> ComparedResult | None:
+        """Return the comparison of one of my results."""
+        wanted = (result.model, result.scenario)
+        return next((one for one in self.results if (one.model, one.scenario) == wanted), None)
+
 
 def neighbours_in(tree: Path, mine: SystemData, round_name: str, *, most: int = 8) -> list[Neighbour]:
-    """Return the systems of a tree (e.g. a round's published one) that have the same accelerator as mine.
+    """Return what to compare a system with out of a tree.
+
+    If another tree holds a system of the same name, it is a run of the same system, and the only one
+    returned. Otherwise (a round's published tree) it is those with the same accelerator in the same division,
+    nearest in their number first.
 
     Raises:
         TreeError: the folder is no submission tree.
     """
+    own = (mine.division, mine.submitter, mine.system)
     found = []
     for place in systems_of(tree):
-        if (place.division, place.submitter, place.system) == (mine.division, mine.submitter, mine.system):
+        if (place.division, place.submitter, place.system) == own:
+            if tree.resolve() != mine.tree.resolve():
+                return [Neighbour("The same system", tree, str(place), round_name)]
             continue
-        other = read_system(tree, place, round_name, deep=False)
-        same = mine.accelerator and _plain(other.accelerator) == _plain(mine.accelerator)
-        if same and other.results and other.division == mine.division:
-            distance = abs((other.accelerators or 0) - (mine.accelerators or 0))
-            found.append(
-                (distance, str(place), Neighbour(f"{other.submitter}", tree, str(place), round_name))
-            )
+        fields = read_fields(tree, place)
+        if place.division != mine.division or not mine.accelerator:
+            continue
+        if _plain(fields.get("accelerator_model_name", "")) == _plain(mine.accelerator):
+            count = accelerator_count(fields) or 0
+            label = fields.get("submitter") or place.submitter
+            neighbour = Neighbour(label, tree, str(place), round_name)
+            found.append((abs(count - (mine.accelerators or 0)), str(place), neighbour))
     return [neighbour for _, _, neighbour in sorted(found, key=lambda one: one[:2])[:most]]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 
 from mlperf.rounds import RunKind, Scenario
 
@@ -167,6 +168,7 @@ class ModelRow:
 class SystemData:
     """One system of a tree."""
 
+    tree: Path
     round_name: str
     published: str
     division: str

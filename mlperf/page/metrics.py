@@ -14,19 +14,19 @@ from mlperf.rounds import Scenario
 
 @dataclass(frozen=True)
 class ValueKey:
-    """The key of a scenario's result in the detail log, its unit, and the factor from log to page."""
+    """The key of a scenario's result in the detail log, its unit, and the divisor from log to page."""
 
     key: str
     units: str
-    factor: float = 1.0
+    divisor: float = 1.0
 
 
 _SAMPLES: Mapping[Scenario, ValueKey] = {
     Scenario.OFFLINE: ValueKey("result_samples_per_second", "Samples/s"),
     Scenario.SERVER: ValueKey("result_completed_samples_per_sec", "Queries/s"),
     Scenario.INTERACTIVE: ValueKey("result_completed_samples_per_sec", "Queries/s"),
-    Scenario.SINGLE_STREAM: ValueKey("early_stopping_latency_ss", "Latency (ms)", 1e-6),
-    Scenario.MULTI_STREAM: ValueKey("early_stopping_latency_ms", "Latency (ms)", 1e-6),
+    Scenario.SINGLE_STREAM: ValueKey("early_stopping_latency_ss", "Latency (ms)", 1e6),
+    Scenario.MULTI_STREAM: ValueKey("early_stopping_latency_ms", "Latency (ms)", 1e6),
 }
 _TOKENS: Mapping[Scenario, ValueKey] = {
     Scenario.OFFLINE: ValueKey("result_inferred_tokens_per_second", "Tokens/s"),

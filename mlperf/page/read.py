@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,14 +88,8 @@ def read_system(tree: Path, place: SystemPlace, round_name: str, *, deep: bool =
     values = {one.name: one.value for one in fields}
     models = tuple(_models(files, place, round_, deep, problems))
     system_name = values.get("system_name") or place.system
-    accelerators = values.get("accelerators_per_node", "")
-    nodes = values.get("number_of_nodes", "")
-    count = (
-        int(accelerators) * (int(nodes) if nodes.isdecimal() and int(nodes) else 1)
-        if accelerators.isdecimal()
-        else 0
-    )
     return SystemData(
+        tree=tree,
         round_name=round_.name,
         published=_PUBLISHED.get(round_.name, ""),
         division=clean(place.division),
@@ -104,13 +99,26 @@ def read_system(tree: Path, place: SystemPlace, round_name: str, *, deep: bool =
         category=values.get("system_type", ""),
         status=values.get("status", ""),
         accelerator=values.get("accelerator_model_name", ""),
-        accelerators=count or None,
+        accelerators=accelerator_count(values),
         groups=_groups(fields),
         models=models,
         rehearsal="rehearsal" in f"{place.system} {system_name}".lower(),
         problems=tuple(problems),
         fields=fields,
     )
+
+
+def read_fields(tree: Path, place: SystemPlace) -> dict[str, str]:
+    """Return the fields of a system's description; empty if it has none that can be read."""
+    return {one.name: one.value for one in _fields(TreeFiles(tree), place, [])}
+
+
+def accelerator_count(fields: Mapping[str, str]) -> int | None:
+    """Return the number of accelerators in all nodes; None if the description gives none."""
+    per_node, nodes = fields.get("accelerators_per_node", ""), fields.get("number_of_nodes", "")
+    if not re.fullmatch(r"\d{1,6}", per_node, re.ASCII):
+        return None
+    return int(per_node) * (int(nodes) if re.fullmatch(r"[1-9]\d{0,5}", nodes, re.ASCII) else 1) or None
 
 
 def _systems(tree: Path) -> Iterator[SystemPlace]:

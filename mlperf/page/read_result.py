@@ -60,7 +60,7 @@ class _Reader:
             model=rules.name if rules else clean(benchmark),
             scenario=scenario,
             units=key.units,
-            value=value * key.factor if value is not None else None,
+            value=value / key.divisor if value is not None else None,
             place=_place(path, log, key.key) if log else None,
             validity=clean(log.values.get("result_validity", "")) if log else "",
             accuracy=self._accuracy(rules),

@@ -35,6 +35,7 @@ def _environment() -> Environment:
         significant=text.significant,
         duration=text.duration,
         percent=text.percent,
+        direction=text.direction,
         moment=text.moment,
     )
     return environment

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from common.files import write_atomic
 from mlperf import description
 from mlperf.page import overview, pictures, tables
-from mlperf.page.compare import Comparison, Neighbour, compare
+from mlperf.page.compare import Comparison, Neighbour, compare, neighbours_in
 from mlperf.page.data import Result, SystemData
 from mlperf.page.evidence import PageEvidence, ResultEvidence
 from mlperf.page.links import Links, safe_href
@@ -45,6 +45,7 @@ def write_page(
     verdict: Verdict | None = None,
     evidence: PageEvidence | None = None,
     neighbours: Sequence[Neighbour] = (),
+    compare_trees: Sequence[Path] = (),
     fleet_link: str = "",
 ) -> Path:
     """Write the self-contained page of one system, and `results.json` and `results.csv` beside it.
@@ -57,6 +58,7 @@ def write_page(
         verdict: what the validation said of the tree; None: the page says that it was not validated.
         evidence: what a flow knows beyond the tree.
         neighbours: systems to compare with.
+        compare_trees: trees to compare with: another run of this system, or a round's published systems.
         fleet_link: relative address of the fleet page, if there is one.
 
     Returns:
@@ -69,7 +71,10 @@ def write_page(
     place = find_system(tree, system)
     data = read_system(tree, place, round_name)
     found = verdict_on(verdict, place.division, place.submitter, place.system) if verdict else None
-    comparisons = [compare(data, one, evidence) for one in neighbours]
+    others = list(neighbours)
+    for other in compare_trees:
+        others += neighbours_in(other, data, round_name)
+    comparisons = [compare(data, one, evidence) for one in others]
     links = Links.of(tree, out, evidence)
     return write_system(data, out, links, found, evidence, comparisons, fleet_link=fleet_link)
 

@@ -79,8 +79,16 @@ def duration(seconds: float) -> str:
 
 def percent(share: float, digits: int = 1) -> str:
     """Return a share as a signed percentage with a real minus sign."""
-    text = f"{share * 100:+.{digits}f} %"
-    return text.replace("-", "\u2212")
+    text = f"{share * 100:+.{digits}f}"
+    if not text.strip("+-0."):
+        text = text[1:]
+    return f"{text} %".replace("-", "\u2212")
+
+
+def direction(share: float, digits: int = 1) -> str:
+    """Return the class that colours a signed percentage: `above`, `below`, or neither if it shows as zero."""
+    shown = round(share * 100, digits)
+    return "above" if shown > 0 else "below" if shown < 0 else "none"
 
 
 def moment(value: datetime) -> str:

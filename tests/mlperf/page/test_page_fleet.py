@@ -34,7 +34,7 @@ def fleet(make_tree: MakeTree, scenario: Any) -> Path:
 
 
 def _names(page: Any) -> list[str]:
-    return [row.inner_text() for row in page.locator("#fleet tbody th:visible").all()]
+    return [row.inner_text() for row in page.locator("#fleet tbody .name:visible").all()]
 
 
 def test_all_systems_are_there_without_javascript(
@@ -51,7 +51,7 @@ def test_each_system_links_to_its_page_and_back(
 ) -> None:
     path = write_fleet(fleet, tmp_path / "out", round_name="v4.1")
     page = visit(path, java_script_enabled=False)
-    for link in page.locator("#fleet tbody th a").all():
+    for link in page.locator("#fleet tbody a.name").all():
         target = path.parent / link.get_attribute("href")
         text = target.read_text(encoding="utf-8")
         assert link.inner_text() in text

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlperf.page import PageEvidence, ResultEvidence, write_page
@@ -74,6 +74,7 @@ def test_the_page_lets_nothing_run_or_load(make_tree: Callable[..., Path], tmp_p
     assert "<script" not in page and " style=" not in page and " onclick=" not in page
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_text_makes_a_well_formed_picture(text: str) -> None:
     drawing = Drawing("name", 10, 10, text, text)
@@ -82,6 +83,7 @@ def test_any_text_makes_a_well_formed_picture(text: str) -> None:
     ElementTree.fromstring(str(drawing.markup()).encode("utf-8"))  # noqa: S314 - our own drawing
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_clean_text_can_be_written_and_cleaned_again(text: str) -> None:
     cleaned = clean(text)
@@ -91,6 +93,7 @@ def test_clean_text_can_be_written_and_cleaned_again(text: str) -> None:
         assert cleaned == text.strip()
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_only_web_and_relative_addresses_are_links(address: str) -> None:
     href = safe_href(address)
@@ -111,6 +114,7 @@ def test_addresses_that_run_or_read_are_not_links() -> None:
     assert safe_href("https://example.org/a?b") and safe_href("../a/b.txt") and safe_href("a b.txt")
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.sampled_from("=+-@\t\r1a'\",\n"), max_size=8))
 def test_no_cell_is_a_formula(text: str) -> None:
     stream = io.StringIO()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -202,6 +203,14 @@ def test_neighbours_are_the_systems_with_the_same_accelerator(make_tree: MakeTre
     tree = make_tree()
     mine = read_system(tree, find_system(tree, "server_4"), "v4.1")
     assert [one.system for one in neighbours_in(tree, mine, "v4.1")] == ["closed/Acme/alike"]
+
+
+def test_another_tree_with_the_same_system_is_a_run_of_it(make_tree: MakeTree, tmp_path: Path) -> None:
+    tree = make_tree()
+    before = tmp_path / "before"
+    shutil.copytree(tree, before)
+    page = _page(tree, tmp_path / "out", compare_trees=[before])
+    assert "<bdi>The same system</bdi>" in page and "what differs (0 things)" in page
 
 
 def test_the_data_beside_the_page_is_the_page_s(make_tree: MakeTree, tmp_path: Path) -> None:
