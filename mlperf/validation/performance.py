@@ -119,8 +119,8 @@ RULES = (
         what="The detail log is UTF-8, and its lines with the marker hold LoadGen's messages.",
         why="The official checker refuses the result, or crashes on the log of a first compliance test.",
         remedy="Take LoadGen's own file; it must not be edited.",
-        passes=lambda d: ~_timed(d) | (d.judged == "warning") | (d.exists & (d.damage == "")),
-        message=lambda row: f"{row.damage or 'mlperf_log_detail.txt is missing'}{_place(row)}",
+        passes=lambda d: ~_logged(d) | (d.damage == ""),
+        message=lambda row: f"{row.damage}{_place(row)}",
     ),
     Rule(
         id="P-15",
@@ -128,7 +128,7 @@ RULES = (
         what="The log has every key that the rules compare, as a number or name.",
         why="The official checker refuses the result (its exception is caught, P-12).",
         remedy="Run again with the round's LoadGen; a log without these keys is of a run that did not end.",
-        passes=lambda d: ~_timed(d) | (d.damage != "") | (d.judged == "warning") | (d.missing == ""),
+        passes=lambda d: ~_timed(d) | (d.missing == ""),
         message=lambda row: f"missing, or of another type: {row.missing}{_place(row)}",
     ),
     Rule(
@@ -146,7 +146,7 @@ RULES = (
         what="The log of a token model has the token metric that is its result.",
         why="The official checker refuses the result.",
         remedy="Run with use_token_latencies (gptj: token_latency_scaling_factor) of the round's LoadGen.",
-        passes=lambda d: ~_timed(d) | (d.judged == "warning") | (d.no_token_metric == ""),
+        passes=lambda d: ~_timed(d) | (d.no_token_metric == ""),
         message=lambda row: f"{row.no_token_metric} is missing{_place(row)}",
     ),
     Rule(
@@ -288,8 +288,12 @@ RULES = (
 
 
 def _timed(frame: pd.DataFrame) -> pd.Series[bool]:
-    """Performance runs and the runs of compliance tests, ranging of power left out."""
-    return frame.kind != RunKind.ACCURACY
+    """Performance runs and runs of compliance tests whose logs can be read and are judged (T-08)."""
+    return _logged(frame) & (frame.damage == "")
+
+
+def _logged(frame: pd.DataFrame) -> pd.Series[bool]:
+    return (frame.kind != RunKind.ACCURACY) & frame.exists & (frame.judged != "warning")
 
 
 def _offline(frame: pd.DataFrame) -> pd.Series[bool]:

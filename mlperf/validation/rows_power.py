@@ -215,8 +215,8 @@ class _Pair:
                 if abs(one[0] - other[0]) > CLOCK_TOLERANCE:
                     return f"the clocks differ by {abs(one[0] - other[0]):.1f} s in {mode}"
             folder = "run_1" if mode == "testing" else "ranging"
-            for moment in _log_span(tree, f"{base}/{folder}"):
-                if not any(ours[1][0] < moment - shift < ours[2][0] for shift in (0, 3600)):
+            for edge in _log_span(tree, f"{base}/{folder}"):
+                if not any(ours[1][0] < edge - shift < ours[2][0] for shift in (0, 3600)):
                     return f"the timed part lies outside the phase of {mode}"
         if _duration_problem(tree, base, _span(values)):
             return ""  # the power checker stops here

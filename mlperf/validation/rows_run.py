@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -214,7 +215,7 @@ def run_row(round_: Round, tree: Tree, place: Place) -> tuple[RunRow, DetailLog 
         first_error=shown(log.errors[0][:200]) if log and log.errors else "",
         performance_samples=facts.number("effective_performance_sample_count"),
         needed_performance_samples=model.performance_sample_count,
-        seeds=" ".join(shown(str(values.get(key))) for key in _SEEDS),
+        seeds=" ".join(shown(json.dumps(values.get(key))) for key in _SEEDS),
         expected_seeds=f"{seeds.qsl} {seeds.sample_index} {seeds.schedule}",
         min_duration_ms=facts.number("effective_min_duration_ms"),
         needed_duration_ms=round_.min_duration_ms if model.has_min_duration else math.nan,
