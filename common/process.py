@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from common.errors import PipelineError, StepFailedError, StepTimeoutError
 from common.files import write_atomic
@@ -33,9 +33,15 @@ LOCKED_LINE = "::locked"
 _PROGRESS_PREFIX = "::progress "
 
 
-def print_progress(done: float, total: float = 1.0) -> None:
-    """Tell the parent how far this child is: `done` of `total`, in any unit."""
-    print(f"{_PROGRESS_PREFIX}{done} {total}", flush=True)
+def print_progress(done: float, total: float = 1.0, *, stream: TextIO | None = None) -> None:
+    """Tell the parent how far this child is: `done` of `total`, in any unit.
+
+    Args:
+        done: how much is done.
+        total: how much there is to do.
+        stream: the child's standard output; to be given where that is redirected for a while.
+    """
+    print(f"{_PROGRESS_PREFIX}{done} {total}", file=stream or sys.stdout, flush=True)
 
 
 def progress_in(line: str) -> float | None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from flows.request import SubmissionRequest
 from mlperf.validation import Verdict
-from storage.cache import StepRecord
+from storage.cache import StepRecord, code_version
 from storage.store import Store
 from tasks.hardware import gpu_names
 from tasks.package import Measured, package
-from tasks.report import PAGE_FILE, page_evidence, report
+from tasks.report import PAGE_FILE, page_evidence, page_templates_version, report
 from tasks.upload import run_address, upload
 from tasks.validate import read_verdict, require_accepted, validate
 from tasks.workspace import Workspace
@@ -47,8 +49,8 @@ def deliver(
     """
     system = request.system
     tree = package(workspace, system, request.full_length, results)
-    run = tree.key[:_RUN_DIGITS]
     judged = validate(workspace, system, tree)
+    run = run_name([*prepared, *(record for one in results for record in one.runs.values()), tree, judged])
     verdict = read_verdict(judged)
     address = run_address(store, system, run)
     notice = _notice(results)
@@ -66,6 +68,16 @@ def deliver(
         s3_address=address,
         notice=notice,
     )
+
+
+def run_name(records: Sequence[StepRecord]) -> str:
+    """Return the name of a run: 12 hexadecimal digits over all that it was made from and the page's code.
+
+    A stored run is never changed, so whatever would change one of its files changes its name.
+    """
+    made = sorted(f"{record.key} {record.created.isoformat()}" for record in records)
+    text = "\n".join([*made, code_version("tasks.report", "tasks.upload"), page_templates_version()])
+    return hashlib.sha256(text.encode()).hexdigest()[:_RUN_DIGITS]
 
 
 def lay_out(place: Path, steps: dict[str, StepRecord]) -> None:

@@ -72,7 +72,7 @@ def show_outcome(console: Console, outcome: SubmissionOutcome, seconds: float) -
             f"{line.value:,.2f} {line.units}",
             line.accuracy,
             latency,
-            line.audits.replace(" passed", "") + " passed",
+            line.audits,
         )
     console.print()
     console.print(table)

@@ -127,6 +127,13 @@ def _outcome(request: SubmissionRequest, results: list[Measured], delivered: Del
     )
 
 
+def _passed(audits: list[str]) -> str:
+    """Return e.g. `TEST01, 04, 05 passed`: an audit that did not pass has failed the flow."""
+    if not audits:
+        return "none asked for"
+    return ", ".join([audits[0], *(name.removeprefix("TEST") for name in audits[1:])]) + " passed"
+
+
 def _line(one: Measured) -> ResultLine:
     figures = one.performance.figures
     latencies, metrics = figures["latencies"], one.accuracy.figures["metrics"]
@@ -139,5 +146,5 @@ def _line(one: Measured) -> ResultLine:
         units="Queries/s" if one.scenario == "Server" else "Samples/s",
         accuracy=", ".join(f"{name} {float(str(value)):.4f}" for name, value in metrics.items()),
         p99_ms=float(str(p99)) / 1e6 if p99 is not None and one.scenario == "Server" else None,
-        audits=", ".join(f"{kind} passed" for kind in one.audits),
+        audits=_passed([kind.value for kind in one.audits]),
     )

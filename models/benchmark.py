@@ -182,8 +182,6 @@ class Benchmark(ABC):
     """NumPy dtype of a response, for TEST01's comparison."""
     metric: str
     """The first metric of the accuracy, as the round names it."""
-    int8_input_scale: float | None = None
-    """Real value of one step of an INT8 sample (zero point 0); None: the INT8 network takes float samples."""
 
     @abstractmethod
     def full_edition(self) -> Edition:
@@ -217,7 +215,7 @@ class Benchmark(ABC):
         workers: int,
         on_progress: OnProgress,
     ) -> dict[str, object]:
-        """Write the preprocessed samples of one subset into `output`; return figures (count, shape, dtype)."""
+        """Write the preprocessed samples of a subset into `output`; return figures (count, shape, dtype)."""
 
     @abstractmethod
     def open_samples(self, folder: Path) -> Samples:

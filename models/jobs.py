@@ -5,30 +5,29 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from common.process import run_module, serve_request
+from common.process import print_progress, progress_in, run_module, serve_request
 from models.benchmark import (
     Edition,
     MiniListing,
-    OnProgress,
     Precision,
     Progress,
     Subset,
-    ignore_progress,
 )
 from models.registry import get_benchmark
 
 _EDITION = TypeAdapter(Edition)
 _LISTING = TypeAdapter(MiniListing)
-_PROGRESS = TypeAdapter(Progress)
-_PROGRESS_MARK = "::progress "
+
+
+def ignore_fraction(_: float) -> None:
+    """Take progress (0 to 1) and do nothing with it."""
 
 
 def make_mini(
@@ -37,7 +36,7 @@ def make_mini(
     sample_count: int,
     *,
     timeout_seconds: float,
-    on_progress: OnProgress = ignore_progress,
+    on_progress: Callable[[float], None] = ignore_fraction,
     log: Path | None = None,
 ) -> MiniListing:
     """Call `Benchmark.make_mini` in a child process.
@@ -65,7 +64,7 @@ def preprocess(
     precision: Precision,
     timeout_seconds: float,
     workers: int | None = None,
-    on_progress: OnProgress = ignore_progress,
+    on_progress: Callable[[float], None] = ignore_fraction,
     log: Path | None = None,
 ) -> dict[str, Any]:
     """Call `Benchmark.preprocess` in a child process, with as many threads as there are processors.
@@ -93,7 +92,7 @@ def verify_dataset(
     *,
     edition: Edition,
     timeout_seconds: float,
-    on_progress: OnProgress = ignore_progress,
+    on_progress: Callable[[float], None] = ignore_fraction,
     log: Path | None = None,
 ) -> dict[str, Any]:
     """Call `Benchmark.verify_dataset` in a child process.
@@ -112,11 +111,15 @@ def verify_dataset(
 
 
 def _call(
-    request: Mapping[str, Any], timeout_seconds: float, on_progress: OnProgress, log: Path | None
+    request: Mapping[str, Any],
+    timeout_seconds: float,
+    on_progress: Callable[[float], None],
+    log: Path | None,
 ) -> dict[str, Any]:
     def on_line(line: str) -> None:
-        if line.startswith(_PROGRESS_MARK):
-            on_progress(_PROGRESS.validate_json(line.removeprefix(_PROGRESS_MARK)))
+        fraction = progress_in(line)
+        if fraction is not None:
+            on_progress(fraction)
 
     return run_module(__name__, request, timeout_seconds=timeout_seconds, on_line=on_line, log=log)
 
@@ -145,8 +148,7 @@ def _serve(request: dict[str, Any]) -> Mapping[str, Any]:
 
 
 def _say(progress: Progress) -> None:
-    values = {"done": progress.done, "total": progress.total, "unit": progress.unit}
-    print(f"{_PROGRESS_MARK}{json.dumps(values)}", flush=True)
+    print_progress(progress.done, progress.total)
 
 
 if __name__ == "__main__":

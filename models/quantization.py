@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from common.errors import PipelineError, SettingError, StepFailedError
 from common.files import disk_full_named, write_atomic
-from common.process import serve_request
+from common.process import print_progress, serve_request
 from models.benchmark import (
     Arrays,
     Benchmark,
@@ -322,11 +322,11 @@ def _quiet() -> Iterator[None]:
 
 
 def progress_printer() -> OnProgress:
-    """Return a function that prints `::progress <done> <total> <unit>` to the standard output of now."""
+    """Return a function that reports progress to the parent, on the standard output of now."""
     stream = sys.stdout
 
     def show(progress: Progress) -> None:
-        print(f"::progress {progress.done} {progress.total} {progress.unit}", file=stream, flush=True)
+        print_progress(progress.done, progress.total, stream=stream)
 
     return show
 

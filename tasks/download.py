@@ -107,7 +107,7 @@ def verify_data(
 
     def produce(place: Path, recorder: Recorder) -> dict[str, JsonValue]:
         figures = jobs.verify_dataset(
-            benchmark, dataset, edition=edition, timeout_seconds=limit_seconds, on_progress=recorder.count
+            benchmark, dataset, edition=edition, timeout_seconds=limit_seconds, on_progress=recorder
         )
         write_atomic(place / "verified.json", json.dumps(figures, indent=1, sort_keys=True))
         return figures

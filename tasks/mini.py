@@ -36,9 +36,7 @@ def make_mini(workspace: Workspace, benchmark: str, sample_count: int, limit_sec
     """
 
     def produce(folder: Path, recorder: Recorder) -> dict[str, JsonValue]:
-        jobs.make_mini(
-            benchmark, folder, sample_count, timeout_seconds=limit_seconds, on_progress=recorder.count
-        )
+        jobs.make_mini(benchmark, folder, sample_count, timeout_seconds=limit_seconds, on_progress=recorder)
         return {"sample_count": sample_count}
 
     return perform(workspace, make_mini_step(benchmark, sample_count), produce)

@@ -22,6 +22,7 @@ from storage.cache import StepRecord, code_version
 from tasks.accuracy import ACCURACY_FILE
 from tasks.compliance import verdict_of
 from tasks.step import Recorder, Step, perform, step_task
+from tasks.versions import files_version
 from tasks.workspace import Workspace
 
 PROJECT = "mlperf-submission"
@@ -76,6 +77,7 @@ def package_step(system: System, full_length: bool, results: Sequence[Measured])
             "system": system.model_dump(mode="json", by_alias=True, exclude={"store", "limits"}),
             "full_length": full_length,
             "code_version": code_version("mlperf.tree"),
+            "templates": files_version(_ROOT / "mlperf" / "templates"),
             "project": version(PROJECT),
         },
     )

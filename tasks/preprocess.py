@@ -60,7 +60,7 @@ def preprocess(
             subset=subset,
             precision=precision,
             timeout_seconds=limit_seconds,
-            on_progress=recorder.count,
+            on_progress=recorder,
         )
 
     return perform(workspace, preprocess_step(benchmark, edition, subset, precision, dataset_hash), produce)

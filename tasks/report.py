@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import JsonValue
 
 from harness.record import DETAIL_LOG
+from mlperf import page
 from mlperf.page import (
     EngineEvidence,
     Fact,
@@ -23,6 +24,7 @@ from storage.cache import StepRecord, code_version
 from tasks.package import Measured
 from tasks.step import Recorder, Step, perform, step_task
 from tasks.validate import read_verdict
+from tasks.versions import files_version
 from tasks.workspace import Workspace
 
 PAGE_FILE = "index.html"
@@ -38,8 +40,14 @@ def report_step(system: System, tree: StepRecord, verdict: StepRecord, evidence:
             "verdict": verdict.content_hash,
             "evidence": evidence.model_dump(mode="json"),
             "code_version": code_version("mlperf.page"),
+            "templates": page_templates_version(),
         },
     )
+
+
+def page_templates_version() -> str:
+    """Return the version of the page's templates."""
+    return files_version(Path(page.__file__).parent / "templates")
 
 
 @step_task("report")
@@ -49,7 +57,7 @@ def report(
     """Write `index.html`, one file that needs no network."""
 
     def produce(folder: Path, _recorder: Recorder) -> dict[str, JsonValue]:
-        page = write_page(
+        written = write_page(
             tree.folder,
             system.name,
             folder,
@@ -57,7 +65,7 @@ def report(
             verdict=read_verdict(verdict),
             evidence=evidence,
         )
-        return {"bytes": page.stat().st_size}
+        return {"bytes": written.stat().st_size}
 
     return perform(workspace, report_step(system, tree, verdict, evidence), produce)
 

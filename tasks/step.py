@@ -17,7 +17,6 @@ from prefect.tasks import exponential_backoff
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from common.errors import PipelineError
-from models.benchmark import Progress
 from storage.cache import StepRecord
 from tasks.progress import StepEvent, emit
 from tasks.workspace import Workspace
@@ -52,10 +51,6 @@ class Recorder:
             self._reported = now
             whole = self._first + (self._last - self._first) * min(max(fraction, 0.0), 1.0)
             emit(StepEvent("progress", self._step.name, self._step.label, fraction=whole))
-
-    def count(self, progress: Progress) -> None:
-        """Report how far this part of the step is, in units of its own."""
-        self(progress.done / max(progress.total, 1))
 
     def part(self, first: float, last: float) -> Recorder:
         """Return the recorder of a part that covers the step from `first` to `last` (0 to 1)."""

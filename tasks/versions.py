@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
+from common.files import files_below, sha256_of
 from models.registry import get_benchmark
 from storage.cache import code_version
 
@@ -16,6 +19,12 @@ def versions_of(*distributions: str) -> dict[str, str]:
 def benchmark_code(benchmark: str, *modules: str) -> str:
     """Return the code version of a benchmark's module (which is imported by name) and of other modules."""
     return code_version(type(get_benchmark(benchmark)).__module__, *modules)
+
+
+def files_version(folder: Path) -> str:
+    """Return the SHA-256 over the files below a folder: templates and the like, which belong to the code."""
+    listing = "".join(f"{path.relative_to(folder)} {sha256_of(path)}\n" for path in files_below(folder))
+    return hashlib.sha256(listing.encode()).hexdigest()
 
 
 def _version(distribution: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 
 from common.errors import NetworkFileError, SettingError
-from common.process import run_module
+from common.process import progress_in, run_module
 from models.agreement import CpuSession
 from models.architectures.resnet50 import resnet50
 from models.benchmark import Precision, Progress, TensorSpec
@@ -277,8 +276,8 @@ def test_it_runs_as_a_child_process(network: Path, tmp_path: Path) -> None:
     }
     figures = run_module("models.quantization", request, timeout_seconds=120, on_line=lines.append)
     assert figures["calibration_samples"] == 10
-    assert [line for line in lines if line.startswith("::progress")][-1] == "::progress 10 10 samples"
-    assert Counter(line.startswith("::progress") for line in lines)[False] == 0
+    assert [progress_in(line) for line in lines][-1] == 1.0
+    assert None not in [progress_in(line) for line in lines]
     with pytest.raises(NetworkFileError, match="empty"):
         (tmp_path / "none.onnx").touch()
         run_module(
