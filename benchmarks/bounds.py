@@ -113,7 +113,8 @@ def _backend(request: BoundRequest) -> BareRate:
     from harness.child import open_run
 
     run = request.run
-    backend, dataset_size = open_run(run)
+    backend, samples = open_run(run)
+    dataset_size = len(samples) if samples is not None else run.null.sample_count
     resident = min(run.settings.performance_sample_count, dataset_size)
     indices = np.arange(resident, dtype=np.int64)
     backend.load(indices)

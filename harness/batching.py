@@ -4,6 +4,9 @@ Offline knows all samples of a query at once and cuts it into full batches. Serv
 a batch is full or its oldest sample has waited long enough. In both the streams share one source, so that a
 faster device simply comes back sooner; a lock is held only while a batch is cut off, or by the one stream
 that waits for the next batch, never while a batch is worked on.
+
+Where samples differ in what they cost (sequences of different lengths), samples of like cost go into one
+batch, the costly ones first; the inference rules allow to sort the samples of a query.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _NEVER = 1 << 62
+Costs = NDArray[np.int64] | None
+"""What each sample of the data set costs, in any unit; None if all cost the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +60,9 @@ class BatchSource(Protocol):
 class QueryCutter:
     """Cuts large queries into batches of full size; only the last one of a query may be smaller."""
 
-    def __init__(self, batch_size: int) -> None:
+    def __init__(self, batch_size: int, *, costs: Costs = None) -> None:
         self._batch_size = batch_size
+        self._costs = costs
         self._queries: SimpleQueue[tuple[list[int], list[int]] | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._ids: list[int] = []
@@ -78,8 +84,9 @@ class QueryCutter:
                 if query is None:
                     self._queries.put(None)  # for the other streams
                     return None
-                self._ids, self._position = query[0], 0
-                self._indices = np.array(query[1], dtype=np.int64)
+                indices = np.array(query[1], dtype=np.int64)
+                self._ids, self._indices = _by_cost(query[0], indices, self._costs)
+                self._position = 0
             start, end = self._position, self._position + self._batch_size
             self._position = end
             return Batch(self._ids[start:end], self._indices[start:end])
@@ -93,9 +100,15 @@ class Collector:
     """Collects single samples into batches, by size and by the time that the oldest has waited."""
 
     def __init__(
-        self, batch_size: int, max_wait_ns: int, *, clock: Callable[[], int] = time.monotonic_ns
+        self,
+        batch_size: int,
+        max_wait_ns: int,
+        *,
+        costs: Costs = None,
+        clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._batch_size = batch_size
+        self._costs = costs
         self._max_wait_ns = max_wait_ns
         self._clock = clock
         # Written by `put` at the end and by the collecting stream at the front; list.extend, len and slicing
@@ -151,6 +164,7 @@ class Collector:
             array = np.array(indices, dtype=np.int64)
             if count <= size:
                 return Batch(ids, array)
+            ids, array = _by_cost(ids, array, self._costs)
             for start in range(size, count, size):
                 self._ready.append(Batch(ids[start : start + size], array[start : start + size]))
             return Batch(ids[:size], array[:size])
@@ -189,3 +203,11 @@ class Collector:
         with suppress(Empty):
             self._signal.get(timeout=seconds)
         self._wanted = _NEVER
+
+
+def _by_cost(ids: list[int], indices: NDArray[np.int64], costs: Costs) -> tuple[list[int], NDArray[np.int64]]:
+    """Return ids and indices with the costly samples first; as they are if all cost the same."""
+    if costs is None:
+        return ids, indices
+    order = np.argsort(-costs[indices], kind="stable")
+    return [ids[position] for position in order.tolist()], indices[order]

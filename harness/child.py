@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from harness.batching import BatchSource
     from harness.record import ChildReport, RunRequest
     from harness.sut import SystemUnderTest
+    from models.benchmark import Samples
 
 PROGRESS_PREFIX = "::progress "
 _REPORT_SECONDS = 1.0
@@ -63,12 +64,13 @@ def run(request: RunRequest, folder: Path, on_progress: Callable[[float], None])
     from harness.sut import SystemUnderTest
 
     started = time.perf_counter()
-    backend, dataset_size = open_run(request)
+    backend, samples = open_run(request)
+    dataset_size = len(samples) if samples is not None else request.null.sample_count
     batch_seconds = _warm_up(backend, request, dataset_size)
     max_wait_us = request.max_wait_us
     if max_wait_us is None:
         max_wait_us = derived_wait_us(request.settings.target_latency_ns, batch_seconds)
-    source = _source(request, max_wait_us)
+    source = _source(request, max_wait_us, samples)
     ending = _Ending()
     system = SystemUnderTest(backend, source, request.batch_size, ending.fail)
     system.start()
@@ -128,8 +130,8 @@ class _Ending:
         self.event.set()
 
 
-def open_run(request: RunRequest) -> tuple[Backend, int]:
-    """Open the backend of a run; return it with the size of the data set.
+def open_run(request: RunRequest) -> tuple[Backend, Samples | None]:
+    """Open the backend of a run; return it with the samples (None: the null backend has none).
 
     Raises:
         PipelineError: benchmark, samples or engine cannot be opened, or there are too few samples.
@@ -168,7 +170,7 @@ def open_run(request: RunRequest) -> tuple[Backend, int]:
         batch_seconds=request.null.batch_seconds,
         sample_seconds=request.null.sample_seconds,
     )
-    return open_backend(request.backend, options), dataset_size
+    return open_backend(request.backend, options), samples
 
 
 def _warm_up(backend: Backend, request: RunRequest, dataset_size: int) -> float:
@@ -188,13 +190,15 @@ def _warm_up(backend: Backend, request: RunRequest, dataset_size: int) -> float:
     return fastest
 
 
-def _source(request: RunRequest, max_wait_us: int) -> BatchSource:
+def _source(request: RunRequest, max_wait_us: int, samples: Samples | None) -> BatchSource:
     from harness.batching import Collector, QueryCutter
+    from harness.samples import costs_of
     from mlperf.rounds import Scenario
 
+    costs = costs_of(samples)
     if request.settings.scenario is Scenario.SERVER:
-        return Collector(request.batch_size, max_wait_us * 1000)
-    return QueryCutter(request.batch_size)
+        return Collector(request.batch_size, max_wait_us * 1000, costs=costs)
+    return QueryCutter(request.batch_size, costs=costs)
 
 
 def _run_loadgen(

@@ -90,6 +90,15 @@ class StreamSamples:
         }
 
 
+def costs_of(samples: Samples | None) -> NDArray[np.int64] | None:
+    """Return what each sample costs (int64, any unit), if the samples know: their attribute `costs`.
+
+    Samples of like cost are then batched together, e.g. sequences of like length.
+    """
+    costs = getattr(samples, "costs", None)
+    return None if costs is None else np.asarray(costs, dtype=np.int64)
+
+
 def can_be_resident(benchmark: Benchmark) -> bool:
     """Whether batches of this benchmark are stacked samples.
 

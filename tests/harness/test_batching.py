@@ -4,12 +4,15 @@ import threading
 import time
 from collections.abc import Iterator
 
+import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.batching import Batch, BatchSource, Collector, QueryCutter
 
 FOREVER_NS = 3600 * 10**9
+COSTS = np.arange(7) * 10
 
 
 class Streams:
@@ -95,6 +98,18 @@ def test_cutter_cuts_queries_into_full_batches_and_one_rest_each(
     assert workers.answered() == sorted(expected)
     rests = sorted(len(batch.ids) for batch in workers.batches if len(batch.ids) < batch_size)
     assert rests == sorted(size % batch_size for size in sizes if size % batch_size)
+
+
+@pytest.mark.parametrize("source", [QueryCutter(4, costs=COSTS), Collector(4, FOREVER_NS, costs=COSTS)])
+def test_samples_of_like_cost_share_a_batch_and_keep_their_ids(source: BatchSource) -> None:
+    source.put(list(range(100, 112)), [0, 6, 1, 5, 2, 4, 3, 3, 4, 2, 5, 1])
+    workers = Streams(source, 1)
+    workers.join()
+    costs = [[int(COSTS[index]) for index in batch.indices] for batch in workers.batches]
+    assert costs == [[60, 50, 50, 40], [40, 30, 30, 20], [20, 10, 10, 0]]
+    assert workers.answered() == sorted(
+        zip(range(100, 112), [0, 6, 1, 5, 2, 4, 3, 3, 4, 2, 5, 1], strict=True)
+    )
 
 
 def test_a_full_batch_goes_out_without_waiting_for_the_deadline() -> None:
