@@ -17,7 +17,7 @@ from mlperf.page.evidence import PageEvidence, ResultEvidence
 from mlperf.page.links import Links, safe_href
 from mlperf.page.read import find_system, read_system
 from mlperf.page.render import render
-from mlperf.page.verdict import Finding, SystemVerdict, verdict_on
+from mlperf.page.verdict import Finding, FindingGroup, SystemVerdict, grouped, verdict_on
 from mlperf.rounds import Scenario
 from mlperf.validation.verdict import Verdict
 
@@ -31,6 +31,7 @@ class ResultView:
     result: Result
     evidence: ResultEvidence | None
     findings: tuple[Finding, ...]
+    groups: tuple[FindingGroup, ...]
     latencies: Markup | None
     throughput: Markup | None
     probes: Markup | None
@@ -133,11 +134,13 @@ def availability(system: SystemData) -> str:
 def _view(result: Result, verdict: SystemVerdict | None, evidence: PageEvidence | None) -> ResultView:
     known = evidence.of(result.benchmark, result.scenario) if evidence else None
     name = result.anchor
+    found = verdict.of(result.benchmark, result.scenario) if verdict else ()
     limited = result.limit_ns is not None
     return ResultView(
         result=result,
         evidence=known,
-        findings=verdict.of(result.benchmark, result.scenario) if verdict else (),
+        findings=found,
+        groups=grouped(found),
         latencies=pictures.latency_picture(f"latency-{name}", result) if limited else None,
         throughput=pictures.throughput_picture(f"throughput-{name}", result, known.throughput)
         if known

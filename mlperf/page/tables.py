@@ -83,9 +83,7 @@ def _row(system: SystemData, result: Result, verdict: SystemVerdict | None) -> d
 
 
 def _verdict(verdict: SystemVerdict | None) -> str:
-    if verdict is None:
-        return "not validated"
-    return "accepted" if verdict.ok else "refused"
+    return verdict.word if verdict else "not validated"
 
 
 def _result(system: SystemData, result: Result, verdict: SystemVerdict | None) -> dict[str, Any]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlperf.page.text import clean
 from mlperf.validation.verdict import Verdict
+
+_AUDIT_NAME = re.compile(r"\s*\(TEST\d\d\)")
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,26 @@ class Finding:
     remedy: str
     benchmark: str = ""
     scenario: str = ""
+
+
+@dataclass(frozen=True)
+class FindingGroup:
+    """The same finding in one or more places."""
+
+    rule: str
+    severity: str
+    message: str
+    remedy: str
+    paths: tuple[str, ...]
+
+
+def grouped(findings: Sequence[Finding]) -> tuple[FindingGroup, ...]:
+    """Put together what differs only in its place; the order stays."""
+    groups: dict[tuple[str, str, str, str], list[str]] = {}
+    for one in findings:
+        key = (one.rule, one.severity, _AUDIT_NAME.sub("", one.message), one.remedy)
+        groups.setdefault(key, []).append(one.path)
+    return tuple(FindingGroup(*key, tuple(dict.fromkeys(paths))) for key, paths in groups.items())
 
 
 @dataclass(frozen=True)
@@ -52,6 +75,18 @@ class SystemVerdict:
     def ok(self) -> bool:
         """Whether nothing of this system is refused."""
         return self.errors == 0 and not self.refused
+
+    @property
+    def groups(self) -> tuple[FindingGroup, ...]:
+        """The findings, put together."""
+        return grouped(self.findings)
+
+    @property
+    def word(self) -> str:
+        """The verdict in a word or few."""
+        if not self.ok:
+            return "refused"
+        return "passed as a rehearsal" if self.rehearsal else "accepted"
 
     def of(self, benchmark: str, scenario: str) -> tuple[Finding, ...]:
         """Return the findings of one result."""

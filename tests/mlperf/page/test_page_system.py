@@ -134,6 +134,21 @@ def test_the_verdict_names_what_concerns_the_system_and_its_remedies(
     assert page.index(f"wrong: {mine}") < page.index("wrong: closed/Acme/systems/server_4.json")
 
 
+def test_the_same_finding_in_many_places_is_said_once(make_tree: MakeTree, tmp_path: Path) -> None:
+    places = [f"closed/Acme/compliance/server_4/resnet50/Server/TEST0{at}" for at in (1, 4, 5)]
+    failures = [
+        Failure(
+            rule="P-06", severity="warning", path=place, message=f"too short ({place[-6:]})", remedy="longer"
+        )
+        for place in places
+    ]
+    page = _page(make_tree(), tmp_path / "out", verdict=_verdict(*failures))
+    section = page[page.index('id="verdict"') : page.index('id="evidence"')]
+    assert section.count("too short") == 1 and "In 3 places" in section
+    assert all(place in section for place in places)
+    assert "3 warnings of the validation" in page, "and at the result that it concerns"
+
+
 def test_errors_of_other_systems_do_not_refuse_this_one(make_tree: MakeTree, tmp_path: Path) -> None:
     verdict = _verdict(_failure("closed/Acme/results/server_5/resnet50/Offline"))
     page = _page(make_tree(), tmp_path / "out", verdict=verdict)
