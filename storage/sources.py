@@ -106,7 +106,7 @@ def fetch_source(
         SettingError: the source itself is wrong: no URL, malformed digest.
         UnreachableError: a mirror did not answer, broke off or was silent; a retry can help.
         SourceError: no mirror has the file: it is refused, has another digest or size, or is a web page.
-        StoreError: the same, where the only source is an `s3://` one that refuses the key or lacks the object.
+        StoreError: the same, where the only source is an `s3://` one: key refused, no such object.
         DiskFullError: there is too little space (twice the size for an archive).
         StepTimeoutError: the deadline passed.
     """
