@@ -170,7 +170,7 @@ class Round:
         conf_files: files that must lie beside the measurements (E-02).
         unenforced: rules of the v4.1 catalogue that this round's checker does not enforce; breaking one is a
             warning.
-        enforced: rules that the v4.1 checker does not enforce and this round's does.
+        enforced: rules that the v4.1 checker does not enforce and this round's does; empty up to v4.1.
     """
 
     name: str
@@ -187,6 +187,11 @@ class Round:
     conf_files: tuple[str, ...] = ("user.conf", "README.md")
     unenforced: frozenset[str] = frozenset()
     enforced: frozenset[str] = frozenset()
+
+    @property
+    def is_newer(self) -> bool:
+        """Whether the round is judged by the checker that came with v5.0 (section 18 of the catalogue)."""
+        return bool(self.enforced)
 
     def model(self, name: str) -> ModelRules:
         """Return the rules of a model by its directory name or its checker name.

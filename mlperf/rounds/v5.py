@@ -43,7 +43,9 @@ UNENFORCED = frozenset(
     }
 )
 """Rules of v4.1 that the newer checker dropped or no longer reaches (V-02, V-03, V-04)."""
-ENFORCED = frozenset({"P-09", "A-14", "I-06", "V-13", "V-32"})
+ENFORCED = frozenset(
+    {"+early-stopping", "+accuracy-samples", "+scenario-differs", "+inferred-datacenter", "V-13", "V-32"}
+)
 """Rules that only the newer checker enforces (V-05, V-06, V-07, V-13, V-32)."""
 GUESSES_V5 = (*GUESSES, ("llama3_1-405b", "llama3.1-405b"))
 

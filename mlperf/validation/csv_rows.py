@@ -26,7 +26,7 @@ def units(round_: Round, model: str, scenario: str) -> str:
         return ""
     rules = round_.models.get(model)
     one = Scenario(scenario)
-    if rules and round_.enforced:
+    if rules and round_.is_newer:
         if rules.latency_in_seconds and one is Scenario.SINGLE_STREAM:
             return "Latency (s)"
         if "tokens" in rules.result_fields.get(one, "") and rules.token_latencies:

@@ -108,7 +108,7 @@ def read_result(
     accuracy = None
     if tree.exists(f"{at.path}/accuracy/accuracy.txt"):
         path = f"{at.path}/accuracy/accuracy.txt"
-        newer = bool(round_.enforced)
+        newer = round_.is_newer
         accuracy = accuracy_row(at.scope, path, closed, model.targets(scenario), tree.text(path), newer)
     values: Mapping[str, Any] = log.values if log else {}
     result = _result_row(round_, tree, at, model, place, values, spelled, scenario in allowed)
@@ -137,7 +137,7 @@ def _audits(
             replace(place, folder=f"{folder}/performance/run_1", kind=test, has_power=False),
         )
         unreadable = bool(run.damage or run.missing or run.no_token_metric or not run.exists)
-        overlooked = unreadable and a_log_was_read and not round_.enforced
+        overlooked = unreadable and a_log_was_read and not round_.is_newer
         a_log_was_read = a_log_was_read or not unreadable
         runs.append(replace(run, judged="warning" if overlooked else "error"))
     return tuple(rows), tuple(runs)
@@ -179,7 +179,7 @@ def _result_row(
         model=model.name,
         directory=shown(at.directory),
         scenario_folder=shown(at.folder),
-        known_scenario=bool(spelled) and (spelled != Scenario.INTERACTIVE or bool(round_.enforced)),
+        known_scenario=bool(spelled) and (spelled != Scenario.INTERACTIVE or round_.is_newer),
         allowed=allowed,
         measurements=shown(measurements),
         has_measurements=tree.exists(measurements),
@@ -219,6 +219,7 @@ def _result_row(
         user_conf=shown(conf.differences(user_conf, conf.conf_names(model, at.directory), scenario, log)),
         summary_differs=_summary(tree, run, log),
         proof_missing=_proof(tree, at, model),
+        needs_truncation=at.division != "open" or round_.is_newer,
         accuracy_log_size=tree.size(f"{at.path}/accuracy/mlperf_log_accuracy.json"),
         has_compliance=tree.exists(at.path if round_.runs_beside_results else at.beside("compliance")),
         needs_compliance=bool(model.audits) and at.division != "open",

@@ -148,7 +148,7 @@ def _read_system(
     mapping: dict[str, Any],
     contents: Contents,
 ) -> None:
-    row, description = system_row(tree, division, submitter, system)
+    row, description = system_row(round_, tree, division, submitter, system)
     contents.systems.append(row)
     base = f"{division}/{submitter}/results/{system}"
     for directory in tree.listing(base).folders:
@@ -186,7 +186,7 @@ def _read_scenario(
 ) -> Found:
     system_type = system.system_type
     allowed = _allowed(rules, system_type)
-    known = bool(spelled) and (spelled != Scenario.INTERACTIVE or bool(round_.enforced))
+    known = bool(spelled) and (spelled != Scenario.INTERACTIVE or round_.is_newer)
     is_allowed = spelled in allowed if rules else True
     closed = at.division != "open"
     if rules and model.allowed:

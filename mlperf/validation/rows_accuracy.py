@@ -248,7 +248,7 @@ def _test01(round_: Round, tree: Tree, folder: str, verified: str, model: ModelR
     for target in model.accuracy:
         if not target.required:
             continue
-        pattern = metric_pattern(target.metric, bool(round_.enforced))
+        pattern = metric_pattern(target.metric, round_.is_newer)
         baseline, compliance = (_last_value(pattern, text) for text in texts)
         if not baseline or not compliance or math.isnan(baseline + compliance):
             problems.append(f"{target.metric} cannot be read from both files")

@@ -54,6 +54,7 @@ class ResultRow(Row):
         user_conf: differences between user.conf and the run's log.
         summary_differs: what the summary says otherwise than the detail log.
         proof_missing: files of A-11 that are missing.
+        needs_truncation: that log must be truncated (open need not in v4.1).
         accuracy_log_size: bytes of mlperf_log_accuracy.json; -1 if it is missing.
         has_compliance: the folder of the compliance tests is there.
         needs_compliance: the model has tests.
@@ -96,6 +97,7 @@ class ResultRow(Row):
     user_conf: str
     summary_differs: str
     proof_missing: str
+    needs_truncation: bool
     accuracy_log_size: int
     has_compliance: bool
     needs_compliance: bool

@@ -33,7 +33,7 @@ class RunRow(Row):
         kind: `performance`, `accuracy` or the compliance test.
         judged: `error` if a damaged log refuses the result, `warning` if the checker overlooks it (T-08).
         division: closed, network or open.
-        closed: the division is closed or network.
+        errors_count: errors in the log of an accuracy run refuse the result (open forgives them in v4.1).
         model: the model that the round judges it as.
         directory_scenario: the scenario that the folder stands for.
         exists: the log is there.
@@ -51,7 +51,7 @@ class RunRow(Row):
     kind: str
     judged: str
     division: str
-    closed: bool
+    errors_count: bool
     model: str
     directory_scenario: str
     exists: bool
@@ -177,7 +177,7 @@ def run_row(round_: Round, tree: Tree, place: Place) -> tuple[RunRow, DetailLog 
     tokens = place.model.token_limits
     limits = tokens.get(place.scenario or Scenario.SERVER) or tokens.get(Scenario.SERVER)
     online = place.scenario is not Scenario.OFFLINE and (
-        not round_.enforced or place.scenario in (Scenario.SERVER, Scenario.INTERACTIVE)
+        not round_.is_newer or place.scenario in (Scenario.SERVER, Scenario.INTERACTIVE)
     )
     limit = model.server_target_latency_ns if logged is Scenario.SERVER else None
     if logged is Scenario.OFFLINE and is_performance:
@@ -200,7 +200,7 @@ def run_row(round_: Round, tree: Tree, place: Place) -> tuple[RunRow, DetailLog 
         kind=str(place.kind),
         judged="error",
         division=place.division,
-        closed=place.division in ("closed", "network"),
+        errors_count=place.division != "open" or round_.is_newer,
         model=model.name,
         directory_scenario=place.directory_scenario,
         exists=log is not None or bool(damage),
@@ -222,7 +222,9 @@ def run_row(round_: Round, tree: Tree, place: Place) -> tuple[RunRow, DetailLog 
         measured_duration_ms=_measured_ms(values, begin, end),
         min_query_count=facts.number("effective_min_query_count"),
         samples_per_query=facts.number("effective_samples_per_query"),
-        needed_samples_per_query=_or_nan(model.offline_min_samples),
+        needed_samples_per_query=_or_nan(
+            None if round_.is_newer and place.division != "closed" else model.offline_min_samples
+        ),
         target_latency_ns=facts.number("effective_target_latency_ns"),
         limit_latency_ns=_or_nan(limit),
         measured_latency_ns=facts.number("result_99.00_percentile_latency_ns"),

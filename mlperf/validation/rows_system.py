@@ -167,7 +167,9 @@ def as_text(value: object) -> str:
     return value if isinstance(value, str) else f"{type(value).__name__} {value!r}"
 
 
-def system_row(tree: Tree, division: str, submitter: str, system: str) -> tuple[SystemRow, dict[str, object]]:
+def system_row(
+    round_: Round, tree: Tree, division: str, submitter: str, system: str
+) -> tuple[SystemRow, dict[str, object]]:
     """Read systems/<system>.json.
 
     Returns:
@@ -181,9 +183,9 @@ def system_row(tree: Tree, division: str, submitter: str, system: str) -> tuple[
     network = is_network.lower() if isinstance(is_network, str) else "false"
     if is_network is not None and not isinstance(is_network, str):
         network = as_text(is_network)
-    missing_network = (
-        [name for name in description.NETWORK if name not in content] if network == "true" else []
-    )
+    needs_network = bool(is_network) if round_.is_newer else network == "true"
+    missing_network = [name for name in description.NETWORK if needs_network and name not in content]
+    stated = as_text(content.get("division"))
     row = SystemRow(
         scope=f"{division}/{submitter}/{system}",
         path=shown(path),
@@ -192,7 +194,7 @@ def system_row(tree: Tree, division: str, submitter: str, system: str) -> tuple[
         status=shown(as_text(content.get("status"))),
         system_type=shown(as_text(content.get("system_type"))),
         submitter=shown(as_text(content.get("submitter"))),
-        division=shown(as_text(content.get("division"))),
+        division=shown(stated.lower() if round_.is_newer else stated),
         directory_submitter=shown(submitter),
         directory_division=division,
         missing=", ".join(name for name in description.REQUIRED if name not in content),

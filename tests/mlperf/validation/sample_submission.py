@@ -1,6 +1,6 @@
-"""A small complete submission that both the official checker and ours accept, made from nothing, to be mutated.
+"""A small complete submission that the official checker and ours accept, made from nothing.
 
-closed/Acme: box (datacenter: resnet50, llama2-70b-99.9, stable-diffusion-xl, gptj-99) and tin (edge: resnet50);
+closed/Acme: box (datacenter: resnet50, llama2-70b-99.9, stable-diffusion-xl, gptj-99), tin (edge: resnet50);
 network/Acme: far (datacenter: resnet50); open/Acme: lab (datacenter: my_net, mapped to resnet).
 """
 
@@ -241,7 +241,7 @@ def _run(
     made: Submission, folder: str, model: ModelRules, scenario: Scenario, kind: RunKind, sut: str
 ) -> None:
     made.minutes += 20
-    begin = datetime(2024, 7, 1) + timedelta(minutes=made.minutes)  # noqa: DTZ001
+    begin = datetime(2024, 7, 1) + timedelta(minutes=made.minutes)
     values = detail_values(model, scenario, kind, begin, sut)
     made.write(
         f"{folder}/mlperf_log_detail.txt", "\n".join(detail_line(k, v) for k, v in values.items()) + "\n"
