@@ -118,8 +118,11 @@ def _latency(work: Path, seconds: float) -> None:
 
 def _networks(work: Path, seconds: float, repeats: int) -> None:
     _heading("ONNX Runtime, Offline: the harness against a bare loop over the same backend (mini networks)")
-    print("| network | streams | batch | bare loop, samples/s | harness, samples/s | ratio | by CPU time |")
-    print("|---|---|---|---|---|---|---|")
+    print(
+        "| network | streams | batch | bare loop, samples/s | harness, samples/s | ratio | by CPU time "
+        "| Server / Offline |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
     for name in benchmark_names():
         prepared = mini.prepare(get_benchmark(name), work / name)
         for streams, batch in ((1, 8), (2, 8)):
@@ -131,9 +134,18 @@ def _networks(work: Path, seconds: float, repeats: int) -> None:
                 batch_size=batch,
                 streams=streams,
             )
+            share = mini.server_against_offline(
+                prepared,
+                work / "server",
+                seconds=seconds,
+                offline=rates.second,
+                batch_size=batch,
+                streams=streams,
+            )
             print(
                 f"| {name} | {streams} | {batch} | {rates.first:,.0f} | {rates.second:,.0f} "
-                f"| {rates.ratio:.3f} | {rates.cpu_ratio:.3f} |",
+                f"| {rates.ratio:.3f} | {rates.cpu_ratio:.3f} "
+                f"| {'no Server' if share is None else f'{share:.3f}'} |",
                 flush=True,
             )
 

@@ -46,9 +46,11 @@ def settings_of(
 
 
 def harness_runner(request: RunRequest) -> Runner:
-    """Return a runner for the harness with everything of a request but its settings."""
+    """Return a runner for the harness with everything of a request but its rate and length."""
+    kept = request.settings.model_dump(include={"benchmark", "performance_sample_count", "target_latency_ns"})
 
     def run(settings: RunSettings, folder: Path) -> None:
+        settings = settings.model_copy(update=kept)
         measure(request.model_copy(update={"settings": settings}), folder, timeout_seconds=300)
 
     return run
@@ -87,12 +89,18 @@ def server_probe(runner: Runner, rate: float, seconds: float, work: Path) -> Pro
 
 
 def server_ceiling(
-    runner: Runner, seconds: float, work: Path, *, start: float, tolerance: float = 0.02
+    runner: Runner,
+    seconds: float,
+    work: Path,
+    *,
+    start: float,
+    tolerance: float = 0.02,
+    benchmark: str = "resnet50",
 ) -> ServerCeiling:
     """Return the highest Server rate within the limit, by the search's own logic with its probes alone."""
     limits = SearchLimits(
         budget_seconds=1e6,
-        latency_ns=settings_of(Scenario.SERVER, start, seconds).target_latency_ns,
+        latency_ns=settings_of(Scenario.SERVER, start, seconds, benchmark=benchmark).target_latency_ns,
         probe_seconds=seconds,
         confirm_seconds=10 * seconds,
         tolerance=tolerance,

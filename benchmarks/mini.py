@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.bounds import BareRate, measure_backend
-from benchmarks.ceilings import settings_of
+from benchmarks.ceilings import harness_runner, server_ceiling, settings_of
 from common.files import inside
 from harness.record import RunRequest
 from harness.run import measure
-from mlperf.rounds import Scenario
+from mlperf.rounds import Scenario, get_round
 from models.benchmark import Benchmark, Edition, ignore_progress
 
 SAMPLES = 256
@@ -110,6 +110,29 @@ def harness_against_loop(
         statistics.median(run.samples_per_second / loop.samples_per_second for loop, run in pairs),
         statistics.median(loop.cpu_seconds_per_sample / run.cpu_seconds_per_sample for loop, run in pairs),
     )
+
+
+def server_against_offline(
+    prepared: PreparedEdition, work: Path, *, seconds: float, offline: float, batch_size: int, streams: int
+) -> float | None:
+    """Return the highest Server rate within the limit as a share of the Offline rate; None: no Server."""
+    name = prepared.benchmark.name
+    if Scenario.SERVER not in get_round("v4.1").model(name).datacenter:
+        return None
+    request = RunRequest(
+        settings=settings_of(Scenario.SERVER, offline, seconds, SAMPLES, benchmark=name),
+        benchmark=name,
+        backend="onnxruntime",
+        engine=prepared.network.absolute(),
+        samples=prepared.samples.absolute(),
+        batch_size=batch_size,
+        max_wait_us=0,
+        streams=streams,
+    )
+    ceiling = server_ceiling(
+        harness_runner(request), seconds, work, start=0.8 * offline, tolerance=0.01, benchmark=name
+    )
+    return ceiling.rate / offline
 
 
 def preprocessing_against_reference(prepared: PreparedEdition, work: Path, *, repeats: int) -> PairedRates:
