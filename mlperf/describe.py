@@ -98,6 +98,10 @@ class MachineDescription(BaseModel):
         """Return the description as `systems/<system>.json` holds it; what needs a person is empty."""
         return {one.name: "" if one.value is None else one.value for one in self.fields}
 
+    def sources(self) -> dict[str, str]:
+        """Return for every field in a few words where its value comes from, for a results page."""
+        return {one.name: f"read: {one.source}" if one.state == "read" else one.state for one in self.fields}
+
     def as_json(self) -> str:
         """Return every field with its state, source, raw value and time, and the missing tools."""
         content = {

@@ -89,6 +89,13 @@ class PageEvidence(_Evidence):
     )
     notice: str = Field(default="", description="said at the top of the page, e.g. which backend ran and why")
     rehearsal: bool = False
+    warnings: tuple[str, ...] = Field(
+        default=(), description="e.g. differences between the description and what the runs logged"
+    )
+    field_sources: tuple[Fact, ...] = Field(
+        default=(),
+        description="where a field of the description comes from, e.g. `read: lscpu -J` or `typed`",
+    )
     results: tuple[ResultEvidence, ...] = ()
     timeline: tuple[TimelineStep, ...] = ()
 

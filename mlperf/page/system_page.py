@@ -114,6 +114,7 @@ def write_system(
             "missing": [
                 name for name in description.REQUIRED if name not in {one.name for one in data.fields}
             ],
+            "sources": {one.label: one.value for one in evidence.field_sources} if evidence else {},
             "fleet_link": fleet_link,
             "Scenario": Scenario,
         },

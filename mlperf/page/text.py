@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from decimal import Decimal
 
 from markupsafe import Markup, escape
 
@@ -23,8 +24,7 @@ def clean(value: object) -> str:
 
 def number(value: float) -> str:
     """Return a number as the published results pages write it: shortest exact form, with a decimal point."""
-    text = repr(float(value))
-    return f"{float(value):f}".rstrip("0").rstrip(".") if "e" in text and abs(value) < 1e21 else text
+    return _plain(repr(float(value)))
 
 
 def target_number(value: float) -> str:
@@ -62,8 +62,7 @@ def significant(value: float, digits: int = 4) -> str:
     if value == 0:
         return "0"
     text = f"{value:.{digits}g}"
-    if "e" in text:
-        text = f"{float(text):f}"
+    text = _plain(text)
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
@@ -99,3 +98,8 @@ def moment(value: datetime) -> str:
 def table_cell(value: str) -> str:
     """Return text for a CSV cell that no spreadsheet takes for a formula."""
     return f"'{value}" if value.startswith(_FORMULA) else value
+
+
+def _plain(text: str) -> str:
+    """Return a number's text without powers of ten."""
+    return f"{Decimal(text):f}" if "e" in text else text

@@ -259,6 +259,8 @@ def test_json_and_table_hold_sources_and_missing_tools(server: Probe) -> None:
     memory = next(one for one in again["fields"] if one["name"] == "host_memory_configuration")
     assert memory["source"] == "dmidecode -t 17" and "M321R4GA3BB6" in memory["raw"] and memory["time"]
     assert again["missing_tools"] == {"NVML": NO_GPU}
+    assert machine.sources()["host_memory_configuration"] == "read: dmidecode -t 17"
+    assert machine.sources()["cooling"] == "needs a person"
     table = machine.as_table()
     assert "no answer from `NVML`: no driver" in table
     assert str(machine.score) in table

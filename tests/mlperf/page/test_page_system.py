@@ -175,6 +175,15 @@ def test_evidence_of_the_flow_is_shown_and_only_safe_links_are_links(
     assert "60.0 s from 2026-01-02 03:00:05 UTC" in page, "the gap between the steps"
 
 
+def test_sources_of_the_description_and_warnings_are_shown(make_tree: MakeTree, tmp_path: Path) -> None:
+    evidence = PageEvidence(
+        warnings=("it logged 2 devices",), field_sources=(Fact(label="framework", value="read: importlib"),)
+    )
+    page = _page(make_tree(), tmp_path / "out", evidence=evidence)
+    assert "it logged 2 devices" in page
+    assert "<bdi>TensorRT 10.2.0</bdi>" in page and page.count("read: importlib") == 1
+
+
 def test_pictures_are_well_formed_and_say_in_words_what_they_show(
     make_tree: MakeTree, tmp_path: Path
 ) -> None:
