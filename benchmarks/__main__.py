@@ -6,6 +6,7 @@ import argparse
 import datetime
 import platform
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from benchmarks.ceilings import (
     settings_of,
 )
 from harness.interference import disturbances, host_state
+from harness.lock import host_lock
 from harness.record import RunRequest
 from mlperf.rounds import Scenario
 from models.registry import benchmark_names, get_benchmark
@@ -32,6 +34,7 @@ MODEL_SYSTEM_SERVER = 132_008
 _PARTS = ("ceilings", "latency", "networks", "search", "preprocessing")
 _BATCH = 256
 _WAIT_US = 1000
+_LOCK_SECONDS = 24 * 3600
 
 
 def main() -> None:
@@ -46,8 +49,6 @@ def main() -> None:
     unknown = set(parts) - set(_PARTS)
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(_PARTS)}")
-    before = host_state()
-    _print_machine()
     work = Path(tempfile.mkdtemp(prefix="mlperf-benchmarks-"))
     steps: dict[str, Callable[[], None]] = {
         "ceilings": lambda: _ceilings(work, chosen.seconds, chosen.repeats, chosen.devices),
@@ -57,17 +58,25 @@ def main() -> None:
         "preprocessing": lambda: _preprocessing(work, chosen.repeats),
     }
     try:
-        for part in _PARTS:
-            if part in parts:
-                steps[part]()
+        # The host is held for all of it, so that the children's locks are private.
+        with host_lock(None, False, _LOCK_SECONDS, what="the benchmarks", on_wait=_say):
+            _print_machine()
+            for part in _PARTS:
+                if part in parts:
+                    before = host_state()
+                    steps[part]()
+                    found = disturbances(before, host_state())
+                    print(f"\nOther work on the machine meanwhile: {'; '.join(found) or 'none to speak of'}.")
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    found = disturbances(before, host_state())
-    print(f"\nDisturbances: {'; '.join(found) or 'none beyond the limits'}.")
 
 
-def null_request(devices: int) -> RunRequest:
-    """Return a run of the null backend on so many devices."""
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+def null_request(devices: int, work: Path) -> RunRequest:
+    """Return a run of the null backend on so many devices, with a lock of its own."""
     settings = settings_of(Scenario.SERVER, 1000, 1)
     return RunRequest(
         settings=settings,
@@ -76,6 +85,7 @@ def null_request(devices: int) -> RunRequest:
         batch_size=_BATCH,
         max_wait_us=_WAIT_US,
         devices=tuple(range(devices)),
+        lock=work / "lock",
     )
 
 
@@ -83,9 +93,9 @@ def _ceilings(work: Path, seconds: float, repeats: int, devices: list[int]) -> N
     _heading("The harness alone against LoadGen alone (null backend; an empty callback)")
     print("| devices | scenario | LoadGen alone | harness | ratio |")
     print("|---|---|---|---|---|")
-    alone = loadgen_runner(null_request(1))
+    alone = loadgen_runner(null_request(1, work))
     for count in devices:
-        ours = harness_runner(null_request(count))
+        ours = harness_runner(null_request(count, work))
         offline = in_turn(
             lambda: offline_rate(alone, seconds, work, guess=1e6),
             lambda ours=ours: offline_rate(ours, seconds, work, guess=1e6),  # type: ignore[misc]
@@ -105,7 +115,7 @@ def _ceilings(work: Path, seconds: float, repeats: int, devices: list[int]) -> N
 
 def _latency(work: Path, seconds: float) -> None:
     _heading("Latency of the harness alone in Server (null backend, one device)")
-    runner = harness_runner(null_request(1))
+    runner = harness_runner(null_request(1, work))
     ceiling = server_ceiling(runner, seconds, work, start=MODEL_SYSTEM_SERVER)
     print(f"The ceiling is {ceiling.rate:,.0f} queries/s, found with {ceiling.probes} probes.\n")
     print("| load | queries/s | 99th percentile |")

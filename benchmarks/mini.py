@@ -91,7 +91,9 @@ def harness_against_loop(
             samples=prepared.samples.absolute(),
             batch_size=batch_size,
             streams=streams,
+            lock=work / "lock",
         )
+        work.mkdir(parents=True, exist_ok=True)
         loops.append(measure_backend(request, seconds, work / f"{name}-loop-{number}"))
         guess = loops[-1].samples_per_second
         outcome = measure(
@@ -128,6 +130,7 @@ def server_against_offline(
         batch_size=batch_size,
         max_wait_us=0,
         streams=streams,
+        lock=work / "lock",
     )
     ceiling = server_ceiling(
         harness_runner(request), seconds, work, start=0.8 * offline, tolerance=0.01, benchmark=name

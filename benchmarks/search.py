@@ -68,6 +68,7 @@ def search_known_limit(work: Path, *, probe_seconds: float, confirm_seconds: flo
         batch_size=batch_size,
         max_wait_us=0,
         null=NullTiming(batch_seconds=batch_seconds),
+        lock=work / "lock",
     )
     limits = limits_for(request, 600, probe_seconds=probe_seconds, setup_seconds=1)
     found = find_server_qps(request, limits, work / "search")
