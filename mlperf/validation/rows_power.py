@@ -139,15 +139,7 @@ def _told(check: Callable[[], str]) -> str:
     """Run a check over content that may be of any shape; what it stumbles over is its finding."""
     try:
         return shown(check())
-    except (
-        KeyError,
-        IndexError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        OverflowError,
-        ZeroDivisionError,
-    ) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError) as error:
         return shown(f"unexpected content ({type(error).__name__}: {str(error)[:100]})")
 
 
