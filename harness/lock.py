@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import HostBusyError, SettingError
@@ -55,26 +56,21 @@ def host_lock(
         SettingError: the lock file cannot be opened.
     """
     lock_file = path or default_lock_path()
-    deadline = time.monotonic() + timeout_seconds
-    queue = _open(lock_file.with_name(lock_file.name + ".queue"))
+    queue_file = lock_file.with_name(lock_file.name + ".queue")
+    wait = _Wait(lock_file, time.monotonic() + timeout_seconds, timeout_seconds, on_wait)
+    queue = _acquire(queue_file, fcntl.LOCK_EX, wait)
     try:
-        lock = _open(lock_file)
-        try:
-            _acquire(queue, fcntl.LOCK_EX, lock_file, deadline, timeout_seconds, on_wait)
-            try:
-                kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-                _acquire(lock, kind, lock_file, deadline, timeout_seconds, on_wait)
-            finally:
-                fcntl.flock(queue, fcntl.LOCK_UN)
-            if not shared:
-                _write_holder(lock, f"{os.getpid()} {what}\n")
-            yield
-            if not shared:
-                _write_holder(lock, "")
-        finally:
-            os.close(lock)  # frees the lock
+        lock = _acquire(lock_file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, wait)
     finally:
         os.close(queue)
+    try:
+        if not shared:
+            _write_holder(lock, f"{os.getpid()} {what}\n")
+        yield
+        if not shared:
+            _write_holder(lock, "")
+    finally:
+        os.close(lock)  # frees the lock
 
 
 def holders(path: Path | None = None) -> list[str]:
@@ -128,35 +124,68 @@ def _open(path: Path) -> int:
         ) from error
 
 
-def _acquire(
-    descriptor: int,
-    kind: int,
-    path: Path,
-    deadline: float,
-    timeout_seconds: float,
-    on_wait: Callable[[str], None],
-) -> None:
-    next_report = 0.0
-    while True:
-        try:
-            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            pass
+@dataclass
+class _Wait:
+    """How long to wait, and whom to tell for whom."""
+
+    lock_file: Path
+    deadline: float
+    timeout_seconds: float
+    on_wait: Callable[[str], None]
+    next_report: float = 0.0
+
+    def once(self) -> None:
+        """Sleep a moment.
+
+        Raises:
+            HostBusyError: the time is over.
+        """
         now = time.monotonic()
         who = ""
-        if now >= deadline or now >= next_report:
-            who = ", ".join(holders(path)) or "another process that waits for it"
-        if now >= deadline:
+        if now >= self.deadline or now >= self.next_report:
+            who = ", ".join(holders(self.lock_file)) or "another process that waits for it"
+        if now >= self.deadline:
             raise HostBusyError(
-                f"the host is still in use by {who} after {timeout_seconds:.0f} s of waiting",
-                where=path,
+                f"the host is still in use by {who} after {self.timeout_seconds:.0f} s of waiting",
+                where=self.lock_file,
                 remedy="wait until it has finished, or end it; the lock is freed with its process",
             )
-        if now >= next_report:
-            on_wait(f"waiting for the host, which is in use by {who}")
-            next_report = now + _REPORT_SECONDS
+        if now >= self.next_report:
+            self.on_wait(f"waiting for the host, which is in use by {who}")
+            self.next_report = now + _REPORT_SECONDS
         time.sleep(_POLL_SECONDS)
+
+
+def _acquire(path: Path, kind: int, wait: _Wait) -> int:
+    """Return the descriptor of a lock file that is locked.
+
+    Somebody may remove the file while we wait for it, and others then lock a new one of the same name: what
+    counts is the file that the name stands for.
+    """
+    descriptor = _open(path)
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+            except BlockingIOError:
+                wait.once()
+                continue
+            if _is_at(path, descriptor):
+                return descriptor
+            os.close(descriptor)
+            descriptor = -1
+            descriptor = _open(path)
+    except BaseException:
+        if descriptor >= 0:
+            os.close(descriptor)
+        raise
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _write_holder(descriptor: int, text: str) -> None:

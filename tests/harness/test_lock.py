@@ -96,6 +96,24 @@ def test_a_waiting_measurement_is_not_overtaken_by_later_preparation(lock: Path)
         end(first, measurement, later)
 
 
+def test_a_lock_file_that_was_removed_while_somebody_waited_is_not_taken_for_the_lock(lock: Path) -> None:
+    first = start_holder(lock, "alone")
+    wait_until_held(first)
+    waiting = start_holder(lock, "alone")
+    time.sleep(0.5)  # long enough to wait at the old file
+    lock.unlink()
+    try:
+        with host_lock(lock.with_name("other"), False, 1):  # somebody else makes the file anew and locks it
+            os.link(lock.with_name("other"), lock)
+            end(first)
+            time.sleep(0.5)
+            assert waiting.poll() is None
+            assert [text.split()[1] for text in holders(lock)] == [str(os.getpid())]
+        wait_until_held(waiting)
+    finally:
+        end(first, waiting)
+
+
 def test_an_error_inside_the_block_frees_the_lock(lock: Path) -> None:
     with pytest.raises(RuntimeError), host_lock(lock, False, 1):
         raise RuntimeError

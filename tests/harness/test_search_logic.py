@@ -32,11 +32,9 @@ class Queue:
 
     def run(self, decision: Decision) -> Probe:
         rate = decision.target_qps
-        if rate < self.capacity:
-            backlog = decision.seconds * 1e9
-            latency = self.base + min(self.scale * rate / (self.capacity - rate), backlog)
-        else:
-            latency = self.base + (rate / self.capacity - 1) * decision.seconds * 1e9
+        headroom = max(self.capacity - rate, 1e-6 * self.capacity)
+        longest = decision.seconds * 1e9 * max(1.0, rate / self.capacity)
+        latency = self.base + min(self.scale * rate / headroom, longest)
         latency *= math.exp(self.random.normal(0, self.noise))
         return Probe(
             target_qps=rate,
