@@ -100,14 +100,21 @@ def validate(
 @app.command(epilog="Example: mlperf-submission report TREE --system rehearsal --out page")
 def report(
     tree: Annotated[Path, typer.Argument(help="The root of a submission tree.")],
-    system: Annotated[str, typer.Option("--system", help="The system's directory name in the tree.")],
     out: Annotated[Path, typer.Option("--out", help="The folder that receives the page.")],
+    system: Annotated[
+        str | None,
+        typer.Option("--system", help="The system's directory name in the tree; none: all of them."),
+    ] = None,
     round_name: Annotated[str, typer.Option("--round", help="The round of the tree.")] = "v4.1",
+    compare: Annotated[
+        list[Path] | None,
+        typer.Option("--compare", help="Another tree to compare the system with; may be repeated."),
+    ] = None,
 ) -> None:
-    """Make the results page of one system of any submission tree."""
-    from flows.judge import report_system
+    """Make the results page of one system of any submission tree, or of all of them."""
+    from flows.judge import make_pages
 
-    Console().print(str(report_system(tree, system, out, round_name)), soft_wrap=True)
+    Console().print(str(make_pages(tree, system, out, round_name, compare or [])), soft_wrap=True)
 
 
 @app.command(epilog="Example: mlperf-submission fetch rehearsal --to fetched")
@@ -131,12 +138,14 @@ def fetch(
     fetch_run(Console(), run_name, to, names_in(only), system, work)
 
 
-@app.command(epilog="Example: mlperf-submission describe > deployments/systems/my_server.description.yaml")
-def describe() -> None:
+@app.command(epilog="Example: mlperf-submission describe --yaml > description.yaml")
+def describe(
+    as_yaml: Annotated[bool, typer.Option("--yaml", help="Print the block for a system file.")] = False,
+) -> None:
     """Describe this machine for the system file, each field with its source."""
     from flows.judge import describe_this_machine
 
-    describe_this_machine(Console())
+    describe_this_machine(Console(), as_yaml)
 
 
 def names_in(value: str | None) -> list[str] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from storage.store import Store
 from tasks.hardware import gpu_names
 from tasks.package import Measured, package
 from tasks.report import PAGE_FILE, page_evidence, page_templates_version, report
-from tasks.upload import run_address, upload
+from tasks.upload import placed, run_address, upload
 from tasks.validate import read_verdict, require_accepted, validate
 from tasks.workspace import Workspace
 
@@ -58,8 +58,9 @@ def deliver(
         workspace, system, tree, judged, page_evidence(system, results, prepared, run, address, notice)
     )
     require_accepted(verdict, page.file(PAGE_FILE))
-    upload(workspace, system, run, tree, judged, page, results, prepared, store)
-    lay_out(workspace.submission(system.name, run), {"tree": tree, "page": page, "verdict": judged})
+    delivered = {"tree": tree, "page": page, "verdict": judged}
+    upload(workspace, system, run, tree, delivered, results, prepared, store)
+    lay_out(workspace.submission(system.name, run), {**placed(results), **delivered})
     return Delivered(
         run=run,
         tree=workspace.submission(system.name, run) / "tree",
@@ -80,11 +81,11 @@ def run_name(records: Sequence[StepRecord]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:_RUN_DIGITS]
 
 
-def lay_out(place: Path, steps: dict[str, StepRecord]) -> None:
-    """Give a person one folder per run, with links to the finished steps by name."""
-    place.mkdir(parents=True, exist_ok=True)
+def lay_out(place: Path, steps: Mapping[str, StepRecord]) -> None:
+    """Give a person one folder per run, laid out as in S3, with links to the finished steps."""
     for name, step in steps.items():
         link = place / name
+        link.parent.mkdir(parents=True, exist_ok=True)
         if not (link.is_symlink() and link.readlink() == step.folder):
             link.unlink(missing_ok=True)
             link.symlink_to(step.folder, target_is_directory=True)

@@ -73,14 +73,28 @@ def show_verdict(console: Console, verdict: Verdict) -> None:
     console.print(f"[bold]{escape(verdict.summary())}[/]", soft_wrap=True)
 
 
-def report_system(tree: Path, system: str, out: Path, round_name: str) -> Path:
-    """Make the page of one system of a tree, with the verdict on the tree; return its path."""
-    from mlperf.page import write_page
+def make_pages(tree: Path, system: str | None, out: Path, round_name: str, compare: list[Path]) -> Path:
+    """Make the page of one system of a tree, or of all of them; return the path of the first page.
 
-    require_tree(tree)
+    Args:
+        tree: the root of the tree.
+        system: the system's directory name; None for a page of all systems and one of each.
+        out: the folder that receives the pages.
+        round_name: the round of the tree.
+        compare: trees whose systems with the same accelerator the system is compared with.
+
+    Raises:
+        SettingError: no such tree or round, or the tree has no such system.
+    """
+    from mlperf.page import write_fleet, write_page
+
+    for root in (tree, *compare):
+        require_tree(root)
     get_round(round_name)
     verdict = validate_tree(tree, round_name)
-    return write_page(tree, system, out, round_name=round_name, verdict=verdict)
+    if system is None:
+        return write_fleet(tree, out, round_name=round_name, verdict=verdict)
+    return write_page(tree, system, out, round_name=round_name, verdict=verdict, compare_trees=compare)
 
 
 def require_tree(tree: Path) -> None:
@@ -95,6 +109,11 @@ def require_tree(tree: Path) -> None:
         ) from error
 
 
-def describe_this_machine(console: Console) -> None:
-    """Print what this machine says of itself, for the system file."""
-    raise NotImplementedError(console)
+def describe_this_machine(console: Console, as_yaml: bool) -> None:
+    """Print what this machine says of itself: a table with sources, or the block for a system file."""
+    from mlperf.describe import describe_machine
+
+    found = describe_machine()
+    console.print(
+        found.as_yaml() if as_yaml else found.as_table(), markup=False, highlight=False, soft_wrap=True
+    )

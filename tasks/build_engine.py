@@ -66,5 +66,8 @@ def build_engine(
         return call_child("harness.backends.tensorrt_build", request, recorder, limit_seconds)
 
     return perform(
-        workspace, build_engine_step(benchmark, precision, network, batch_size, accelerator), produce
+        workspace,
+        build_engine_step(benchmark, precision, network, batch_size, accelerator),
+        produce,
+        prepares=True,
     )

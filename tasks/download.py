@@ -54,7 +54,7 @@ def download(
     def produce(folder: Path, recorder: Recorder) -> dict[str, JsonValue]:
         return _fetch(sources, parts, folder, time.monotonic() + limit_seconds, recorder)
 
-    return perform(workspace, download_step(benchmark, edition, what), produce)
+    return perform(workspace, download_step(benchmark, edition, what), produce, prepares=True)
 
 
 def licensed_folder(licensed: LicensedFolder, given: Mapping[str, Path]) -> Path:
@@ -112,7 +112,7 @@ def verify_data(
         write_atomic(place / "verified.json", json.dumps(figures, indent=1, sort_keys=True))
         return figures
 
-    return perform(workspace, verify_step(benchmark, edition, folder), produce)
+    return perform(workspace, verify_step(benchmark, edition, folder), produce, prepares=True)
 
 
 def assemble_dataset(

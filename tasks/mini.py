@@ -39,7 +39,7 @@ def make_mini(workspace: Workspace, benchmark: str, sample_count: int, limit_sec
         jobs.make_mini(benchmark, folder, sample_count, timeout_seconds=limit_seconds, on_progress=recorder)
         return {"sample_count": sample_count}
 
-    return perform(workspace, make_mini_step(benchmark, sample_count), produce)
+    return perform(workspace, make_mini_step(benchmark, sample_count), produce, prepares=True)
 
 
 def listing_of(made: StepRecord, base_url: str) -> MiniListing:

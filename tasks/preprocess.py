@@ -63,4 +63,9 @@ def preprocess(
             on_progress=recorder,
         )
 
-    return perform(workspace, preprocess_step(benchmark, edition, subset, precision, dataset_hash), produce)
+    return perform(
+        workspace,
+        preprocess_step(benchmark, edition, subset, precision, dataset_hash),
+        produce,
+        prepares=True,
+    )

@@ -88,4 +88,9 @@ def quantize(
         )
         return {**figures, "agreement": agreement}
 
-    return perform(workspace, quantize_step(benchmark, precision, network, calibration, validation), produce)
+    return perform(
+        workspace,
+        quantize_step(benchmark, precision, network, calibration, validation),
+        produce,
+        prepares=True,
+    )

@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from harness.record import DETAIL_LOG
 from mlperf import page
+from mlperf.describe_check import RunFacts, differences
 from mlperf.page import (
     EngineEvidence,
     Fact,
@@ -21,6 +22,7 @@ from mlperf.page import (
 )
 from mlperf.system import System
 from storage.cache import StepRecord, code_version
+from tasks.measurement import detail_log
 from tasks.package import Measured
 from tasks.step import Recorder, Step, perform, step_task
 from tasks.validate import read_verdict
@@ -86,6 +88,7 @@ def page_evidence(
         tree_link="../tree",
         notice=notice,
         rehearsal=system.is_rehearsal,
+        warnings=differences(system.description, [facts for one in results for facts in _facts(one)]),
         results=tuple(_result(one) for one in results),
         timeline=tuple(
             sorted(
@@ -119,6 +122,24 @@ def _result(one: Measured) -> ResultEvidence:
             for name in one.runs
         ),
     )
+
+
+def _facts(one: Measured) -> list[RunFacts]:
+    """Return what each run logged of the machine, to be held against the system's description."""
+    found = []
+    for name, run in one.runs.items():
+        child = run.figures["child"]
+        assert isinstance(child, dict)  # noqa: S101 - a ChildReport as JSON
+        devices = child["devices"]
+        found.append(
+            RunFacts.of(
+                f"{one.benchmark} {one.scenario} {name}",
+                detail_log(run),
+                backend=str(child["backend"]),
+                devices=[str(device) for device in devices] if isinstance(devices, list) else [],
+            )
+        )
+    return found
 
 
 def _runs(results: list[Measured]) -> list[StepRecord]:

@@ -17,10 +17,13 @@ from prefect.tasks import exponential_backoff
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from common.errors import PipelineError
+from harness.lock import host_lock
 from storage.cache import StepRecord
 from tasks.progress import StepEvent, emit
 from tasks.workspace import Workspace
 
+HOST_TIMEOUT_SECONDS = 24 * 3600.0
+"""How long a step waits for the host: as long as the longest list of measurements before it."""
 _EVENT_SECONDS = 0.2
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -58,11 +61,20 @@ class Recorder:
 
 
 def perform(
-    workspace: Workspace, step: Step, produce: Callable[[Path, Recorder], Mapping[str, Any]]
+    workspace: Workspace,
+    step: Step,
+    produce: Callable[[Path, Recorder], Mapping[str, Any]],
+    *,
+    prepares: bool = False,
 ) -> StepRecord:
     """Find a step finished, or do it; log why, and tell how far it is.
 
-    `produce` writes into an empty folder and returns figures; what it wrote becomes the step's files.
+    Args:
+        workspace: where finished steps are kept.
+        step: what goes into it.
+        produce: writes into an empty folder and returns figures; what it wrote becomes the step's files.
+        prepares: the step is preparation, which may overlap other preparation on this host, but never a
+            measurement: it shares the host's lock while it works.
     """
     logger = run_logger()
     emit(StepEvent("start", step.name, step.label))
@@ -73,10 +85,14 @@ def perform(
         logger.info("%s %s: %s", step.name, step.label, text)
         emit(StepEvent("note", step.name, step.label, text=text))
 
+    def work(folder: Path) -> Mapping[str, Any]:
+        if not prepares:
+            return produce(folder, recorder)
+        with host_lock(None, True, HOST_TIMEOUT_SECONDS, what=f"{step.name} {step.label}", on_wait=say):
+            return produce(folder, recorder)
+
     try:
-        record = workspace.cache.run(
-            step.name, step.label, step.inputs, lambda folder: produce(folder, recorder), say=say
-        )
+        record = workspace.cache.run(step.name, step.label, step.inputs, work, say=say)
     except PipelineError as error:
         emit(StepEvent("failed", step.name, step.label, text=error.what))
         if ".partial-" in error.where:  # that folder is kept under another name, as evidence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -65,8 +65,7 @@ def upload(
     system: System,
     run: str,
     tree: StepRecord,
-    verdict: StepRecord,
-    page: StepRecord,
+    delivered: dict[str, StepRecord],
     results: list[Measured],
     prepared: list[StepRecord],
     store: Store,
@@ -90,7 +89,7 @@ def upload(
         tool_version=version(PROJECT),
         figures={f"{one.benchmark}/{one.scenario}": one.performance.figures["value"] for one in results},
     )
-    files = run_files(workspace, tree, verdict, page, results, prepared)
+    files = run_files(workspace, {**placed(results), **delivered}, prepared)
     done = store.upload_run(
         info,
         files,
@@ -112,32 +111,28 @@ def upload(
     )
 
 
-def run_files(
-    workspace: Workspace,
-    tree: StepRecord,
-    verdict: StepRecord,
-    page: StepRecord,
-    results: Sequence[Measured],
-    prepared: Sequence[StepRecord],
-) -> list[RunFile]:
-    """Return every file of a run with its path in it.
+def placed(results: Sequence[Measured]) -> dict[str, StepRecord]:
+    """Return the folders of a run beside `tree`, `page` and `verdict`, each with the step that made it.
 
-    `tree/` is the submission, `page/` and `verdict/` what was made of it, `engines/` and `networks/` what
-    ran, `evidence/` the complete logs of every run (kept for the review), `records/` each step's inputs.
+    `engines/` and `networks/` hold what ran, `evidence/` the complete logs of every run, kept for the review.
     """
-    placed = [("tree", tree), ("verdict", verdict), ("page", page)]
+    places: dict[str, StepRecord] = {}
     for one in results:
-        placed += [(f"engines/{one.benchmark}", one.engine), (f"networks/{one.benchmark}", one.quantized)]
-        placed += [
-            (f"evidence/{one.benchmark}/{one.scenario}/{name}", record) for name, record in one.runs.items()
-        ]
+        places |= {f"engines/{one.benchmark}": one.engine, f"networks/{one.benchmark}": one.quantized}
+        places |= {f"evidence/{one.benchmark}/{one.scenario}/{name}": run for name, run in one.runs.items()}
+    return places
+
+
+def run_files(
+    workspace: Workspace, places: Mapping[str, StepRecord], prepared: Sequence[StepRecord]
+) -> list[RunFile]:
+    """Return every file of a run with its path in it; `records/` holds what went into each step."""
     files = {
         f"{place}/{entry.path}": RunFile(f"{place}/{entry.path}", record.folder / entry.path, _maker(record))
-        for place, record in placed
+        for place, record in places.items()
         for entry in record.files
     }
-    records = {record.key: record for record in [*prepared, *(record for _, record in placed)]}
-    for record in records.values():
+    for record in {record.key: record for record in [*prepared, *places.values()]}.values():
         path = f"records/{record.step}-{record.key[:12]}.json"
         files[path] = RunFile(path, _record_path(workspace, record), _maker(record))
     return list(files.values())

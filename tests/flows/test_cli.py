@@ -1,0 +1,65 @@
+"""The command line's exit statuses and messages, as a person meets them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMANDS = ("run", "plan", "validate", "report", "fetch", "describe")
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from flows.cli import main; main()", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_help_names_every_command_with_an_example() -> None:
+    text = command("--help").stdout
+    assert all(name in text for name in COMMANDS)
+    assert "Example: mlperf-submission run rehearsal" in command("run", "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run", "nosuch"), "unknown system 'nosuch'"),
+        (("run", "rehearsal", "--models", "gpt"), "unknown benchmark 'gpt'"),
+        (("plan", "rehearsal", "--scenarios", ","), "names nothing"),
+        (("validate", "/no/such/tree"), "the tree cannot be read: No such file or directory"),
+        (("validate", ".", "--round", "v1.0"), "unknown round 'v1.0'"),
+        (("fetch", "nosuch", "--to", "x"), "there is no system file 'nosuch'"),
+    ],
+)
+def test_a_wrong_word_is_one_message_and_status_2(arguments: tuple[str, ...], message: str) -> None:
+    done = command(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "What to do" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_plan_starts_nothing_and_names_every_step(tmp_path: Path) -> None:
+    done = command("plan", "rehearsal", "--work", str(tmp_path / "work"))
+    assert done.returncode == 0, done.stderr
+    steps = ("make_mini", "download", "preprocess", "quantize", "build_engine", "probe", "performance")
+    later = ("accuracy", "test01", "test04", "test05", "package", "validate", "report", "upload")
+    assert all(step in done.stdout for step in (*steps, *later))
+    assert "0 of 22 steps finished" in done.stdout
+    assert not (tmp_path / "work").exists()
+
+
+def test_validate_tells_an_empty_tree_from_an_accepted_one(tmp_path: Path) -> None:
+    (tmp_path / "closed" / "Someone").mkdir(parents=True)
+    strict = command("validate", str(tmp_path), "--strict", "--json", str(tmp_path / "verdict.json"))
+    assert strict.returncode == 1
+    assert '"ok": false' in (tmp_path / "verdict.json").read_text()

@@ -1,0 +1,165 @@
+"""The whole pipeline: from nothing to a checked run in S3 and back, found again, changed, killed."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from mlperf.conf import check
+from mlperf.logs import read_detail
+from mlperf.rounds import get_round
+from tests.flows.conftest import PROGRAM, ROOT, Rehearsal, shell
+
+pytestmark = pytest.mark.measures
+
+PREPARED = {"make_mini", "download", "preprocess", "quantize", "build_engine"}
+MEASURED = {"probe", "performance", "accuracy", "test01", "test04", "test05"}
+STEP = re.compile(r"^ ([=✓✗]) +\d+/\d+ +(\S+) +(.+?)  ", re.MULTILINE)
+
+
+def steps(output: str) -> Iterator[tuple[str, str, str]]:
+    """Yield (mark, step, label) of each line of progress."""
+    for mark, step, label in STEP.findall(output):
+        yield mark, step, label.strip()
+
+
+def done_steps(output: str) -> set[tuple[str, str]]:
+    """Return (step, label) of everything that was really done."""
+    return {(step, label) for mark, step, label in steps(output) if mark == "✓"}
+
+
+def test_it_ends_with_results_verdict_page_and_address(rehearsal: Rehearsal) -> None:
+    assert {step for _, step, _ in steps(rehearsal.output)} >= PREPARED | MEASURED | {"package", "upload"}
+    assert "REHEARSAL, NOT A RESULT" in rehearsal.output
+    assert "rehearsal accepted by the rules of v4.1: 2 of 2 results, 0 errors" in rehearsal.output
+    assert f"s3://mlperf/rehearsals/rehearsal/{rehearsal.run}" in rehearsal.output
+    assert (rehearsal.place / "page" / "index.html").is_file()
+
+
+def test_the_tree_is_no_submission_for_whoever_is_not_told_that_it_is_a_rehearsal(
+    rehearsal: Rehearsal,
+) -> None:
+    tree = str(rehearsal.place / "tree")
+    assert shell(str(PROGRAM), "validate", tree, "--rehearsal").returncode == 0
+    refused = shell(str(PROGRAM), "validate", tree)
+    assert refused.returncode == 1
+    assert "P-06" in refused.stdout
+    page = (rehearsal.place / "page" / "index.html").read_text()
+    assert "rehearsal" in page.lower()
+    assert rehearsal.manifest()["rehearsal"] is True
+
+
+@pytest.mark.parametrize("scenario", ["Offline", "Server"])
+def test_conf_files_are_those_of_the_run_beside_them(rehearsal: Rehearsal, scenario: str) -> None:
+    place = Path("rehearsal/resnet50", scenario)
+    submitter = rehearsal.place / "tree" / "closed" / "Rehearsal"
+    measurements = submitter / "measurements" / place
+    log = read_detail(submitter / "results" / place / "performance" / "run_1" / "mlperf_log_detail.txt")
+    confs = [(measurements / name).read_text() for name in ("user.conf", "mlperf.conf")]
+    assert check(confs[0], confs[1], log, "resnet50") == []
+    seeds = get_round("v4.1").seeds
+    assert log.values["effective_qsl_rng_seed"] == seeds.qsl
+    assert log.values["effective_schedule_rng_seed"] == seeds.schedule
+
+
+def test_a_second_run_repeats_no_work(rehearsal: Rehearsal) -> None:
+    again = shell("make", "rehearsal", f"WORK={rehearsal.work}")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert done_steps(again.stdout) == set()
+    assert rehearsal.run in again.stdout
+
+
+def test_a_changed_setting_repeats_exactly_what_stands_on_it(
+    rehearsal: Rehearsal, rehearsal_file: Path
+) -> None:
+    content = yaml.safe_load(rehearsal_file.read_text())
+    content["benchmarks"]["resnet50"]["Server"]["max_wait_us"] = 1500
+    rehearsal_file.write_text(yaml.safe_dump(content))
+    changed = shell(str(PROGRAM), "run", str(rehearsal_file), "--work", str(rehearsal.work))
+    assert changed.returncode == 0, changed.stdout + changed.stderr
+    server = {(step, "resnet50 Server") for step in MEASURED - {"probe"}}
+    delivered = {(step, "rehearsal") for step in ("package", "validate", "report", "upload")}
+    assert done_steps(changed.stdout) == server | delivered
+    assert "tuning.max_wait_us: 1000 -> 1500" in changed.stdout
+
+
+def test_fetch_restores_and_verifies_a_run(rehearsal: Rehearsal, tmp_path: Path) -> None:
+    arguments = [str(PROGRAM), "fetch", f"rehearsal/{rehearsal.run}", "--work", str(rehearsal.work), "--to"]
+    whole = shell(*arguments, str(tmp_path / "whole"))
+    assert whole.returncode == 0, whole.stderr
+    validated = shell(str(PROGRAM), "validate", str(tmp_path / "whole" / "tree"), "--rehearsal")
+    assert validated.returncode == 0
+    part = shell(*arguments, str(tmp_path / "part"), "--only", "page,engines")
+    assert part.returncode == 0, part.stderr
+    assert sorted(path.name for path in (tmp_path / "part").iterdir()) == ["engines", "page"]
+    assert (tmp_path / "part" / "engines" / "resnet50" / "engine.plan").stat().st_size > 100_000
+
+
+def test_fetch_names_what_was_tampered_with(rehearsal: Rehearsal, tmp_path: Path) -> None:
+    files = rehearsal.manifest()["files"]
+    assert isinstance(files, list)
+    victim = next(file for file in files if file["path"] == "page/index.html")
+    stored = rehearsal.work / "s3" / "mlperf" / "objects" / "sha256" / victim["sha256"][:2] / victim["sha256"]
+    content = stored.read_bytes()
+    stored.write_bytes(b"x" + content[1:])
+    try:
+        time.sleep(2.5)  # the server looks again at its folder every two seconds
+        name = f"rehearsal/{rehearsal.run}"
+        done = shell(str(PROGRAM), "fetch", name, "--to", str(tmp_path), "--work", str(rehearsal.work))
+    finally:
+        stored.write_bytes(content)
+    assert done.returncode == 1
+    assert "page/index.html: tampered with" in done.stderr
+
+
+def test_no_key_is_left_in_logs_or_records(rehearsal: Rehearsal) -> None:
+    texts = [
+        path for path in rehearsal.work.rglob("*") if path.suffix in (".log", ".json") and path.is_file()
+    ]
+    assert texts
+    for path in texts:
+        text = path.read_text(errors="replace")
+        assert "AKIA" not in text and "secret_key" not in text, path
+
+
+def test_after_kill_9_in_a_performance_run_the_same_command_finishes(
+    rehearsal: Rehearsal, tmp_path: Path
+) -> None:
+    work = tmp_path / "work"
+    subprocess.run(["cp", "-a", str(rehearsal.work), str(work)], check=True)
+    command = [str(PROGRAM), "run", "rehearsal", "--work", str(work), "--measure-again"]
+    flow = psutil.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    family = wait_for_measurement(flow)
+    flow.send_signal(signal.SIGKILL)
+    flow.wait()
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert alive == [], "the flow's children outlived it"
+    again = shell(str(PROGRAM), "run", "rehearsal", "--work", str(work))
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert not {step for step, _ in done_steps(again.stdout)} & PREPARED
+    assert ("performance", "resnet50 Offline") in done_steps(again.stdout)
+
+
+def wait_for_measurement(flow: psutil.Popen) -> list[psutil.Process]:
+    """Wait until LoadGen's child works for the performance run; return the whole family."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        family = flow.children(recursive=True)
+        for process in family:
+            try:
+                if "harness.child" in process.cmdline() and "performance" in process.cwd():
+                    time.sleep(0.5)
+                    return family
+            except psutil.Error:
+                continue
+        assert flow.poll() is None, flow.stdout and flow.stdout.read()
+        time.sleep(0.05)
+    raise AssertionError("no performance run was started")
