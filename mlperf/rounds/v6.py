@@ -45,6 +45,7 @@ from mlperf.rounds.v5 import (
     WHISPER,
 )
 
+_ENFORCED = ENFORCED | {"V-43"}
 _RESNET = replace(RESNET, datacenter=NONE)
 _BERTS = (bert("99"), bert("99.9"))
 _DEEPSEEK = replace(DEEPSEEK, datacenter=OFFLINE, both=OFFLINE, choice=ONLINE)
@@ -123,7 +124,7 @@ V6_0 = Round(
     runs_beside_results=True,
     source_folder="src",
     unenforced=UNENFORCED,
-    enforced=ENFORCED,
+    enforced=_ENFORCED,
     models=table(
         (
             _RESNET,
@@ -178,7 +179,7 @@ V6_1 = Round(
     runs_beside_results=True,
     source_folder="src",
     unenforced=UNENFORCED,
-    enforced=ENFORCED,
+    enforced=_ENFORCED,
     models=table(
         (
             _RESNET,

@@ -55,7 +55,7 @@ RULES = (
     Rule(
         id="T-09",
         row=AuditRow,
-        what="TEST01 and TEST06 have verify_accuracy.txt.",
+        what="TEST01 and TEST06 have verify_accuracy.txt (TEST09 of v6.0 and later: verify_output_len.txt).",
         why="The official checker refuses the result.",
         remedy=_AGAIN,
         passes=lambda d: ~d.exists | (d.verify_accuracy != "missing"),
@@ -96,6 +96,20 @@ RULES = (
             | (d.test != RunKind.TEST06)
             | (d.verify_accuracy == "missing")
             | (d.accuracy_problem == "")
+        ),
+        message=lambda row: f"{row.test}: {row.accuracy_problem}",
+    ),
+    Rule(
+        id="V-43",
+        row=AuditRow,
+        what="From v6.0, verify_accuracy.txt of TEST07 and TEST08 and verify_output_len.txt of TEST09 say "
+        "TEST PASS.",
+        why="The checker of these rounds refuses the result.",
+        remedy=_AGAIN,
+        passes=lambda d: (
+            ~d.exists
+            | ~d.test.isin([RunKind.TEST07, RunKind.TEST08, RunKind.TEST09])
+            | (d.verify_accuracy != "fails")
         ),
         message=lambda row: f"{row.test}: {row.accuracy_problem}",
     ),

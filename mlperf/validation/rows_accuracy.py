@@ -214,6 +214,14 @@ def _passes(text: Text) -> str:
     return "passes" if "TEST PASS" in text.content else "fails"
 
 
+_LATER_TESTS = {
+    RunKind.TEST07: "verify_accuracy.txt",
+    RunKind.TEST08: "verify_accuracy.txt",
+    RunKind.TEST09: "verify_output_len.txt",
+}
+"""The tests of v6.0 and later, and the file that holds their outcome (V-43)."""
+
+
 @dataclass(frozen=True)
 class _AuditAccuracy:
     verified: str = ""
@@ -223,6 +231,13 @@ class _AuditAccuracy:
 
     @staticmethod
     def read(round_: Round, tree: Tree, folder: str, test: RunKind, model: ModelRules) -> _AuditAccuracy:
+        if test in _LATER_TESTS:
+            later = tree.text(f"{folder}/{_LATER_TESTS[test]}")
+            problem = later.problem or "it does not say TEST PASS"
+            verified = _passes(later)
+            return _AuditAccuracy(
+                verified, problem="" if verified == "passes" else f"{_LATER_TESTS[test]}: {problem}"
+            )
         # The checker recognises these two by a part of the whole path (T-15).
         if test not in (RunKind.TEST01, RunKind.TEST06):
             return _AuditAccuracy()

@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from common.errors import LogError
 from mlperf.logs import DetailLog, read_detail
 from mlperf.rounds import ModelRules, Round, RunKind, Scenario
 from mlperf.validation.rules import Row
+from mlperf.validation.times import times
 from mlperf.validation.tree import Tree, shown
 
 DETAIL = "mlperf_log_detail.txt"
@@ -45,7 +45,7 @@ class RunRow(Row):
         seeds, expected_seeds: the three effective seeds, joined.
         needed_*, limit_*: what the round asks; NaN where it asks nothing.
         result: in the unit of the CSV, inferred if `inferred`.
-        begin, end: seconds since 1970 of the first and the last thing that was timed.
+        begin, end: when the timed part began and ended, in seconds of the machine's clock.
     """
 
     kind: str
@@ -193,7 +193,7 @@ def run_row(round_: Round, tree: Tree, place: Place) -> tuple[RunRow, DetailLog 
         if logged is None:
             facts.missing.insert(0, "effective_scenario")
     later = (log.later_values or {}) if log else {}
-    begin, end = _times(values, later)
+    begin, end = times(values, later)
     row = RunRow(
         scope=place.scope,
         path=shown(path),
@@ -219,7 +219,7 @@ def run_row(round_: Round, tree: Tree, place: Place) -> tuple[RunRow, DetailLog 
         expected_seeds=f"{seeds.qsl} {seeds.sample_index} {seeds.schedule}",
         min_duration_ms=facts.number("effective_min_duration_ms"),
         needed_duration_ms=round_.min_duration_ms if model.has_min_duration else math.nan,
-        measured_duration_ms=_measured_ms(values, begin, end),
+        measured_duration_ms=(end - begin) * 1000,
         min_query_count=facts.number("effective_min_query_count"),
         samples_per_query=facts.number("effective_samples_per_query"),
         needed_samples_per_query=_or_nan(
@@ -339,24 +339,3 @@ def _limit_measured(place: Place, limit: int | None) -> int | None:
 
 def _or_nan(value: float | None) -> float:
     return math.nan if value is None else float(value)
-
-
-def _times(values: Mapping[str, Any], later: Mapping[str, Any]) -> tuple[float, float]:
-    """Return when the run began and ended, in seconds since 1970, or NaN."""
-    begin = _time(values.get("test_datetime"), "%Y-%m-%dT%H:%M:%SZ")
-    if math.isnan(begin):
-        begin = _time(values.get("power_begin"), "%m-%d-%Y %H:%M:%S.%f")
-    return begin, _time(later.get("power_end", values.get("power_end")), "%m-%d-%Y %H:%M:%S.%f")
-
-
-def _time(value: object, form: str) -> float:
-    try:
-        return datetime.strptime(str(value), form).replace(tzinfo=UTC).timestamp()
-    except (ValueError, OverflowError):
-        return math.nan
-
-
-def _measured_ms(values: Mapping[str, Any], begin: float, end: float) -> float:
-    """Return how long the timed part took: from its first query to its last answer, in ms."""
-    first = _time(values.get("power_begin"), "%m-%d-%Y %H:%M:%S.%f")
-    return (end - first) * 1000 if not math.isnan(first) else (end - begin) * 1000

@@ -428,6 +428,8 @@ def _setup_compliance() -> None:
     other = f"{_comply(BOX_SERVER)}/TEST05/performance/run_1"
     warning("+audit-target", "test_with_other_target", lambda s: s.log(other, effective_target_qps=500))
     warning("+audit-system", "test_of_other_system", lambda s: s.log(other, sut_name="another machine"))
+    elsewhere = f"{TIN}/Offline/performance/run_1"
+    warning("+same-log", "log_of_another_system", lambda s: s.copy(elsewhere, RUN), "box tin")
     warning(
         "+overlap", "runs_overlap", lambda s: s.log(SERVER_RUN, power_begin=_begin(s), test_datetime=None)
     )
