@@ -131,8 +131,8 @@ def _judge(round_: Round, contents: Contents, *, strict: bool, rehearsal: bool) 
             if rule.id in round_.enforced or strict:
                 severity = "error"
             if rehearsal and rule.by_length:
-                severity = "warning"
-                message = f"{message} (a rehearsal; as a submission this is refused)"
+                refused = "; as a submission this is refused" if severity == "error" else ""
+                severity, message = "warning", f"{message} (a rehearsal{refused})"
             yield _Judged(rule, row, severity, message)
 
 
