@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.architectures.gptj import gptj, random_weights
+from models.benchmark import Precision
+from models.gptj_decoder import BEAMS, NEW_TOKENS, STEP_SLOTS, DecoderShape, weight_names
+from models.gptj_export import weights_of, write_network
+from models.gptj_search import NEVER, SearchSettings, search
+from models.onnx_state import StatefulRunner
+from tests.models import gptj_plain
+
+SMALL = DecoderShape(layers=2, hidden=48, heads=3, rotary=8, inner=64, vocabulary=40, prompt=24, end=39)
+
+
+class Decoder:
+    """A decoder with random weights, as a session."""
+
+    def __init__(self, folder: Path, seed: int, precision: Precision = "fp32") -> None:
+        gptj(folder / "decoder.onnx", shape=SMALL, precision=precision, seed=seed)
+        self.source = random_weights(SMALL, seed)
+        session = onnxruntime.InferenceSession(folder / "decoder.onnx", providers=["CPUExecutionProvider"])
+        self.infer = StatefulRunner(session, folder).run
+
+
+@pytest.fixture(scope="module")
+def decoder(tmp_path_factory: pytest.TempPathFactory) -> Decoder:
+    return Decoder(tmp_path_factory.mktemp("decoder"), seed=3)
+
+
+def prompts_of(seed: int, lengths: list[int]) -> list[np.ndarray]:
+    random = np.random.default_rng(seed)
+    return [random.integers(0, SMALL.end, length) for length in lengths]
+
+
+def first_call(prompt: np.ndarray) -> dict[str, np.ndarray]:
+    places = np.arange(len(prompt))[None]
+    return {
+        "tokens": prompt[None],
+        "positions": places,
+        "prompt_seen": places + 1,
+        "lineage": np.full((1, len(prompt), NEW_TOKENS), -1, np.int32),
+        "write": np.array([STEP_SLOTS]),
+        "scored": np.full((1, BEAMS), len(prompt) - 1),
+        "beam_scores": np.array([[0, NEVER, NEVER, NEVER]], np.float32),
+        "end_penalty": np.zeros(1, np.float32),
+    }
+
+
+def test_the_prompt_is_scored_as_by_plain_numpy(decoder: Decoder) -> None:
+    (prompt,) = prompts_of(1, [17])
+    found = decoder.infer(first_call(prompt))
+    expected = gptj_plain.log_probabilities(SMALL, decoder.source, prompt.tolist())[-1]
+    order = np.argsort(-expected)[:8]
+    assert found["choices"][0].tolist() == order.tolist()
+    np.testing.assert_allclose(found["scores"][0], expected[order], atol=2e-5)
+
+
+def test_a_step_sees_its_own_ancestors_only(decoder: Decoder) -> None:
+    """Two steps; at the second the beams have swapped: 0 comes from 2, 1 from 2, 2 from 0, 3 from 3."""
+    (prompt,) = prompts_of(2, [9])
+    decoder.infer(first_call(prompt))
+    steps = [[1, 2, 3, 4], [5, 6, 7, 8]]
+    parents = [2, 2, 0, 3]
+    lineage = np.full((1, BEAMS, NEW_TOKENS), -1, np.int32)
+    for step, tokens in enumerate(steps):
+        if step:
+            lineage = lineage[:, parents]
+        lineage[:, :, step] = range(BEAMS)
+        found = decoder.infer(
+            {
+                "tokens": np.array([tokens]),
+                "positions": np.full((1, BEAMS), len(prompt) + step),
+                "prompt_seen": np.full((1, BEAMS), len(prompt)),
+                "lineage": lineage,
+                "write": np.array([BEAMS * step]),
+                "scored": np.arange(BEAMS)[None],
+                "beam_scores": np.zeros((1, BEAMS), np.float32),
+                "end_penalty": np.zeros(1, np.float32),
+            }
+        )
+    sequences = [[*prompt, steps[0][parent], token] for parent, token in zip(parents, steps[1], strict=True)]
+    expected = np.stack(
+        [gptj_plain.log_probabilities(SMALL, decoder.source, one)[-1] for one in sequences]
+    ).reshape(-1)
+    order = np.argsort(-expected)[:8]
+    assert found["choices"][0].tolist() == order.tolist()
+    np.testing.assert_allclose(found["scores"][0], expected[order], atol=2e-5)
+
+
+@settings(max_examples=4, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    lengths=st.lists(st.integers(1, SMALL.prompt), min_size=1, max_size=4),
+    counts_prompt=st.booleans(),
+)
+def test_a_batch_is_searched_as_each_prompt_by_itself_without_a_cache(
+    decoder: Decoder, seed: int, lengths: list[int], counts_prompt: bool
+) -> None:
+    prompts = prompts_of(seed, lengths)
+    rules = SearchSettings(
+        end=SMALL.end, vocabulary=SMALL.vocabulary, least=2, most=6, counts_prompt=counts_prompt
+    )
+    found = search(decoder, prompts, rules)
+    for prompt, tokens in zip(prompts, found, strict=True):
+        expected = gptj_plain.beam_search(
+            SMALL, decoder.source, prompt.tolist(), least=2, most=6, counts_prompt=counts_prompt
+        )
+        assert tokens.tolist() == expected
+
+
+def test_hypotheses_that_end_early_are_found_too(tmp_path: Path) -> None:
+    """With a head that likes to end, four hypotheses are there before the tokens are used up."""
+    decoder = Decoder(tmp_path, seed=5)
+
+    class Eager:
+        calls = 0
+
+        def infer(self, inputs):  # type: ignore[no-untyped-def]
+            self.calls += 1
+            return decoder.infer({**inputs, "end_penalty": inputs["end_penalty"] + np.float32(2.5)})
+
+    prompts = prompts_of(7, [5, 20])
+    rules = SearchSettings(end=SMALL.end, vocabulary=SMALL.vocabulary, least=3, most=40)
+    session = Eager()
+    found = search(session, prompts, rules)
+    assert all(3 <= len(tokens) < 40 for tokens in found)
+    assert session.calls < 40
+
+
+def test_the_state_of_one_batch_does_not_reach_the_next(decoder: Decoder) -> None:
+    prompts = prompts_of(11, [24, 3])
+    rules = SearchSettings(end=SMALL.end, vocabulary=SMALL.vocabulary, least=2, most=8)
+    alone = search(decoder, prompts[1:], rules)[0]
+    search(decoder, prompts_of(12, [24, 24, 24]), rules)
+    assert search(decoder, prompts, rules)[1].tolist() == alone.tolist()
+
+
+def test_weights_outside_of_the_file_give_the_same_network(tmp_path: Path) -> None:
+    source = random_weights(SMALL, 1)
+    whole, parted = tmp_path / "whole.onnx", tmp_path / "parted.onnx"
+    write_network(whole, SMALL, source, "fp16")
+    write_network(parted, SMALL, source, "fp16", inline_limit=0)
+    assert (tmp_path / "parted.onnx.data").stat().st_size >= 2 * SMALL.weights
+    assert parted.stat().st_size < whole.stat().st_size / 2
+    inputs = first_call(prompts_of(1, [8])[0])
+    found = [
+        StatefulRunner(onnxruntime.InferenceSession(path), path).run(inputs)["scores"]
+        for path in (whole, parted)
+    ]
+    np.testing.assert_array_equal(*found)
+
+
+def test_the_weights_of_a_network_are_those_that_it_was_made_of(tmp_path: Path) -> None:
+    gptj(tmp_path / "a.onnx", shape=SMALL, precision="fp32")
+    shape, source = weights_of(tmp_path / "a.onnx")
+    assert shape == SMALL
+    plain = random_weights(SMALL)
+    for name in weight_names(SMALL):
+        np.testing.assert_array_equal(source(name), plain(name))
+    assert sum(source(name).size for name in weight_names(SMALL)) == SMALL.weights
