@@ -1,0 +1,99 @@
+"""The files of 3d-unet's mini edition: rendered volumes in KiTS19's layout, and the committed network."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import shutil
+import tarfile
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import SettingError, SourceError
+from common.files import disk_full_named, require_free_space, sha256_of
+from models.benchmark import MiniListing, OnProgress, Progress
+from models.imagenet import in_parallel
+from models.mini import volumes
+from models.unet3d import DATA_FILE, MINI_CALIBRATION_CASES, NETWORK_FILE
+from models.unet3d_cases import CALIBRATION_CASES, COPIED, IMAGE, INFERENCE_CASES, LABEL, ORIGINAL
+
+NETWORK = Path(__file__).with_name(NETWORK_FILE)
+NETWORK_SHA256 = "?"
+"""Part of the code, so that another network is another version of the step that copies it."""
+MOST_SAMPLES = len(INFERENCE_CASES)
+_BYTES_PER_CASE = 3_000_000
+"""Mean size of a case is 1.6 MB."""
+
+
+def make(folder: Path, sample_count: int, on_progress: OnProgress) -> MiniListing:
+    """Write `kits19.tar` and `unet3d.onnx`; the same count gives the same bytes.
+
+    Cases have the official names, and case_00400 is a copy of case_00185 as in the official set. The first
+    cases of a larger edition are those of a smaller one.
+
+    Args:
+        folder: an existing, empty folder.
+        sample_count: validation cases, 1 to 43.
+        on_progress: called from this thread.
+
+    Raises:
+        SettingError: the count is out of range.
+        SourceError: the committed network is not the one that belongs to this code.
+        DiskFullError: there is not enough space.
+    """
+    if not 1 <= sample_count <= MOST_SAMPLES:
+        raise SettingError(
+            f"the mini edition of 3d-unet-99 cannot have {sample_count} samples",
+            remedy=f"ask for 1 to {MOST_SAMPLES}, the number of official cases",
+        )
+    if sha256_of(NETWORK) != NETWORK_SHA256:
+        raise SourceError(
+            "the network of the mini edition is not the one that belongs to this code",
+            where=NETWORK,
+            remedy="check the file out anew; after a new training write its SHA-256 into unet3d_files.py",
+        )
+    cases: list[tuple[str, volumes.Split, int]] = [
+        (name, "validation", INFERENCE_CASES.index(ORIGINAL if name == COPIED else name))
+        for name in INFERENCE_CASES[:sample_count]
+    ]
+    cases += [
+        (name, "calibration", index) for index, name in enumerate(CALIBRATION_CASES[:MINI_CALIBRATION_CASES])
+    ]
+    require_free_space(folder, len(cases) * _BYTES_PER_CASE, f"a mini edition of {sample_count} samples")
+
+    def files_of(case: tuple[str, volumes.Split, int]) -> tuple[str, bytes, bytes]:
+        name, split, index = case
+        volume = volumes.render(split, index)
+        image, label = (nifti(values, volume.spacing) for values in (volume.image, volume.label))
+        return name, image, label
+
+    with disk_full_named(folder):
+        shutil.copyfile(NETWORK, folder / NETWORK.name)
+        with tarfile.open(folder / DATA_FILE, "w", format=tarfile.USTAR_FORMAT) as archive:
+            made = in_parallel(lambda one: files_of(cases[one]), range(len(cases)), os.cpu_count() or 1)
+            for done, (name, image, label) in enumerate(made, 1):
+                _add(archive, f"data/{name}/{IMAGE}", image)
+                _add(archive, f"data/{name}/{LABEL}", label)
+                on_progress(Progress(done, len(cases), "cases"))
+    names = (NETWORK.name, DATA_FILE)
+    files = {name: ((folder / name).stat().st_size, sha256_of(folder / name)) for name in names}
+    return MiniListing(files, sample_count)
+
+
+def nifti(values: NDArray[np.generic], spacing: volumes.Triple) -> bytes:
+    """Return a volume as the bytes of a `.nii.gz` file, without a time in it."""
+    from nibabel.nifti1 import Nifti1Image
+
+    image = cast(Any, Nifti1Image)(values, np.diag([*spacing, 1.0]))
+    image.header.set_xyzt_units("mm")
+    return gzip.compress(image.to_bytes(), compresslevel=1, mtime=0)
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = len(content)
+    archive.addfile(entry, io.BytesIO(content))
