@@ -103,8 +103,9 @@ def harness_against_loop(
             work / f"{name}-run-{number}",
             timeout_seconds=300,
         )
-        cpu_seconds = outcome.child.after.own_seconds - outcome.child.before.own_seconds
-        runs.append(BareRate(outcome.value or 0.0, cpu_seconds / outcome.child.completed_samples))
+        child = outcome.child
+        cpu_seconds = child.after.own_seconds - child.before.own_seconds - child.load_cpu_seconds
+        runs.append(BareRate(outcome.value or 0.0, cpu_seconds / child.completed_samples))
     pairs = list(zip(loops, runs, strict=True))
     return PairedRates(
         statistics.median(loop.samples_per_second for loop in loops),

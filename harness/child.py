@@ -96,6 +96,8 @@ def run(request: RunRequest, folder: Path, on_progress: Callable[[float], None])
         dataset_size=dataset_size,
         setup_seconds=ready - started,
         loadgen_seconds=ended - ready,
+        load_seconds=ending.load_seconds,
+        load_cpu_seconds=ending.load_cpu_seconds,
         completed_samples=system.completed,
         batches=system.batches,
         batch_seconds=batch_seconds,
@@ -119,10 +121,12 @@ def derived_wait_us(target_latency_ns: int, batch_seconds: float) -> int:
 
 @dataclass
 class _Ending:
-    """How the run ended: of its own, or by the first error of a thread."""
+    """How the run ended: of its own, or by the first error of a thread; and what loading took."""
 
     event: threading.Event = field(default_factory=threading.Event)
     error: BaseException | None = None
+    load_seconds: float = 0.0
+    load_cpu_seconds: float = 0.0
 
     def fail(self, error: BaseException) -> None:
         if self.error is None:
@@ -216,10 +220,13 @@ def _run_loadgen(
     from harness import loadgen_settings
 
     def load(indices: list[int]) -> None:
+        started, cpu_before = time.perf_counter(), time.process_time()
         try:
             backend.load(np.array(indices, dtype=np.int64))
         except BaseException as error:
             ending.fail(error)
+        ending.load_seconds += time.perf_counter() - started
+        ending.load_cpu_seconds += time.process_time() - cpu_before
 
     try:
         settings = request.settings

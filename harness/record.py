@@ -110,6 +110,8 @@ class ChildReport(BaseModel):
         dataset_size: samples of the data set.
         setup_seconds: from holding the host's lock to LoadGen's start: opening, warm-up.
         loadgen_seconds: LoadGen's StartTest, with its loading of samples.
+        load_seconds: of these, the untimed loading of samples.
+        load_cpu_seconds: processor time of that.
         completed_samples: samples answered.
         batches: in so many batches.
         batch_seconds: measured time of a full batch, from the warm-up.
@@ -127,6 +129,8 @@ class ChildReport(BaseModel):
     dataset_size: int
     setup_seconds: float
     loadgen_seconds: float
+    load_seconds: float
+    load_cpu_seconds: float
     completed_samples: int
     batches: int
     batch_seconds: float
