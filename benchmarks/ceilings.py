@@ -97,7 +97,10 @@ def server_ceiling(
     tolerance: float = 0.02,
     benchmark: str = "resnet50",
 ) -> ServerCeiling:
-    """Return the highest Server rate within the limit, by the search's own logic with its probes alone."""
+    """Return the highest Server rate within the limit, by the search's own logic with its probes alone.
+
+    The machine may be shared: a rate counts as too high only if it fails three times.
+    """
     limits = SearchLimits(
         budget_seconds=1e6,
         latency_ns=settings_of(Scenario.SERVER, start, seconds, benchmark=benchmark).target_latency_ns,
@@ -107,11 +110,13 @@ def server_ceiling(
         setup_seconds=0,
     )
     probes: list[Probe] = []
-    while len(probes) < 25:
+    while len(probes) < 40:
         decision = decide(probes, limits, start, 1e6)
         if decision.action != "probe":
             break
-        probes.append(server_probe(runner, decision.target_qps, decision.seconds, work))
+        probe = server_probe(runner, decision.target_qps, decision.seconds, work)
+        failed = probe.p99_ns > limits.latency_ns
+        probes.append(probe.model_copy(update={"disturbed": failed}))
     rate = bracket_of(probes, limits).low or 0.0
     return ServerCeiling(rate, len(probes), sum(probe.seconds for probe in probes))
 
