@@ -9,6 +9,7 @@ from typing import Any, Literal, get_type_hints
 import pandas as pd
 import pandera.pandas as pa
 
+from mlperf.validation.tree import shown
 from mlperf.validation.verdict import Severity
 
 Cover = Literal["root", "division", "submitter", "system", "model", "result", "nothing"]
@@ -64,10 +65,16 @@ def frame_of(rows: Sequence[Row], kind: type[Row]) -> pd.DataFrame:
     """Return a frame with a typed column per field of the row type; the index is the position."""
     hints = get_type_hints(kind)
     columns = {
-        field.name: pd.Series([getattr(row, field.name) for row in rows], dtype=_DTYPES[hints[field.name]])
+        field.name: pd.Series(_cells(rows, field.name, hints[field.name]), dtype=_DTYPES[hints[field.name]])
         for field in fields(kind)
     }
     return pd.DataFrame(columns)
+
+
+def _cells(rows: Sequence[Row], name: str, kind: type) -> list[Any]:
+    """Return a column's values; text that no encoding knows (odd file names, JSON escapes) is escaped."""
+    values = [getattr(row, name) for row in rows]
+    return [shown(value) for value in values] if kind is str else values
 
 
 def schema_of(kind: type[Row], rules: Sequence[Rule]) -> pa.DataFrameSchema:

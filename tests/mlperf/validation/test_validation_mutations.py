@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from mutations import CASES, Case
+from sample_mutations import CASES, Case
 from sample_submission import build
 
 from mlperf.validation import validate_tree

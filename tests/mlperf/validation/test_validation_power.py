@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 
 import pytest
-from power_sample import MUTATIONS, PERFORMANCE, WATTS, add_power, edit, record
+from sample_power import MUTATIONS, PERFORMANCE, WATTS, add_power, edit, record
 from sample_submission import Submission
 
 from mlperf.validation import validate_tree

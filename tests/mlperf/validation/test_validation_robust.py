@@ -43,7 +43,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Submission:
     return build(tmp_path_factory.mktemp("robust") / "tree", "box")
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(ODD_FILES), st.binary(max_size=200), st.booleans())
 def test_any_bytes_in_any_file(shared: Submission, path: str, content: bytes, keep: bool) -> None:
     before = (shared.root / path).read_bytes()
@@ -76,7 +76,7 @@ LOG_KEYS = (
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.sampled_from(LOG_KEYS), json_values, min_size=1, max_size=3))
 def test_any_value_in_a_log(shared: Submission, changes: dict[str, object]) -> None:
     run = f"{BOX}/performance/run_1"
@@ -88,7 +88,7 @@ def test_any_value_in_a_log(shared: Submission, changes: dict[str, object]) -> N
         shared.write(f"{run}/mlperf_log_detail.txt", before)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(
         st.sampled_from(["status", "system_type", "is_network", "hw_notes", "division"]), json_values
