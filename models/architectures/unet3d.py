@@ -1,0 +1,103 @@
+"""The 3D U-Net of KiTS19 in ONNX, layer by layer, with seeded random weights; input and output as official.
+
+It answers nothing sensible, but has the layers, shapes and costs of the official network: for tests, and to
+measure builders and harness on a machine that has not fetched the official file.
+
+Source of the structure: MLPerf Inference v4.1, vision/medical_imaging/3d-unet-kits19 (README.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+WIDTHS = (32, 64, 128, 256, 320, 320)
+"""Channels at each resolution, from the input's to a 32nd of it."""
+CLASSES = 3
+_OPSET = 13
+_EPSILON = 1e-5
+
+
+def unet3d(
+    *, seed: int = 0, widths: tuple[int, ...] = WIDTHS, window: int = 128, opset: int = _OPSET
+) -> ModelProto:
+    """Build the network with random weights.
+
+    Input `input` float32 N x 1 x window^3, output `output` float32 N x 3 x window^3. Every 3x3x3 convolution
+    is followed by instance normalisation and ReLU; the first of a level has stride 2. On the way up a 2x2x2
+    transposed convolution is joined with the level's features. The same arguments give the same bytes.
+
+    Args:
+        seed: of the weights.
+        widths: channels at each resolution; fewer and smaller ones make a small network for tests.
+        window: side of the input in voxels, a multiple of 2 to the number of levels less one.
+        opset: 8 to 17 (the official file has 12).
+    """
+    layers = _Layers(np.random.default_rng(seed))
+    value = layers.block("input", 1, widths[0], stride=1)
+    beside: list[tuple[str, int]] = []
+    for before, after in pairwise(widths):
+        beside.append((value, before))
+        value = layers.block(value, before, after, stride=2)
+    channels = widths[-1]
+    for skip, width in reversed(beside):
+        risen = layers.rise(value, channels, width)
+        value = layers.block(layers.node("Concat", [risen, skip], axis=1), 2 * width, width, stride=1)
+        channels = width
+    last = [layers.weight((CLASSES, channels, 1, 1, 1), channels), layers.constant(np.zeros(CLASSES))]
+    layers.node("Conv", [value, *last], output="output", kernel_shape=[1, 1, 1])
+    sides = [window] * 3
+    graph = helper.make_graph(
+        layers.nodes,
+        "unet3d",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["N", 1, *sides])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["N", CLASSES, *sides])],
+        layers.weights,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    onnx.checker.check_model(model)
+    return model
+
+
+@dataclass
+class _Layers:
+    random: np.random.Generator
+    nodes: list[NodeProto] = field(default_factory=list)
+    weights: list[TensorProto] = field(default_factory=list)
+
+    def node(self, kind: str, inputs: list[str], *, output: str = "", **attributes: Any) -> str:
+        name = f"{kind}_{len(self.nodes)}"
+        output = output or f"{name}:0"
+        self.nodes.append(helper.make_node(kind, inputs, [output], name=name, **attributes))
+        return output
+
+    def constant(self, values: NDArray[np.generic]) -> str:
+        name = f"weight_{len(self.weights)}"
+        self.weights.append(numpy_helper.from_array(values.astype(np.float32), name))
+        return name
+
+    def weight(self, shape: tuple[int, ...], fan_in: int) -> str:
+        values = self.random.standard_normal(shape, dtype=np.float32)
+        return self.constant(values * np.float32((2.0 / fan_in) ** 0.5))
+
+    def block(self, value: str, before: int, after: int, *, stride: int) -> str:
+        """Two convolutions of 3x3x3, each with instance normalisation and ReLU; the first with the stride."""
+        for channels, step in ((before, stride), (after, 1)):
+            kernel = self.weight((after, channels, 3, 3, 3), channels * 27)
+            value = self.node("Conv", [value, kernel], kernel_shape=[3] * 3, strides=[step] * 3, pads=[1] * 6)
+            scale, shift = self.constant(np.ones(after)), self.constant(np.zeros(after))
+            value = self.node("InstanceNormalization", [value, scale, shift], epsilon=_EPSILON)
+            value = self.node("Relu", [value])
+        return value
+
+    def rise(self, value: str, before: int, after: int) -> str:
+        """Double the resolution: a transposed convolution of 2x2x2 with stride 2."""
+        kernel = self.weight((before, after, 2, 2, 2), before)
+        inputs = [value, kernel, self.constant(np.zeros(after))]
+        return self.node("ConvTranspose", inputs, kernel_shape=[2] * 3, strides=[2] * 3)
