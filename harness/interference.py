@@ -56,7 +56,7 @@ class HostState(BaseModel):
         governors: CPU frequency governors in use.
         busy_seconds: CPU time of all processes since boot, summed over the cores.
         stolen_seconds: CPU time that the hypervisor gave to others, likewise.
-        own_seconds: CPU time of this process.
+        own_seconds: CPU time of this process and of its children that have ended.
         memory_percent: memory in use.
         swapped_bytes: bytes swapped in and out since boot.
         gpus: the GPUs that NVML shows.
@@ -112,7 +112,7 @@ def host_state() -> HostState:
         governors=_governors(absent),
         busy_seconds=sum(times) - idle - guest - stolen,
         stolen_seconds=stolen,
-        own_seconds=own.user + own.system,
+        own_seconds=own.user + own.system + own.children_user + own.children_system,
         memory_percent=psutil.virtual_memory().percent,
         swapped_bytes=swap.sin + swap.sout,
         gpus=_gpus(absent),
