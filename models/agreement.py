@@ -5,13 +5,14 @@ As a child process (`python -m models.agreement`) it takes an `AgreementRequest`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import ModelProto
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from common.errors import NetworkFileError, SettingError
@@ -25,6 +26,7 @@ from models.benchmark import (
     Samples,
     ignore_progress,
 )
+from models.onnx_checks import read_network
 from models.quantization import as_input, batch_size_for, input_scales, progress_printer
 
 SAMPLE_LIMIT = 1000
@@ -100,7 +102,7 @@ def agreement(
     batch = batch_size_for(benchmark.inputs)
     answers: list[list[bytes]] = []
     for path in (reference, converted):
-        session = CpuSession(path, input_scales(benchmark))
+        session = CpuSession(path, input_scales(benchmark), _adapting(benchmark))
         rows: list[bytes] = []
         for start in range(0, count, batch):
             chosen = indices[start : start + batch]
@@ -123,13 +125,25 @@ def agreement(
 
 
 class CpuSession:
-    """An ONNX network on the CPU, as a `Session`: brings its inputs to the network's dtypes first."""
+    """An ONNX network on the CPU, as a `Session`: brings its inputs to the network's dtypes first.
 
-    def __init__(self, path: Path, scales: Mapping[str, float]) -> None:
+    `adapt` brings a published network to the benchmark's form (at most 2 GB then); None where it has it.
+    """
+
+    batch_size = 1
+    """Of benchmarks that batch by themselves; the others get what `agreement` hands over."""
+
+    def __init__(
+        self,
+        path: Path,
+        scales: Mapping[str, float],
+        adapt: Callable[[ModelProto], ModelProto] | None = None,
+    ) -> None:
         import onnxruntime
 
+        network = str(path) if adapt is None else adapt(read_network(path)).SerializeToString()
         try:
-            self._session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(network, providers=["CPUExecutionProvider"])
         except Exception as error:
             raise NetworkFileError(
                 f"ONNX Runtime cannot load the network: {error}", where=path, remedy="quantize it again"
@@ -138,6 +152,7 @@ class CpuSession:
             value.name: _DTYPES.get(value.type, "float32") for value in self._session.get_inputs()
         }
         self._names = [value.name for value in self._session.get_outputs()]
+        self.input_shapes = {value.name: tuple(value.shape) for value in self._session.get_inputs()}
         self._scales = scales
 
     def infer(self, inputs: Arrays) -> dict[str, NDArray[np.generic]]:
@@ -156,6 +171,11 @@ _DTYPES = {
     "tensor(int32)": "int32",
     "tensor(int64)": "int64",
 }
+
+
+def _adapting(benchmark: Benchmark) -> Callable[[ModelProto], ModelProto] | None:
+    """Return the benchmark's `adapt` if it has one of its own: others' files are opened where they lie."""
+    return None if type(benchmark).adapt is Benchmark.adapt else benchmark.adapt
 
 
 @dataclass(frozen=True)

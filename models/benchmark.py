@@ -6,10 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 Precision = Literal["fp32", "fp16", "int8"]
 EditionName = Literal["full", "mini"]
@@ -54,7 +57,11 @@ class LicensedFolder:
 
 @dataclass(frozen=True)
 class Edition:
-    """One edition of a benchmark: where its network and data come from, and how many samples it has."""
+    """One edition of a benchmark: where its network and data come from, and how many samples it has.
+
+    `quantized_network` is the INT8 network of the benchmark's owner, if there is one: it is used in place of a
+    calibration (MLPerf inference_rules, Quantization: MLPerf may provide an INT8 reference).
+    """
 
     name: EditionName
     network: Source
@@ -62,6 +69,7 @@ class Edition:
     sample_count: int
     licensed: LicensedFolder | None = None
     notes: str = ""
+    quantized_network: Source | None = None
 
 
 @dataclass(frozen=True)
@@ -70,12 +78,17 @@ class TensorSpec:
 
     `scale` counts for int8 inputs only: what one step stands for in the units of the FP32 network's input.
     An int8 sample is the FP32 sample divided by it, rounded and clipped to -128..127.
+    `optional` counts for outputs only: a network of the benchmark may lack it, but not all of them.
+    `variable_axes` are those whose size may be smaller, all samples of a batch alike, where the network leaves
+    them free; the shape then has the largest size.
     """
 
     name: str
     dtype: str
     shape: tuple[int | None, ...]
     scale: float = 1.0
+    optional: bool = False
+    variable_axes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -142,6 +155,10 @@ class Samples(Protocol):
 class Session(Protocol):
     """A compiled network on one stream of one device."""
 
+    @property
+    def batch_size(self) -> int:
+        """The largest batch that `infer` takes."""
+
     def infer(self, inputs: Arrays) -> dict[str, NDArray[np.generic]]:
         """Run one batch; the batch is the first dimension of every input and output."""
 
@@ -182,6 +199,14 @@ class Benchmark(ABC):
     """NumPy dtype of a response, for TEST01's comparison."""
     metric: str
     """The first metric of the accuracy, as the round names it."""
+    samples_per_batch: int | None = None
+    """Samples that the harness hands to `run_batch` at a time; None: the batch size of the system file.
+
+    Where a sample is many inferences (the windows of a volume), that batch size counts those instead.
+    """
+
+    calibration_batch: int | None = None
+    """Samples that are calibrated at a time; None: as many as fit by the size of their inputs."""
 
     @abstractmethod
     def full_edition(self) -> Edition:
@@ -224,6 +249,14 @@ class Benchmark(ABC):
     @abstractmethod
     def network_inputs(self, precision: Precision) -> tuple[TensorSpec, ...]:
         """Return the inputs of the network in this precision (an INT8 network may take INT8 samples)."""
+
+    def adapt(self, model: ModelProto) -> ModelProto:
+        """Return a published network with the benchmark's inputs and outputs; as it is, unless overridden.
+
+        Raises:
+            NetworkFileError: the network cannot be brought to them.
+        """
+        return model
 
     def run_batch(self, session: Session, samples: Samples, indices: NDArray[np.int64]) -> Responses:
         """Answer one batch of sample indices. Benchmarks with loops of their own override it."""

@@ -10,6 +10,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,8 +33,22 @@ INT8_SCALE = 1.0
 SAMPLES_FILE = "samples.npy"
 
 _Result = TypeVar("_Result")
-_ROW = 3 * SIDE * SIDE
 _PROGRESS_EVERY = 64
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What makes an image a sample.
+
+    Attributes:
+        pixels: from a decoded image (uint8, height × width × 3, blue green red) to float32 of `shape`.
+        to_int8: from these to int8.
+        shape: of one sample.
+    """
+
+    pixels: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+    to_int8: Callable[[NDArray[np.float32]], NDArray[np.int8]]
+    shape: tuple[int, int, int]
 
 
 def decode(path: Path) -> NDArray[np.uint8]:
@@ -98,6 +113,9 @@ def to_int8(pixels: NDArray[np.float32]) -> NDArray[np.int8]:
     return rounded
 
 
+OFFICIAL_STEPS = Steps(official_pixels, to_int8, (3, SIDE, SIDE))
+
+
 def preprocess_images(
     images: Sequence[LabelledImage],
     folder: Path,
@@ -106,6 +124,7 @@ def preprocess_images(
     dtype: str,
     workers: int,
     on_progress: OnProgress = ignore_progress,
+    steps: Steps = OFFICIAL_STEPS,
 ) -> Path:
     """Preprocess images in parallel threads (OpenCV works outside the interpreter lock).
 
@@ -118,24 +137,25 @@ def preprocess_images(
         dtype: `float32` or `int8`.
         workers: threads.
         on_progress: called from this thread.
+        steps: those of ImageNet, or another data set's.
 
     Returns:
-        The path of the array: dtype, samples × 3 × 224 × 224.
+        The path of the array: dtype, samples × the shape of one (3 × 224 × 224).
 
     Raises:
         SourceError: the first image that is missing or damaged; no array is left.
         DiskFullError: there is not enough space.
     """
     path = output / SAMPLES_FILE
-    size = len(images) * _ROW * np.dtype(dtype).itemsize
+    size = len(images) * int(np.prod(steps.shape)) * np.dtype(dtype).itemsize
     require_free_space(output, size, f"the preprocessed array of {len(images)} samples")
-    array = _allocate(path, (len(images), 3, SIDE, SIDE), dtype)
+    array = _allocate(path, (len(images), *steps.shape), dtype)
 
     def work(first: int) -> int:
         rows = range(first, min(first + 8, len(images)))
         for row in rows:
-            pixels = official_pixels(decode(inside(folder, images[row].name)))
-            array[row] = to_int8(pixels) if dtype == "int8" else pixels
+            pixels = steps.pixels(decode(inside(folder, images[row].name)))
+            array[row] = steps.to_int8(pixels) if dtype == "int8" else pixels
         return len(rows)
 
     try:
@@ -193,7 +213,9 @@ class ArraySamples:
         array: samples × the input's shape.
     """
 
-    def __init__(self, folder: Path, input_name: str) -> None:
+    def __init__(
+        self, folder: Path, input_name: str, shape: tuple[int, int, int] = OFFICIAL_STEPS.shape
+    ) -> None:
         path = folder / SAMPLES_FILE
         try:
             array: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -203,9 +225,10 @@ class ArraySamples:
                 where=path,
                 remedy="remove the folder and start the same command again; the step is then repeated",
             ) from error
-        if array.shape[1:] != (3, SIDE, SIDE) or array.dtype.name not in ("float32", "int8"):
+        if array.shape[1:] != shape or array.dtype.name not in ("float32", "int8"):
+            wanted = "×".join(map(str, ("N", *shape)))
             raise SourceError(
-                f"the samples are {array.dtype} of shape {array.shape}, not float32 or int8 of N×3×224×224",
+                f"the samples are {array.dtype} of shape {array.shape}, not float32 or int8 of {wanted}",
                 where=path,
                 remedy="remove the folder and start the same command again; the step is then repeated",
             )

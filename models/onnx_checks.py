@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import onnx
@@ -23,18 +23,24 @@ _OTHER_FILES: tuple[tuple[bytes, str], ...] = (
 """First bytes of files that are mistaken for a network."""
 
 
-def check_network(path: Path, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> ModelProto:
+def check_network(
+    path: Path,
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    *,
+    adapt: Callable[[ModelProto], ModelProto] = lambda model: model,
+) -> ModelProto:
     """Check a network file against the inputs and outputs that a benchmark needs, and return it.
 
     Further outputs are allowed; a further input is, if it has an initialiser (ONNX before IR version 4 lists
     weights so). A free dimension of an input, and the batch dimension of an output, must be free or symbolic
-    in the file; a fixed one may be symbolic there.
+    in the file; a fixed one may be symbolic there. `adapt` brings the file to the benchmark's form before.
 
     Raises:
         NetworkFileError: the file is no ONNX network, is damaged, names data outside of its folder, or has
             other inputs or outputs; the message lists what was found and what is expected.
     """
-    model = read_network(path)
+    model = adapt(read_network(path))
     graph = model.graph
     weights = {tensor.name for tensor in graph.initializer}
     weights |= {tensor.values.name for tensor in graph.sparse_initializer}
@@ -202,10 +208,13 @@ def _differences(
     every_free_dimension: bool,
 ) -> Iterator[str]:
     by_name = {value.name: value for value in found}
+    if not any(spec.name in by_name for spec in expected):
+        yield f"none of the {role}s that the benchmark needs is there"
     for spec in expected:
         value = by_name.get(spec.name)
         if value is None:
-            yield f"{role} {spec.name} is missing"
+            if not spec.optional:
+                yield f"{role} {spec.name} is missing"
             continue
         dtype = dtype_name(value.type.tensor_type.elem_type)
         if dtype != spec.dtype:
