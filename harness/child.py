@@ -45,12 +45,16 @@ def main(request: dict[str, Any]) -> Mapping[str, Any]:
         request["lock_timeout_seconds"],
         what=f"{settings['kind']} of {request['benchmark']} {settings['scenario']}",
         on_wait=lambda message: print(message, flush=True),
-    ):
+    ) as lock:
         print(LOCKED_LINE, flush=True)
         from harness.record import RunRequest
 
         parsed = RunRequest.model_validate(request)
-        return run(parsed, Path.cwd(), _print_progress).model_dump(mode="json")
+        report = run(parsed, Path.cwd(), _print_progress)
+        if not lock.in_place:
+            text = f"the lock file {lock.path} was removed: other measurements may have overlapped this one"
+            report = report.model_copy(update={"disturbances": (*report.disturbances, text)})
+        return report.model_dump(mode="json")
 
 
 def run(request: RunRequest, folder: Path, on_progress: Callable[[float], None]) -> ChildReport:

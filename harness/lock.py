@@ -30,6 +30,22 @@ def default_lock_path() -> Path:
     return folder / _NAME
 
 
+@dataclass(frozen=True)
+class HeldLock:
+    """The lock while it is held."""
+
+    path: Path
+    descriptor: int
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the lock file is still the one that is locked.
+
+        Nobody has a reason to remove it; if somebody did, others may have had "the lock" at the same time.
+        """
+        return _is_at(self.path, self.descriptor)
+
+
 @contextmanager
 def host_lock(
     path: Path | None,
@@ -38,7 +54,7 @@ def host_lock(
     *,
     what: str = "",
     on_wait: Callable[[str], None] = lambda _: None,
-) -> Iterator[None]:
+) -> Iterator[HeldLock]:
     """Hold the lock of the host for the length of the block.
 
     Who comes first is served first: a waiting measurement is not overtaken by preparation that starts later
@@ -66,7 +82,7 @@ def host_lock(
     try:
         if not shared:
             _write_holder(lock, f"{os.getpid()} {what}\n")
-        yield
+        yield HeldLock(lock_file, lock)
         if not shared:
             _write_holder(lock, "")
     finally:

@@ -192,6 +192,17 @@ def test_a_killed_parent_leaves_no_child_and_no_lock_and_the_rerun_succeeds(
     assert run(again, tmp_path / "run").valid
 
 
+def test_a_run_whose_lock_file_was_removed_is_flagged(
+    tmp_path: Path, make_settings: MakeSettings, null_request: MakeRequest, lock: Path
+) -> None:
+    def remove(_: float) -> None:
+        lock.unlink(missing_ok=True)
+
+    request = null_request(make_settings(Scenario.SERVER, seconds=1.5))
+    outcome = measure(request, tmp_path / "run", timeout_seconds=60, on_progress=remove)
+    assert any("was removed" in text for text in outcome.disturbances)
+
+
 def test_two_runs_of_a_host_never_overlap(
     tmp_path: Path, make_settings: MakeSettings, null_request: MakeRequest
 ) -> None:
