@@ -98,10 +98,10 @@ class SubmissionRequest:
         return self.system.benchmarks[benchmark]
 
     def sample_count(self, benchmark: str) -> int:
-        """Return how many validation samples a mini edition is made with."""
+        """Return how many validation samples a mini edition is made with, at most the official set."""
         if self.full_length:
             return self.rules_of(benchmark).dataset_size
-        return self.settings_of(benchmark).mini_samples
+        return min(self.settings_of(benchmark).mini_samples, self.rules_of(benchmark).dataset_size)
 
     def largest_batch(self, benchmark: str) -> int:
         """Return the largest batch of the benchmark's scenarios, which its engine is built for."""

@@ -70,13 +70,14 @@ def run(request: RunRequest, folder: Path, on_progress: Callable[[float], None])
     started = time.perf_counter()
     backend, samples = open_run(request)
     dataset_size = len(samples) if samples is not None else request.null.sample_count
-    batch_seconds = _warm_up(backend, request, dataset_size)
+    batch_size = samples_per_batch(request)
+    batch_seconds = _warm_up(backend, batch_size, dataset_size)
     max_wait_us = request.max_wait_us
     if max_wait_us is None:
         max_wait_us = derived_wait_us(request.settings.target_latency_ns, batch_seconds)
-    source = _source(request, max_wait_us, samples)
+    source = _source(request, batch_size, max_wait_us, samples)
     ending = _Ending()
-    system = SystemUnderTest(backend, source, request.batch_size, ending.fail)
+    system = SystemUnderTest(backend, source, batch_size, ending.fail)
     system.start()
     before = host_state()
     ready = time.perf_counter()
@@ -181,12 +182,21 @@ def open_run(request: RunRequest) -> tuple[Backend, Samples | None]:
     return open_backend(request.backend, options), samples
 
 
-def _warm_up(backend: Backend, request: RunRequest, dataset_size: int) -> float:
+def samples_per_batch(request: RunRequest) -> int:
+    """Return how many samples the backend is given at a time: the batch size, if that counts samples."""
+    if request.backend == "null":
+        return request.batch_size
+    from models.registry import get_benchmark
+
+    return get_benchmark(request.benchmark).samples_per_batch or request.batch_size
+
+
+def _warm_up(backend: Backend, batch_size: int, dataset_size: int) -> float:
     """Run a few full batches on every stream; return the time of the fastest in seconds."""
     import numpy as np
 
-    loaded = np.arange(min(request.batch_size, dataset_size), dtype=np.int64)
-    full = np.resize(loaded, request.batch_size)
+    loaded = np.arange(min(batch_size, dataset_size), dtype=np.int64)
+    full = np.resize(loaded, batch_size)
     backend.load(loaded)
     fastest = float("inf")
     for stream in range(backend.streams):
@@ -198,15 +208,15 @@ def _warm_up(backend: Backend, request: RunRequest, dataset_size: int) -> float:
     return fastest
 
 
-def _source(request: RunRequest, max_wait_us: int, samples: Samples | None) -> BatchSource:
+def _source(request: RunRequest, batch_size: int, max_wait_us: int, samples: Samples | None) -> BatchSource:
     from harness.batching import Collector, QueryCutter
     from harness.samples import costs_of
     from mlperf.rounds import Scenario
 
     costs = costs_of(samples)
     if request.settings.scenario is Scenario.SERVER:
-        return Collector(request.batch_size, max_wait_us * 1000, costs=costs)
-    return QueryCutter(request.batch_size, costs=costs)
+        return Collector(batch_size, max_wait_us * 1000, costs=costs)
+    return QueryCutter(batch_size, costs=costs)
 
 
 def _run_loadgen(

@@ -31,7 +31,7 @@ class Tuning(_Settings):
         description="Server: Poisson arrival rate, queries/s; Offline: expected samples/s, by default what a "
         "short probe reaches",
     )
-    batch_size: int = Field(default=1, ge=1, description="largest batch, samples")
+    batch_size: int = Field(default=1, ge=1, description="largest batch, samples (3d-unet: windows)")
     max_wait_us: int = Field(
         default=2000, ge=0, description="Server: how long a batch may wait to fill, in µs"
     )

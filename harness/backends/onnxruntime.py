@@ -36,7 +36,10 @@ def usable_cores() -> int:
 class OnnxSession:
     """A compiled network on one stream; `infer` may be called from one thread at a time."""
 
-    def __init__(self, network: Path, threads: int, benchmark: Benchmark, precision: Precision) -> None:
+    def __init__(
+        self, network: Path, threads: int, benchmark: Benchmark, precision: Precision, batch_size: int = 1
+    ) -> None:
+        self.batch_size = batch_size
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -55,6 +58,7 @@ class OnnxSession:
             ) from error
         inputs = {value.name for value in self._session.get_inputs()}
         outputs = {value.name for value in self._session.get_outputs()}
+        self.input_shapes = {value.name: tuple(value.shape) for value in self._session.get_inputs()}
         wanted = {spec.name for spec in benchmark.network_inputs(precision)}
         self._outputs = [spec.name for spec in benchmark.outputs if spec.name in outputs]
         if inputs != wanted or not self._outputs:
@@ -87,7 +91,8 @@ class OnnxBackend:
         }
         self._benchmark = benchmark
         self._sessions = [
-            OnnxSession(network, threads, benchmark, options.precision) for _ in range(self.streams)
+            OnnxSession(network, threads, benchmark, options.precision, options.batch_size)
+            for _ in range(self.streams)
         ]
         self._resident: ResidentSamples | None = None
         self._views: list[StreamSamples] = []

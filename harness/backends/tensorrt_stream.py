@@ -85,6 +85,11 @@ class Lane:
             self.close()
             raise
 
+    @property
+    def batch_size(self) -> int:
+        """The largest batch."""
+        return self._batch_size
+
     def begin(self, count: int) -> None:
         """Check the size of a batch."""
         if not 1 <= count <= self._batch_size:
