@@ -70,7 +70,7 @@ _IMAGES = LicensedFolder(
     title="the 24,781 validation images that the annotations name and the 500 images of the calibration list "
     "(CC BY 2.0, no registration): the keys validation/<id>.jpg and train/<id>.jpg of the public bucket "
     "https://open-images-dataset.s3.amazonaws.com; in one folder, as validation/data/<id>.jpg and "
-    "calibration/data/<id>.jpg (`python -m models.openimages_images FOLDER` does that)",
+    "calibration/data/<id>.jpg (`python -m tasks.fetch_openimages FOLDER` does that)",
 )
 
 
