@@ -26,7 +26,7 @@ def accuracy_step(bench: Bench, dataset_hash: str) -> Step:
     return run_step(bench, RunKind.ACCURACY, dataset=dataset_hash)
 
 
-@step_task("accuracy")
+@step_task("accuracy", shown="{bench.benchmark} {bench.scenario}")
 def accuracy(
     workspace: Workspace, bench: Bench, edition: Edition, dataset: Path, dataset_hash: str, rules: ModelRules
 ) -> StepRecord:

@@ -2,27 +2,74 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import time
 from collections.abc import Callable
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID
 
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.context import get_run_context
 from prefect.exceptions import MissingContextError
 
-from tasks.step import run_logger
+_LOGGER = logging.getLogger("mlperf_submission.artifacts")
+_UPDATE_SECONDS = 3.0
 
 
-def publish(create: Callable[..., Any], *, key: str, **content: Any) -> None:
+def publish(create: Callable[..., Any], *, key: str, **content: Any) -> Any:
     """Create an artifact of the current run; its key keeps only the characters that Prefect allows.
 
     An artifact is a convenience: if Prefect's server does not take it, the run goes on and the log says so.
     Outside of a run (a task's `.fn` in a test) there is nothing to attach it to.
+
+    Returns:
+        What `create` returns: the artifact's id; None if there is none.
     """
     try:
         get_run_context()
     except MissingContextError:
-        return
+        return None
     try:
-        create(key=re.sub(r"[^a-z0-9]+", "-", key.lower()).strip("-"), **content)
+        return create(key=re.sub(r"[^a-z0-9]+", "-", key.lower()).strip("-"), **content)
     except Exception as error:  # any failure of a server that is not ours
-        run_logger().warning("the artifact %s was not created: %s", key, error)
+        _LOGGER.warning("the artifact %s was not created: %s", key, error)
+        return None
+
+
+class ProgressArtifact:
+    """The progress of a step on Prefect's page: begun with the block, finished if the block ends well."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._artifact: UUID | None = None
+        self._updated = time.monotonic()
+
+    def __enter__(self) -> Self:
+        """Create the artifact."""
+        self._artifact = publish(
+            create_progress_artifact, key=f"progress-{self._title}", progress=0.0, description=self._title
+        )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Set it to the end, unless the step failed."""
+        if kind is None:
+            self._set(1.0)
+
+    def update(self, fraction: float) -> None:
+        """Show how far the step is (0 to 1), at most every three seconds."""
+        if time.monotonic() - self._updated >= _UPDATE_SECONDS:
+            self._updated = time.monotonic()
+            self._set(fraction)
+
+    def _set(self, fraction: float) -> None:
+        if self._artifact is None:
+            return
+        try:
+            update_progress_artifact(self._artifact, progress=100 * fraction)
+        except Exception as error:  # any failure of a server that is not ours
+            _LOGGER.debug("the progress of %s was not shown: %s", self._title, error)

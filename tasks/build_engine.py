@@ -38,7 +38,7 @@ def build_engine_step(
     )
 
 
-@step_task("build engine")
+@step_task("build engine", shown="{benchmark} {precision}")
 def build_engine(
     workspace: Workspace,
     benchmark: str,

@@ -36,7 +36,12 @@ def audit_step(bench: Bench, kind: RunKind, performance: StepRecord, accuracy: S
     )
 
 
-@step_task("audit", retries=RETRIES, again=lambda error: isinstance(error, InvalidRunError | AuditError))
+@step_task(
+    "audit",
+    shown="{kind} {bench.benchmark} {bench.scenario}",
+    retries=RETRIES,
+    again=lambda error: isinstance(error, InvalidRunError | AuditError),
+)
 def audit(
     workspace: Workspace,
     bench: Bench,

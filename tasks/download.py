@@ -36,7 +36,7 @@ def download_step(benchmark: str, edition: Edition, what: What) -> Step:
     )
 
 
-@step_task("download", retries=4)
+@step_task("download", shown="{benchmark} {what}", retries=4)
 def download(
     workspace: Workspace, benchmark: str, edition: Edition, what: What, limit_seconds: float
 ) -> StepRecord:
@@ -95,7 +95,7 @@ def verify_step(benchmark: str, edition: Edition, folder: Path) -> Step:
     )
 
 
-@step_task("verify data")
+@step_task("verify data", shown="{benchmark}")
 def verify_data(
     workspace: Workspace, benchmark: str, edition: Edition, folder: Path, dataset: Path, limit_seconds: float
 ) -> StepRecord:

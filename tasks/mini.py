@@ -8,6 +8,7 @@ from pydantic import JsonValue
 
 from models import jobs
 from models.benchmark import MiniListing
+from models.registry import get_benchmark
 from storage.cache import StepRecord
 from tasks.step import Recorder, Step, perform, step_task
 from tasks.versions import benchmark_code, versions_of
@@ -22,13 +23,18 @@ def make_mini_step(benchmark: str, sample_count: int) -> Step:
         inputs={
             "benchmark": benchmark,
             "sample_count": sample_count,
-            "code_version": benchmark_code(benchmark, f"models.mini.{benchmark}_files"),
+            "code_version": benchmark_code(benchmark, _files_module(benchmark)),
             **versions_of("numpy", "opencv-python-headless", "scikit-learn"),
         },
     )
 
 
-@step_task("make mini edition")
+def _files_module(benchmark: str) -> str:
+    """Return the module that makes the files, named as the benchmark's own: names may hold hyphens."""
+    return f"models.mini.{type(get_benchmark(benchmark)).__module__.rpartition('.')[2]}_files"
+
+
+@step_task("make mini edition", shown="{benchmark}")
 def make_mini(workspace: Workspace, benchmark: str, sample_count: int, limit_seconds: float) -> StepRecord:
     """Render the mini edition's files into a folder that a small server then offers for download.
 

@@ -83,7 +83,7 @@ def package_step(system: System, full_length: bool, results: Sequence[Measured])
     )
 
 
-@step_task("package")
+@step_task("package", shown="{system.name}")
 def package(workspace: Workspace, system: System, full_length: bool, results: list[Measured]) -> StepRecord:
     """Write the submission tree; the step's folder is its root.
 

@@ -15,7 +15,12 @@ def performance_step(bench: Bench) -> Step:
     return run_step(bench, RunKind.PERFORMANCE)
 
 
-@step_task("performance", retries=RETRIES, again=lambda error: isinstance(error, InvalidRunError))
+@step_task(
+    "performance",
+    shown="{bench.benchmark} {bench.scenario}",
+    retries=RETRIES,
+    again=lambda error: isinstance(error, InvalidRunError),
+)
 def performance(workspace: Workspace, bench: Bench) -> StepRecord:
     """Run LoadGen in performance mode. Figures: those of `harness.record.RunOutcome`.
 

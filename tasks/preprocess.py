@@ -34,7 +34,7 @@ def preprocess_step(
     )
 
 
-@step_task("preprocess")
+@step_task("preprocess", shown="{benchmark} {subset}")
 def preprocess(
     workspace: Workspace,
     benchmark: str,

@@ -24,7 +24,7 @@ def probe_step(bench: Bench) -> Step:
     return run_step(bench, RunKind.PERFORMANCE).model_copy(update={"name": "probe"})
 
 
-@step_task("probe")
+@step_task("probe", shown="{bench.benchmark} {bench.scenario}")
 def probe(workspace: Workspace, bench: Bench) -> StepRecord:
     """Run a short performance run, whose validity does not matter. Figures: `value`, samples/s.
 

@@ -9,6 +9,7 @@ from pydantic import JsonValue
 from models.agreement import AgreementRequest
 from models.benchmark import Edition, Precision
 from models.quantization import QuantizeRequest
+from models.registry import get_benchmark
 from storage.cache import StepRecord
 from tasks.child import call_child
 from tasks.step import Recorder, Step, perform, step_task
@@ -38,7 +39,7 @@ def quantize_step(
     )
 
 
-@step_task("quantize")
+@step_task("quantize", shown="{benchmark} {precision}")
 def quantize(
     workspace: Workspace,
     benchmark: str,
@@ -52,7 +53,8 @@ def quantize(
 ) -> StepRecord:
     """Write `network.onnx` in the system's precision, calibrated on samples apart from the validation set.
 
-    Figures: those of `models.quantization.quantize`, and `agreement` with the FP32 network.
+    Figures: those of `models.quantization.quantize`, and `agreement` with the FP32 network
+    (None where the benchmark compares no samples).
 
     Raises:
         NetworkFileError: the file is no ONNX network, or not this benchmark's.
@@ -72,6 +74,9 @@ def quantize(
             recorder.part(0.0, 0.5),
             limit_seconds,
         )
+        limit = get_benchmark(benchmark).agreement_samples(edition)
+        if limit == 0:
+            return {**figures, "agreement": None}
         agreement = call_child(
             "models.agreement",
             AgreementRequest(
@@ -81,7 +86,7 @@ def quantize(
                 samples=validation.folder,
                 dataset=dataset,
                 edition=edition,
-                sample_limit=AGREEMENT_SAMPLES,
+                sample_limit=limit or AGREEMENT_SAMPLES,
             ),
             recorder.part(0.5, 1.0),
             limit_seconds,

@@ -52,7 +52,7 @@ def page_templates_version() -> str:
     return files_version(Path(page.__file__).parent / "templates")
 
 
-@step_task("report")
+@step_task("report", shown="{system.name}")
 def report(
     workspace: Workspace, system: System, tree: StepRecord, verdict: StepRecord, evidence: PageEvidence
 ) -> StepRecord:

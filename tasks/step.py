@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -19,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from common.errors import PipelineError
 from harness.lock import host_lock
 from storage.cache import StepRecord
+from tasks.artifacts import ProgressArtifact
 from tasks.progress import StepEvent, emit
 from tasks.workspace import Workspace
 
@@ -41,11 +43,12 @@ class Step(BaseModel):
 class Recorder:
     """What `produce` of a step gets: where to report its progress."""
 
-    def __init__(self, step: Step, first: float = 0.0, last: float = 1.0) -> None:
+    def __init__(self, step: Step, artifact: ProgressArtifact, first: float = 0.0, last: float = 1.0) -> None:
         self._step = step
         self._first = first
         self._last = last
         self._reported = 0.0
+        self._artifact = artifact
 
     def __call__(self, fraction: float) -> None:
         """Report how far this part of the step is (0 to 1); events go out at most five times a second."""
@@ -54,10 +57,11 @@ class Recorder:
             self._reported = now
             whole = self._first + (self._last - self._first) * min(max(fraction, 0.0), 1.0)
             emit(StepEvent("progress", self._step.name, self._step.label, fraction=whole))
+            self._artifact.update(whole)
 
     def part(self, first: float, last: float) -> Recorder:
         """Return the recorder of a part that covers the step from `first` to `last` (0 to 1)."""
-        return Recorder(self._step, first, last)
+        return Recorder(self._step, self._artifact, first, last)
 
 
 def perform(
@@ -79,17 +83,15 @@ def perform(
     logger = run_logger()
     emit(StepEvent("start", step.name, step.label))
     started = time.monotonic()
-    recorder = Recorder(step)
 
     def say(text: str) -> None:
         logger.info("%s %s: %s", step.name, step.label, text)
         emit(StepEvent("note", step.name, step.label, text=text))
 
     def work(folder: Path) -> Mapping[str, Any]:
-        if not prepares:
-            return produce(folder, recorder)
-        with host_lock(None, True, HOST_TIMEOUT_SECONDS, what=f"{step.name} {step.label}", on_wait=say):
-            return produce(folder, recorder)
+        title = f"{step.name} {step.label}"
+        with ProgressArtifact(title) as artifact, _host_shared(title, say) if prepares else nullcontext():
+            return produce(folder, Recorder(step, artifact))
 
     try:
         record = workspace.cache.run(step.name, step.label, step.inputs, work, say=say)
@@ -107,6 +109,10 @@ def perform(
     return record
 
 
+def _host_shared(what: str, say: Callable[[str], None]) -> AbstractContextManager[object]:
+    return host_lock(None, True, HOST_TIMEOUT_SECONDS, what=what, on_wait=say)
+
+
 def run_logger() -> logging.Logger | logging.LoggerAdapter[Any]:
     """Return Prefect's logger of the run, or an ordinary one outside of a run (a task's `.fn` in a test)."""
     try:
@@ -116,7 +122,11 @@ def run_logger() -> logging.Logger | logging.LoggerAdapter[Any]:
 
 
 def step_task(
-    name: str, *, retries: int = 0, again: Callable[[BaseException], bool] | None = None
+    name: str,
+    *,
+    shown: str = "",
+    retries: int = 0,
+    again: Callable[[BaseException], bool] | None = None,
 ) -> Callable[[Callable[P, R]], Task[P, R]]:
     """Return the decorator of a step's task.
 
@@ -125,6 +135,7 @@ def step_task(
 
     Args:
         name: the task's name, verb first.
+        shown: what one run of it is called, with the task's parameters in braces.
         retries: how often a failure is tried again, after 1, 2, 4, … seconds.
         again: which errors may be tried again; those that say so themselves (`retryable`) by default.
     """
@@ -136,6 +147,7 @@ def step_task(
 
     return task(
         name=name,
+        task_run_name=f"{name} {shown}".strip(),
         retries=retries,
         retry_delay_seconds=exponential_backoff(backoff_factor=1),
         retry_jitter_factor=0.5,

@@ -18,7 +18,7 @@ from storage.records import record_file
 from storage.store import MadeBy, RunFile, RunInfo, Store
 from tasks.package import PROJECT, Measured
 from tasks.progress import EventKind, StepEvent, emit
-from tasks.step import Recorder, Step, run_logger, step_task
+from tasks.step import Step, run_logger, step_task
 from tasks.workspace import Workspace
 
 _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
@@ -59,7 +59,7 @@ def run_address(store: Store, system: System, run: str) -> str:
     return f"{store.address.rstrip('/')}/{area}/{system.name}/{run}"
 
 
-@step_task("upload", retries=4)
+@step_task("upload", shown="{run}", retries=4)
 def upload(
     workspace: Workspace,
     system: System,
@@ -77,7 +77,6 @@ def upload(
         StoreError: the key is refused, the bucket is missing, or the run is there with other content.
     """
     step = Step(name="upload", label=system.name, inputs={"run": run})
-    recorder = Recorder(step)
     emit(StepEvent("start", step.name, step.label))
     started = time.monotonic()
     info = RunInfo(
@@ -94,7 +93,9 @@ def upload(
         info,
         files,
         deadline=time.monotonic() + system.limits.upload,
-        on_progress=lambda sent, total: recorder(sent / max(total, 1)),
+        on_progress=lambda sent, total: emit(
+            StepEvent("progress", step.name, step.label, fraction=sent / max(total, 1))
+        ),
     )
     sent = (
         f"{done.sent_objects} objects sent ({done.sent_bytes / 1e6:.1f} MB), {done.reused_objects} were there"

@@ -33,7 +33,7 @@ def validate_step(system: System, tree: StepRecord) -> Step:
     )
 
 
-@step_task("validate")
+@step_task("validate", shown="{system.name}")
 def validate(workspace: Workspace, system: System, tree: StepRecord) -> StepRecord:
     """Write `verdict.json`. A refused tree has a verdict too: `require_accepted` raises on it."""
 
