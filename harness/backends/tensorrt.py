@@ -189,6 +189,8 @@ def _check_tensors(
     specs = (*benchmark.network_inputs(precision), *benchmark.outputs)
     for spec in specs:
         tensor = found.get(spec.name)
+        if tensor is None and spec.optional:
+            continue
         wanted = f"{spec.name} {spec.dtype} {spec.shape[1:]}"
         if tensor is None or tensor.dtype != spec.dtype or not _fits(tensor.shape, spec.shape[1:]):
             have = f"{tensor.dtype} {tensor.shape}" if tensor else "missing"
