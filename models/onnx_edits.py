@@ -41,7 +41,7 @@ def clean(model: ModelProto, inputs: tuple[TensorSpec, ...], outputs: tuple[Tens
     result = _raise_opset(result)
     graph = result.graph
     for value, spec in _pairs([*graph.input, *graph.output], (*inputs, *outputs)):
-        set_type(value, spec)
+        set_type(value, spec, keep_free=True)
     taken = Counter(node.name for node in graph.node)
     for index, node in enumerate(graph.node):
         if not node.name or taken[node.name] > 1:
@@ -86,14 +86,26 @@ def sort_nodes(model: ModelProto) -> None:
     _replace(graph.node, ordered)
 
 
-def set_type(value: ValueInfoProto, spec: TensorSpec) -> None:
-    """Give an input or output the dtype and shape of its specification; free dimensions get names."""
+def set_type(value: ValueInfoProto, spec: TensorSpec, *, keep_free: bool = False) -> None:
+    """Give an input or output the dtype and shape of its specification; free dimensions get names.
+
+    With `keep_free` an axis that the specification calls variable stays free if it is.
+    """
     shape = [
-        size if size is not None else ("N" if axis == 0 else f"D{axis}")
+        ("N" if axis == 0 else f"D{axis}")
+        if size is None or (keep_free and _is_free(value, axis, spec))
+        else size
         for axis, size in enumerate(spec.shape)
     ]
     element = helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype))
     value.CopyFrom(helper.make_tensor_value_info(spec.name, element, shape))
+
+
+def _is_free(value: ValueInfoProto, axis: int, spec: TensorSpec) -> bool:
+    dimensions = value.type.tensor_type.shape.dim
+    return (
+        axis in spec.variable_axes and axis < len(dimensions) and not dimensions[axis].HasField("dim_value")
+    )
 
 
 def keep_sums_whole(model: ModelProto) -> int:
