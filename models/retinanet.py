@@ -166,7 +166,9 @@ class Retinanet(Benchmark):
         rows = []
         for row, index in enumerate(indices.tolist()):
             heads = {
-                side: Head(outputs[classes][row].astype(np.float32), outputs[boxes][row].astype(np.float32))
+                side: Head(
+                    np.asarray(outputs[classes][row], np.float32), np.asarray(outputs[boxes][row], np.float32)
+                )
                 for side, classes, boxes in maps
             }
             rows.append(_as_response(index, detect(heads)))

@@ -152,11 +152,11 @@ def suppress(boxes: _Floats, labels: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _candidates(side: int, head: Head) -> Detections:
     """Return the best pairs of anchor and class of one map, at most 1000, the best first."""
-    channels = len(head.logits)
-    classes = channels // ANCHORS
-    flat = head.logits.reshape(channels, side * side)
-    channel, cell = np.nonzero(flat > _THRESHOLD_LOGIT)
-    scores = np.float32(1) / (np.float32(1) + np.exp(-flat[channel, cell]))
+    classes = len(head.logits) // ANCHORS
+    flat = head.logits.reshape(-1)
+    place = np.flatnonzero(flat > _THRESHOLD_LOGIT)
+    channel, cell = np.divmod(place, side * side)
+    scores = np.float32(1) / (np.float32(1) + np.exp(-flat[place]))
     anchor, label = np.divmod(channel, classes)
     row = cell * ANCHORS + anchor
     passed = np.flatnonzero(scores > np.float32(SCORE_THRESHOLD))
