@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from common.errors import AccuracyError, LogError
@@ -16,6 +17,9 @@ VIEWABLE_BYTES = 4096
 SMALL_BYTES = 10 * 1024
 """A log below this size with its hash stays whole in `truncate_accuracy_log.py`; rule A-08 allows it."""
 GAP = b"\n\n...\n\n"
+
+TOTALS = frozenset({"GEN_LEN"})
+"""Metrics that are sums over the samples: the round's limits are for the whole data set."""
 
 _HASH_LINE = re.compile(r"hash=(\w+)")
 
@@ -102,6 +106,27 @@ def judge(metrics: Mapping[str, float], targets: Iterable[AccuracyTarget]) -> li
                 f"by {value - target.ceiling:.3g}"
             )
     return shortfalls
+
+
+def targets_for(
+    targets: Sequence[AccuracyTarget], samples: int, dataset_size: int
+) -> tuple[AccuracyTarget, ...]:
+    """Return the targets for a data set of fewer samples than the official one, as a rehearsal has it.
+
+    A metric that is a total over all samples (`TOTALS`) has its limits scaled by the share of samples, so
+    that the mean per sample is judged; the others stay as they are. With all samples nothing changes.
+    """
+    share = min(samples / dataset_size, 1.0)
+    return tuple(
+        replace(
+            target,
+            floor=target.floor * share,
+            ceiling=None if target.ceiling is None else target.ceiling * share,
+        )
+        if target.metric in TOTALS
+        else target
+        for target in targets
+    )
 
 
 def truncated(log: Path) -> bytes:

@@ -27,6 +27,7 @@ from models.benchmark import (
     ignore_progress,
 )
 from models.onnx_checks import read_network
+from models.onnx_state import DTYPES, StatefulRunner, has_state
 from models.quantization import as_input, batch_size_for, input_scales, progress_printer
 
 SAMPLE_LIMIT = 1000
@@ -148,10 +149,9 @@ class CpuSession:
             raise NetworkFileError(
                 f"ONNX Runtime cannot load the network: {error}", where=path, remedy="quantize it again"
             ) from error
-        self._dtypes = {
-            value.name: _DTYPES.get(value.type, "float32") for value in self._session.get_inputs()
-        }
+        self._dtypes = {value.name: DTYPES.get(value.type, "float32") for value in self._session.get_inputs()}
         self._names = [value.name for value in self._session.get_outputs()]
+        self._keeper = StatefulRunner(self._session, path) if has_state(self._session) else None
         self.input_shapes = {value.name: tuple(value.shape) for value in self._session.get_inputs()}
         self._scales = scales
 
@@ -161,16 +161,9 @@ class CpuSession:
             name: as_input(values, self._dtypes[name], self._scales.get(name, 1.0))
             for name, values in inputs.items()
         }
+        if self._keeper:
+            return self._keeper.run(feeds)
         return dict(zip(self._names, self._session.run(None, feeds), strict=True))
-
-
-_DTYPES = {
-    "tensor(float)": "float32",
-    "tensor(float16)": "float16",
-    "tensor(int8)": "int8",
-    "tensor(int32)": "int32",
-    "tensor(int64)": "int64",
-}
 
 
 def _adapting(benchmark: Benchmark) -> Callable[[ModelProto], ModelProto] | None:

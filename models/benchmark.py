@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from onnx import ModelProto
+    from pydantic import JsonValue
 
 Precision = Literal["fp32", "fp16", "int8"]
 EditionName = Literal["full", "mini"]
@@ -59,8 +60,8 @@ class LicensedFolder:
 class Edition:
     """One edition of a benchmark: where its network and data come from, and how many samples it has.
 
-    `quantized_network` is the INT8 network of the benchmark's owner, if there is one: it is used in place of a
-    calibration (MLPerf inference_rules, Quantization: MLPerf may provide an INT8 reference).
+    `quantized_network` is the INT8 network of the benchmark's owner, if there is one: it is used in place of
+    a calibration (MLPerf inference_rules, Quantization: MLPerf may provide an INT8 reference).
     """
 
     name: EditionName
@@ -70,6 +71,15 @@ class Edition:
     licensed: LicensedFolder | None = None
     notes: str = ""
     quantized_network: Source | None = None
+
+    @property
+    def networks(self) -> tuple[Source, ...]:
+        """Every network of the edition, the FP32 one first."""
+        return (self.network, self.quantized_network) if self.quantized_network else (self.network,)
+
+    def network_for(self, precision: Precision) -> Source:
+        """Return the network that this precision starts from."""
+        return self.networks[-1] if precision == "int8" else self.network
 
 
 @dataclass(frozen=True)
@@ -160,7 +170,11 @@ class Session(Protocol):
         """The largest batch that `infer` takes."""
 
     def infer(self, inputs: Arrays) -> dict[str, NDArray[np.generic]]:
-        """Run one batch; the batch is the first dimension of every input and output."""
+        """Run one batch; the batch is the first dimension of every input and output.
+
+        A network's input `past.X` with an output `present.X` is a state that the session keeps from call to
+        call, in one buffer: neither is given or returned.
+        """
 
 
 @dataclass(frozen=True)
@@ -257,6 +271,24 @@ class Benchmark(ABC):
             NetworkFileError: the network cannot be brought to them.
         """
         return model
+
+    def convert(
+        self, network: Path, output: Path, precision: Precision, on_progress: OnProgress
+    ) -> dict[str, JsonValue] | None:
+        """Write the network in a precision and return figures, where a benchmark does so in its own way.
+
+        None, as here, if it does not: then `models.quantization` does it in the way of all.
+        """
+        del network, output, precision, on_progress
+        return None
+
+    def agreement_samples(self, edition: Edition) -> int | None:
+        """Return on how many samples a converted network is compared with its source; None: the usual number.
+
+        0 where a processor would take too long.
+        """
+        del edition
+        return None
 
     def run_batch(self, session: Session, samples: Samples, indices: NDArray[np.int64]) -> Responses:
         """Answer one batch of sample indices. Benchmarks with loops of their own override it."""

@@ -52,9 +52,10 @@ log-probabilities of each beam. end_penalty: added to the end token's score (-1e
 """
 OUTPUTS = (
     TensorSpec("scores", "float32", (None, CHOICES)),
-    TensorSpec("choices", "int64", (None, CHOICES)),
+    TensorSpec("next_tokens", "int64", (None, CHOICES)),
+    TensorSpec("parents", "int64", (None, CHOICES)),
 )
-"""The eight best continuations, best first: their scores, and beam × vocabulary + token."""
+"""The eight best continuations, best first: their scores, their tokens, and the beams that they go on."""
 
 
 @dataclass(frozen=True)
@@ -321,7 +322,7 @@ class _Nodes:
         found = self.add("Reshape", [found, width], f"{name}.attn.flat")
         return self.add("MatMul", [found, self.large(f"{name}.attn.out")], f"{name}.attn.output")
 
-    def head(self, value: str) -> str:
+    def head(self, value: str) -> None:
         """Score the four tokens that go on, and choose the eight best continuations; all of it in FP32."""
         last = self.constant("axis.last", [-1])
         places = self.add("Unsqueeze", ["scored", last], "scored.each")
@@ -345,4 +346,7 @@ class _Nodes:
                 "TopK", [value, self.constant("top", [CHOICES])], ["scores", "choices"], "choice", axis=-1
             )
         )
-        return "choices"
+        rows = self.constant("vocabulary", self.shape.vocabulary)
+        parents = self.add("Div", ["choices", rows], "parents")
+        before = self.add("Mul", [parents, rows], "parents.first")
+        self.add("Sub", ["choices", before], "next_tokens")

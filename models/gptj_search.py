@@ -27,7 +27,6 @@ class SearchSettings:
 
     Attributes:
         end: id of the end token.
-        vocabulary: rows of the decoder's head.
         least: tokens before the end token may come.
         most: tokens after which the search ends; at most 128.
         length_penalty: power of the length that a hypothesis' score is divided by.
@@ -36,7 +35,6 @@ class SearchSettings:
     """
 
     end: int
-    vocabulary: int
     least: int = MIN_NEW_TOKENS
     most: int = NEW_TOKENS
     length_penalty: float = 1.0
@@ -54,24 +52,24 @@ class _Request:
     done: bool = False
 
     def advance(
-        self, scores: NDArray[np.float32], choices: NDArray[np.int64]
+        self, scores: NDArray[np.generic], tokens: NDArray[np.generic], beams: NDArray[np.generic]
     ) -> tuple[list[int], list[float]]:
         """Take the eight best continuations (best first); return the parents and scores of the new beams."""
         parents: list[int] = []
         kept: list[float] = []
-        beams: list[list[int]] = []
-        for rank, (score, choice) in enumerate(zip(scores.tolist(), choices.tolist(), strict=True)):
-            parent, token = divmod(choice, self.settings.vocabulary)
+        longer: list[list[int]] = []
+        options = zip(scores.tolist(), tokens.tolist(), beams.tolist(), strict=True)
+        for rank, (score, token, parent) in enumerate(options):
             if token == self.settings.end:
                 if rank < BEAMS:
                     self._finish(score, self.beams[parent])
                 continue
             parents.append(parent)
             kept.append(score)
-            beams.append([*self.beams[parent], token])
-            if len(beams) == BEAMS:
+            longer.append([*self.beams[parent], token])
+            if len(longer) == BEAMS:
                 break
-        self.beams = beams
+        self.beams = longer
         self.done = len(self.finished) == BEAMS  # early stopping: four hypotheses, whatever their scores
         return parents, kept
 
@@ -126,7 +124,7 @@ def search(
         for row, request in enumerate(requests):
             if not request.done:
                 parents, scores[row] = request.advance(
-                    found["scores"][row].astype(np.float32), found["choices"][row].astype(np.int64)
+                    found["scores"][row], found["next_tokens"][row], found["parents"][row]
                 )
                 tokens[row] = [beam[-1] for beam in request.beams]
                 lineage[row] = lineage[row, parents]

@@ -20,6 +20,11 @@ DTYPES = {
 }
 
 
+def has_state(session: Any) -> bool:
+    """Whether a network (an `onnxruntime.InferenceSession`) has a state."""
+    return any(one.name.startswith(PAST) for one in session.get_inputs())
+
+
 class StatefulRunner:
     """Runs a network on the CPU and keeps its state from one call to the next, updated in place.
 
@@ -47,11 +52,6 @@ class StatefulRunner:
             )
         self._buffers: dict[str, NDArray[np.generic]] = {}
         self._rows = 0
-
-    @property
-    def has_state(self) -> bool:
-        """Whether the network has a state at all."""
-        return bool(self._states)
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[np.generic]]:
         """Run one call on a batch; return the outputs beside the state."""

@@ -43,9 +43,11 @@ from models.onnx_edits import (
     keep_sums_whole,
     set_type,
     sort_nodes,
+    state_lengths,
     take_int8_input,
     tensor_count,
 )
+from models.onnx_quantized import is_quantized, store_weights_as_int8
 
 CALIBRATION_METHOD = "percentile"
 CALIBRATION_PERCENTILE = 99.999
@@ -59,9 +61,8 @@ works on 2048.
 QUANTIZED_OPERATORS = ("Conv", "ConvTranspose", "MatMul", "Gemm", "Add", "ReduceMean", "GlobalAveragePool")
 """Operators whose inputs are rounded. Outputs are not: the next one's input is, behind the activation."""
 PRODUCTS = ("MatMul", "Gemm")
-"""What is rounded in a network without convolutions. In a transformer the residual sums feed the next sum and a
-normalisation, whose range is wide, and the mask's sum feeds a softmax: rounding those costs accuracy, and saves
-no product (Wu et al., 2020, arXiv 2004.09602, section 3.3 and 5)."""
+"""What is rounded in a network without convolutions: in a transformer the residual sums feed normalisations,
+and the mask's sum feeds a softmax; rounding those costs accuracy and saves no product."""
 _BATCH_BYTES = 8 << 20
 _MOST_PER_BATCH = 32
 
@@ -96,7 +97,8 @@ def quantize(
     """Write the network in a precision; the same inputs give the same bytes.
 
     INT8: symmetric, weights per output channel, activations per tensor, biases and sums in FP32, as TensorRT
-    wants it. The calibration samples are taken in order, a few at a time. An input that
+    wants it. A network that its owner publishes with rounding built in keeps its ranges: only its weights are
+    stored as INT8, and nothing is calibrated. The calibration samples are taken in order, a few at a time. An input that
     `benchmark.network_inputs("int8")` gives as int8 takes quantised samples.
 
     Args:
@@ -116,12 +118,18 @@ def quantize(
         SettingError: INT8 without calibration samples, or samples of another shape.
         StepFailedError: the converter failed.
     """
+    converted = benchmark.convert(network, output, precision, on_progress)
+    if converted is not None:
+        return converted
     started = time.monotonic()
     specs = benchmark.inputs, benchmark.outputs
     model = clean(check_network(network, *specs, adapt=benchmark.adapt), *specs)
     inputs = benchmark.network_inputs(precision)
+    published = is_quantized(model)
     try:
-        if precision == "int8":
+        if precision == "int8" and published:
+            store_weights_as_int8(model)
+        elif precision == "int8":
             model = _to_int8(model, inputs, _CalibrationReader(benchmark, calibration, network, on_progress))
         elif precision == "fp16":
             model = _to_fp16(model, inputs, benchmark.outputs)
@@ -133,6 +141,7 @@ def quantize(
             where=network,
             remedy="choose another precision in the system file, or report the network to the project",
         ) from error
+    state_lengths(model, inputs)
     onnx.checker.check_model(model)
     content = model.SerializeToString(deterministic=True)
     with disk_full_named(output):
@@ -145,10 +154,10 @@ def quantize(
         "bytes": len(content),
         "seconds": round(time.monotonic() - started, 3),
     }
-    if precision == "int8" and calibration is not None:
+    if precision == "int8":
+        figures |= {"int8_weights": tensor_count(model), "qdq_pairs": kinds["QuantizeLinear"]}
+    if precision == "int8" and calibration is not None and not published:
         figures |= {
-            "int8_weights": tensor_count(model),
-            "qdq_pairs": kinds["QuantizeLinear"],
             "calibration_samples": len(calibration),
             "calibration_method": f"{CALIBRATION_METHOD} {CALIBRATION_PERCENTILE}",
         }

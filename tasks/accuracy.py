@@ -8,7 +8,7 @@ from pydantic import JsonValue
 
 from common.errors import AccuracyError
 from harness.record import ACCURACY_LOG, RunOutcome
-from mlperf.accuracy import judge, write_accuracy_txt
+from mlperf.accuracy import judge, targets_for, write_accuracy_txt
 from mlperf.logs import read_accuracy
 from mlperf.rounds import ModelRules, RunKind
 from models.benchmark import Edition
@@ -42,7 +42,8 @@ def accuracy(
         log = folder / ACCURACY_LOG
         found = get_benchmark(bench.benchmark).score(read_accuracy(log), dataset, edition)
         write_accuracy_txt(folder / ACCURACY_FILE, found.lines, log)
-        shortfalls = judge(found.metrics, rules.accuracy)
+        targets = targets_for(rules.accuracy, found.samples, rules.dataset_size)
+        shortfalls = judge(found.metrics, targets)
         if shortfalls:
             raise AccuracyError(
                 f"the accuracy of {bench.label()} is not enough: {'; '.join(shortfalls)}",

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 
 from common.errors import InvalidRunError
 from harness.run import measure
-from mlperf.rounds import RunKind
+from mlperf.rounds import RunKind, get_round
 from storage.cache import StepRecord
 from tasks.measurement import Bench, run_step
 from tasks.step import Recorder, Step, perform, step_task
@@ -39,6 +39,8 @@ def probe(workspace: Workspace, bench: Bench) -> StepRecord:
             raise InvalidRunError(
                 f"the probe of {bench.label()} measured no rate", where=folder, remedy="look at its logs"
             )
-        return {"value": outcome.value}
+        rules = get_round(outcome.settings.round_name).model(bench.benchmark)
+        in_tokens = outcome.units == "Tokens/s"
+        return {"value": outcome.value / (rules.tokens_per_sample or 1 if in_tokens else 1)}
 
     return perform(workspace, probe_step(bench), produce)

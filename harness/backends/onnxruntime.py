@@ -15,6 +15,7 @@ from common.errors import NetworkFileError
 from harness.backends.base import BackendOptions
 from harness.samples import ResidentSamples, StreamSamples, can_be_resident
 from models.benchmark import Arrays, Benchmark, Precision, Responses, Samples
+from models.onnx_state import PAST, PRESENT, StatefulRunner, has_state
 
 
 def cpu_model() -> str:
@@ -56,8 +57,9 @@ class OnnxSession:
                 where=network,
                 remedy="see that it is an ONNX file; quantise it again if it is one of ours",
             ) from error
-        inputs = {value.name for value in self._session.get_inputs()}
-        outputs = {value.name for value in self._session.get_outputs()}
+        self._keeper = StatefulRunner(self._session, network) if has_state(self._session) else None
+        inputs = {value.name for value in self._session.get_inputs() if not value.name.startswith(PAST)}
+        outputs = {value.name for value in self._session.get_outputs() if not value.name.startswith(PRESENT)}
         self.input_shapes = {value.name: tuple(value.shape) for value in self._session.get_inputs()}
         wanted = {spec.name for spec in benchmark.network_inputs(precision)}
         self._outputs = [spec.name for spec in benchmark.outputs if spec.name in outputs]
@@ -71,6 +73,8 @@ class OnnxSession:
 
     def infer(self, inputs: Arrays) -> dict[str, NDArray[np.generic]]:
         """Run one batch; the batch is the first dimension of every input and output."""
+        if self._keeper:
+            return self._keeper.run(inputs)
         return dict(zip(self._outputs, self._session.run(self._outputs, dict(inputs)), strict=True))
 
 

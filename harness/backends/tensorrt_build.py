@@ -29,8 +29,10 @@ from harness.backends.tensorrt_library import (
     installed_library,
 )
 from models.benchmark import Precision
-from models.onnx_checks import all_tensors, read_network
+from models.onnx_checks import all_tensors, dimensions, read_network
 
+_PROFILES = "profiles."
+_RANGE = re.compile(r"(\d+):(\d+)")
 _MEMORY = re.compile(r"Total (Activation|Weights) Memory: (\d+)")
 
 
@@ -66,7 +68,7 @@ def build(
     has to be in the network (models.quantization) and is only checked here.
 
     Args:
-        network: an ONNX file whose only free dimension is the batch.
+        network: an ONNX file whose only free dimension is the batch, or that states the sizes of the others.
         output: the engine file to write.
         precision: what the network was converted to.
         max_batch_size: the largest batch that the engine takes, samples.
@@ -94,7 +96,8 @@ def build(
             remedy="correct batch_size in the system file",
         )
     started = time.monotonic()
-    _check_precision(read_network(network), precision, network)
+    model = read_network(network)
+    _check_precision(model, precision, network)
     library = installed_library()
     trt = import_library(library)
     memory: dict[str, int] = {}
@@ -105,7 +108,8 @@ def build(
     config = builder.create_builder_config()
     _aim_at(trt, library, config, compute_capability)
     definition = _parse(trt, builder, messages, network)
-    _add_profile(builder, config, definition, optimal, max_batch_size, network)
+    _add_profiles(builder, config, definition, model, optimal, max_batch_size, network)
+    del model
     if workspace_bytes is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_bytes)
     parsed = time.monotonic()
@@ -191,30 +195,63 @@ def _parse(trt: Any, builder: Any, messages: Messages, network: Path) -> Any:
     return definition
 
 
-def _add_profile(
-    builder: Any, config: Any, definition: Any, optimal: int, largest: int, network: Path
+def _add_profiles(
+    builder: Any, config: Any, definition: Any, model: ModelProto, optimal: int, largest: int, network: Path
 ) -> None:
-    profile = builder.create_optimization_profile()
-    for index in range(definition.num_inputs):
-        tensor = definition.get_input(index)
-        shape = tuple(tensor.shape)
-        if not shape or shape[0] != -1:
-            raise NetworkFileError(
-                f"the batch dimension of input {tensor.name} {shape} is fixed, a free one is needed",
-                where=network,
-                remedy="convert the network again with models.quantization",
+    """Add one profile, or those that the network's metadata ask for (see `_stated_profiles`)."""
+    names = {value.name: dimensions(value) for value in model.graph.input}
+    for sizes in _stated_profiles(model, network):
+        profile = builder.create_optimization_profile()
+        for index in range(definition.num_inputs):
+            tensor = definition.get_input(index)
+            shape = tuple(tensor.shape)
+            if not shape or shape[0] != -1:
+                raise NetworkFileError(
+                    f"the batch dimension of input {tensor.name} {shape} is fixed, a free one is needed",
+                    where=network,
+                    remedy="convert the network again with models.quantization",
+                )
+            named = names.get(tensor.name) or shape
+            ranges = [
+                (size, size) if size != -1 else sizes.get(str(name), (-1, -1))
+                for size, name in zip(shape[1:], named[1:], strict=True)
+            ]
+            if (-1, -1) in ranges:
+                raise NetworkFileError(
+                    f"input {tensor.name} {shape} has a free dimension beside the batch",
+                    where=network,
+                    remedy="convert the network again with models.quantization, which fixes it",
+                )
+            least, most = ([limits[end] for limits in ranges] for end in (0, 1))
+            profile.set_shape(tensor.name, (1, *least), (optimal, *most), (largest, *most))
+        if config.add_optimization_profile(profile) < 0:
+            raise StepFailedError(
+                "TensorRT refused the batch sizes", where=network, remedy="choose a smaller batch_size"
             )
-        if -1 in shape[1:]:
-            raise NetworkFileError(
-                f"input {tensor.name} {shape} has a free dimension beside the batch",
-                where=network,
-                remedy="convert the network again with models.quantization, which fixes it for the benchmark",
-            )
-        profile.set_shape(tensor.name, *((size, *shape[1:]) for size in (1, optimal, largest)))
-    if config.add_optimization_profile(profile) < 0:
-        raise StepFailedError(
-            "TensorRT refused the batch sizes", where=network, remedy="choose a smaller batch_size"
+
+
+def _stated_profiles(model: ModelProto, network: Path) -> list[dict[str, tuple[int, int]]]:
+    """Return for each profile the smallest and largest size of each named dimension beside the batch.
+
+    A network states them in its metadata: `profiles.S` = `4:4 4:1919` says that dimension S is 4 in the first
+    profile, and 4 to 1919 in the second. A network that states none has one profile and no such dimension.
+    """
+    stated = {
+        entry.key.removeprefix(_PROFILES): _RANGE.findall(entry.value)
+        for entry in model.metadata_props
+        if entry.key.startswith(_PROFILES)
+    }
+    counts = {len(ranges) for ranges in stated.values()}
+    if len(counts) > 1 or 0 in counts:
+        raise NetworkFileError(
+            f"the network's metadata state profiles that cannot be read: {sorted(stated)}",
+            where=network,
+            remedy="export the network again",
         )
+    return [
+        {name: (int(ranges[number][0]), int(ranges[number][1])) for name, ranges in stated.items()}
+        for number in range(counts.pop() if counts else 1)
+    ]
 
 
 class _Timings:

@@ -53,12 +53,16 @@ def first_call(prompt: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
+def choices(found: dict[str, np.ndarray]) -> list[int]:
+    return (found["parents"][0] * SMALL.vocabulary + found["next_tokens"][0]).tolist()
+
+
 def test_the_prompt_is_scored_as_by_plain_numpy(decoder: Decoder) -> None:
     (prompt,) = prompts_of(1, [17])
     found = decoder.infer(first_call(prompt))
     expected = gptj_plain.log_probabilities(SMALL, decoder.source, prompt.tolist())[-1]
     order = np.argsort(-expected)[:8]
-    assert found["choices"][0].tolist() == order.tolist()
+    assert choices(found) == order.tolist()
     np.testing.assert_allclose(found["scores"][0], expected[order], atol=2e-5)
 
 
@@ -90,7 +94,7 @@ def test_a_step_sees_its_own_ancestors_only(decoder: Decoder) -> None:
         [gptj_plain.log_probabilities(SMALL, decoder.source, one)[-1] for one in sequences]
     ).reshape(-1)
     order = np.argsort(-expected)[:8]
-    assert found["choices"][0].tolist() == order.tolist()
+    assert choices(found) == order.tolist()
     np.testing.assert_allclose(found["scores"][0], expected[order], atol=2e-5)
 
 
@@ -104,9 +108,7 @@ def test_a_batch_is_searched_as_each_prompt_by_itself_without_a_cache(
     decoder: Decoder, seed: int, lengths: list[int], counts_prompt: bool
 ) -> None:
     prompts = prompts_of(seed, lengths)
-    rules = SearchSettings(
-        end=SMALL.end, vocabulary=SMALL.vocabulary, least=2, most=6, counts_prompt=counts_prompt
-    )
+    rules = SearchSettings(end=SMALL.end, least=2, most=6, counts_prompt=counts_prompt)
     found = search(decoder, prompts, rules)
     for prompt, tokens in zip(prompts, found, strict=True):
         expected = gptj_plain.beam_search(
@@ -127,7 +129,7 @@ def test_hypotheses_that_end_early_are_found_too(tmp_path: Path) -> None:
             return decoder.infer({**inputs, "end_penalty": inputs["end_penalty"] + np.float32(2.5)})
 
     prompts = prompts_of(7, [5, 20])
-    rules = SearchSettings(end=SMALL.end, vocabulary=SMALL.vocabulary, least=3, most=40)
+    rules = SearchSettings(end=SMALL.end, least=3, most=40)
     session = Eager()
     found = search(session, prompts, rules)
     assert all(3 <= len(tokens) < 40 for tokens in found)
@@ -136,7 +138,7 @@ def test_hypotheses_that_end_early_are_found_too(tmp_path: Path) -> None:
 
 def test_the_state_of_one_batch_does_not_reach_the_next(decoder: Decoder) -> None:
     prompts = prompts_of(11, [24, 3])
-    rules = SearchSettings(end=SMALL.end, vocabulary=SMALL.vocabulary, least=2, most=8)
+    rules = SearchSettings(end=SMALL.end, least=2, most=8)
     alone = search(decoder, prompts[1:], rules)[0]
     search(decoder, prompts_of(12, [24, 24, 24]), rules)
     assert search(decoder, prompts, rules)[1].tolist() == alone.tolist()
