@@ -71,7 +71,7 @@ def write_samples(
             values = _spread_windows(values)
         require_free_space(output, values.nbytes, f"the preprocessed {case}")
         with disk_full_named(output):
-            np.save(output / f"{case}.npy", values)
+            np.save(output / f"{case}.npy", np.ascontiguousarray(values))
         return _Array(case=case, shape=values.shape)
 
     arrays: list[_Array] = []

@@ -6,12 +6,14 @@ global_vars.py. Axes are z, y, x, as the files of KiTS19 store them.
 
 from __future__ import annotations
 
+import gzip
+import math
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +37,8 @@ CLASSES = 3
 MOST_VOXELS = 1 << 30
 """The largest volume of KiTS19 has fewer than 2^28; more is a damaged header."""
 _Value = TypeVar("_Value", bound=np.generic)
+_BLOCK = 1 << 20
+_HEADER_BYTES = 348
 _DAMAGED = "the file is damaged or was cut off; fetch it anew"
 
 
@@ -83,8 +87,9 @@ def read_geometry(path: Path) -> tuple[tuple[int, ...], tuple[float, float, floa
     Raises:
         SourceError: as in `read_image`.
     """
-    with _named(path):
-        return _geometry(_open(path), path)
+    with _opened(path) as stream:
+        header = _header(stream, path)
+        return header.shape, header.spacing
 
 
 def prepare_image(image: Scan) -> NDArray[np.float32]:
@@ -148,55 +153,98 @@ def to_int8(values: NDArray[np.float32]) -> NDArray[np.int8]:
     return rounded
 
 
+@dataclass(frozen=True)
+class _Header:
+    shape: tuple[int, ...]
+    spacing: tuple[float, float, float]
+    dtype: np.dtype[Any]
+    offset: int
+    slope: float
+    intercept: float
+
+
 def _read(path: Path, dtype: type[np.generic]) -> Scan:
-    with _named(path):
-        image = _open(path)
-        _, spacing = _geometry(image, path)
-        proxy = image.dataobj
-        plain = proxy.slope == 1 and proxy.inter == 0
-        stored = proxy.get_unscaled() if plain else image.get_fdata(caching="unchanged")
+    """Read a file to its end, so that gzip compares its checksum."""
+    with _opened(path) as stream:
+        header = _header(stream, path)
+        stream.seek(header.offset)
+        count = math.prod(header.shape)
+        content = stream.read(count * header.dtype.itemsize)
+        if len(content) < count * header.dtype.itemsize:
+            raise EOFError(f"its voxels end after {len(content)} bytes")
+        while stream.read(_BLOCK):
+            pass
+    stored = np.frombuffer(content, header.dtype).reshape(header.shape, order="F")
+    if (header.slope, header.intercept) != (1, 0):
+        stored = stored.astype(np.float64) * header.slope + header.intercept
     if dtype is np.uint8:
         _check_labels(stored, path)
-    return Scan(np.asarray(stored).astype(dtype), spacing)
-
-
-def _open(path: Path) -> Any:
-    from nibabel.nifti1 import Nifti1Image
-
-    return Nifti1Image.from_filename(path)
+    return Scan(stored.astype(dtype), header.spacing)
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Turn what nibabel and zlib raise on a damaged file into a SourceError."""
-    from nibabel.filebasedimages import ImageFileError
+def _opened(path: Path) -> Iterator[gzip.GzipFile]:
+    """Open a `.nii.gz` file; what gzip, zlib and nibabel raise on a damaged one becomes a SourceError."""
     from nibabel.spatialimages import HeaderDataError
+    from nibabel.wrapstruct import WrapStructError
 
     try:
-        yield
+        with gzip.open(path) as stream:
+            yield stream
     except FileNotFoundError as error:
         raise SourceError("the file is missing", where=path, remedy="complete the data set") from error
-    except (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError) as error:
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        OverflowError,
+        zlib.error,
+        HeaderDataError,
+        WrapStructError,
+    ) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SourceError(f"the NIfTI file cannot be read: {reason}", where=path, remedy=_DAMAGED) from error
 
 
-def _geometry(image: Any, path: Path) -> tuple[tuple[int, ...], tuple[float, float, float]]:
-    shape = tuple(int(one) for one in image.shape)
-    if len(shape) != 3 or min(shape) < 2 or np.prod(shape, dtype=np.float64) > MOST_VOXELS:
+def _header(stream: gzip.GzipFile, path: Path) -> _Header:
+    """Read the header as it is: nibabel would mend an impossible spacing without a word."""
+    from nibabel.nifti1 import Nifti1Header
+
+    header: Any = cast(Any, Nifti1Header).from_fileobj(stream, check=False)
+    if bytes(header["magic"].item()) != b"n+1":
+        raise ValueError("it does not begin as a NIfTI file")
+    shape = tuple(int(one) for one in header.get_data_shape())
+    z, y, x = (float(one) for one in header["pixdim"][1:4])
+    slope, intercept = header.get_slope_inter()
+    found = _Header(
+        shape,
+        (z, y, x),
+        np.dtype(header.get_data_dtype()),
+        int(header["vox_offset"]),
+        1.0 if slope is None else float(slope),
+        0.0 if intercept is None else float(intercept),
+    )
+    if len(shape) != 3 or min(shape) < 2 or math.prod(shape) > MOST_VOXELS:
         raise SourceError(
             f"the file holds {_shape(shape)} values, not a volume of three axes",
             where=path,
             remedy="KiTS19 stores a volume as slices × rows × columns; fetch the file anew",
         )
-    z, y, x = (float(one) for one in image.header["pixdim"][1:4])
     if not all(0.05 < one < 50 for one in (z, y, x)):
         raise SourceError(
             f"the voxels are {z:g}×{y:g}×{x:g} mm large, which cannot be",
             where=path,
             remedy="the header's pixdim is wrong; fetch the file anew",
         )
-    return shape, (z, y, x)
+    if min(one * size / target for one, size, target in zip(found.spacing, shape, SPACING, strict=True)) < 2:
+        raise SourceError(
+            f"a volume of {_shape(shape)} voxels of {z:g}×{y:g}×{x:g} mm is too thin to be resampled",
+            where=path,
+            remedy="fetch the file anew",
+        )
+    if found.dtype.kind not in "iuf" or found.offset < _HEADER_BYTES:
+        raise ValueError(f"it holds values of type {found.dtype} from byte {found.offset} on")
+    return found
 
 
 def _check_labels(stored: NDArray[np.generic], path: Path) -> None:
