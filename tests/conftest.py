@@ -1,12 +1,71 @@
-"""What the tests of several rooms share."""
+"""What the tests of several rooms share; above all one rehearsal, made by the README's own command."""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+PROGRAM = ROOT / ".venv" / "bin" / "mlperf-submission"
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """A finished rehearsal: its work folder, what it printed, and where the run lies."""
+
+    work: Path
+    output: str
+
+    @property
+    def run(self) -> str:
+        """The name of the newest run."""
+        folders = (self.work / "submissions" / "rehearsal").iterdir()
+        return max(folders, key=lambda folder: folder.stat().st_mtime).name
+
+    @property
+    def place(self) -> Path:
+        """The folder with the links to tree, page and verdict."""
+        return self.work / "submissions" / "rehearsal" / self.run
+
+    def manifest(self) -> dict[str, object]:
+        """The stored run's manifest, as the S3 server keeps it."""
+        path = self.work / "s3" / "mlperf" / "rehearsals" / "rehearsal" / self.run / "manifest.json"
+        content: dict[str, object] = json.loads(path.read_text())
+        return content
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """Return a person's environment: the project's programs on the path, no Prefect of ours."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    path = f"{PROGRAM.parent}{os.pathsep}{os.environ['PATH']}"
+    return {**kept, "PATH": path, "COLUMNS": "200", "DO_NOT_TRACK": "1", **more}
+
+
+def shell(*command: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as a person would, by default in the project's folder."""
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=580,
+        env=clean_environment(**environment),
+        check=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
+    """`make rehearsal`, once."""
+    work = tmp_path_factory.mktemp("rehearsal") / "work"
+    done = shell("make", "rehearsal", f"WORK={work}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return Rehearsal(work, done.stdout)
 
 
 @pytest.fixture

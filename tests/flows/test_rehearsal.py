@@ -16,7 +16,7 @@ import yaml
 from mlperf.conf import check
 from mlperf.logs import read_detail
 from mlperf.rounds import get_round
-from tests.flows.conftest import PROGRAM, ROOT, Rehearsal, shell
+from tests.conftest import PROGRAM, ROOT, Rehearsal, shell
 
 pytestmark = pytest.mark.measures
 

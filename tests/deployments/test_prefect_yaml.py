@@ -1,0 +1,47 @@
+"""`prefect deploy` accepts unknown keys in silence, so they are looked for here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+from prefect.cli.deploy._models import DeploymentConfig, RawScheduleConfig
+from prefect.client.schemas.schedules import construct_schedule
+from prefect.flows import load_flow_from_entrypoint
+
+from tests.conftest import ROOT
+
+CONTENT: dict[str, Any] = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+DEPLOYMENTS: list[dict[str, Any]] = CONTENT["deployments"]
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])
+def test_a_deployment_has_known_keys_a_flow_and_sound_parameters(
+    deployment: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert set(deployment) <= set(DeploymentConfig.model_fields)
+    flow = load_flow_from_entrypoint(deployment["entrypoint"])
+    parameters = deployment.get("parameters", {})
+    assert set(parameters) <= set(flow.parameters.properties)
+    flow.validate_parameters(parameters)
+    for schedule in deployment.get("schedules", []):
+        assert set(schedule) <= set(RawScheduleConfig.model_fields)
+        construct_schedule(cron=schedule["cron"], timezone=schedule["timezone"])
+
+
+def test_the_rehearsal_is_scheduled_and_paused() -> None:
+    rehearsal = next(one for one in DEPLOYMENTS if one["name"] == "rehearsal")
+    assert rehearsal["entrypoint"].startswith("flows/submission.py:")
+    assert [schedule["active"] for schedule in rehearsal["schedules"]] == [False]
+
+
+@pytest.mark.parametrize("wrong", [{"scenarios": ["Online"]}, {"full_length": "perhaps"}, {"systm": "x"}])
+def test_wrong_parameters_are_refused_before_anything_runs(
+    wrong: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    flow = load_flow_from_entrypoint("flows/submission.py:submission")
+    with pytest.raises(Exception, match=r"scenarios|full_length|systm"):
+        flow.validate_parameters({"system": "rehearsal", **wrong})

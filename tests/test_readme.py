@@ -1,0 +1,125 @@
+"""Every command of the README is run here, as it stands there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from flows.server import free_port
+from tests.conftest import ROOT, Rehearsal, clean_environment, shell
+
+README = (ROOT / "README.md").read_text()
+COMMANDS = [
+    line
+    for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+    if line.strip()
+]
+OURS = [line for line in COMMANDS if line.startswith("mlperf-submission ")]
+PREFECT = [line for line in COMMANDS if line.startswith("prefect ")]
+SERVERS = ("prefect server start", "prefect worker start")
+
+
+def test_every_command_is_run_by_a_test_below() -> None:
+    assert sorted(COMMANDS) == sorted(["make rehearsal", "make test", *OURS, *PREFECT])
+    assert len(OURS) >= 5
+    assert len(PREFECT) >= 5
+
+
+def test_every_link_leads_somewhere() -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
+    assert links
+    missing = [link for link in links if not (ROOT / link).exists()]
+    assert missing == []
+
+
+def test_make_test_runs_lint_types_and_tests() -> None:
+    plan = shell("make", "--always-make", "--dry-run", "test").stdout
+    for word in (
+        "--constraint constraints.txt",
+        "ruff check .",
+        "ruff format --check .",
+        "bin/mypy",
+        "-m pytest",
+    ):
+        assert word in plan
+
+
+@pytest.mark.measures
+def test_the_commands_of_the_command_line(rehearsal: Rehearsal, tmp_path: Path) -> None:
+    (tmp_path / "work").symlink_to(rehearsal.work)
+    for line in OURS:
+        done = shell(*shlex.split(line), cwd=tmp_path)
+        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+    assert (tmp_path / "page" / "index.html").is_file()
+
+
+@pytest.fixture
+def prefect_environment(tmp_path: Path) -> Iterator[dict[str, str]]:
+    port = free_port()
+    yield clean_environment(
+        PREFECT_HOME=str(tmp_path / "prefect"),
+        PREFECT_SERVER_API_PORT=str(port),
+        PREFECT_API_URL=f"http://127.0.0.1:{port}/api",
+        PREFECT_SERVER_ANALYTICS_ENABLED="false",
+        PREFECT_WORKER_QUERY_SECONDS="2",
+    )
+
+
+@pytest.mark.measures
+def test_the_deployment_runs_on_a_real_server_and_worker(
+    rehearsal: Rehearsal, prefect_environment: dict[str, str], tmp_path: Path
+) -> None:
+    running: list[subprocess.Popen[bytes]] = []
+    try:
+        for line in PREFECT:
+            if line.startswith(SERVERS):
+                log = (tmp_path / f"{len(running)}.log").open("wb")
+                running.append(
+                    subprocess.Popen(
+                        shlex.split(line),
+                        cwd=ROOT,
+                        env=prefect_environment,
+                        stdout=log,
+                        stderr=subprocess.STDOUT,
+                    )
+                )
+                wait_for(f"{prefect_environment['PREFECT_API_URL']}/health")
+                continue
+            if line.startswith("prefect deployment run"):
+                line += f" --param work={rehearsal.work}"
+            done = subprocess.run(
+                shlex.split(line),
+                cwd=ROOT,
+                env=prefect_environment,
+                capture_output=True,
+                text=True,
+                timeout=300,
+                stdin=subprocess.DEVNULL,
+                check=False,
+            )
+            assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+        assert "finished successfully" in done.stdout
+    finally:
+        for process in reversed(running):
+            process.terminate()
+            process.wait(30)
+
+
+def wait_for(address: str) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(address, timeout=2).status_code == 200:
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.2)
+    raise AssertionError(f"{address} did not answer")
