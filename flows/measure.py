@@ -56,7 +56,7 @@ def measure_result(
         scenario=result.scenario,
         precision=request.settings_of(result.benchmark).precision,
         backend=bench.request.backend,
-        network_file=prepared.edition.network.name,
+        network_file=prepared.edition.network_for(request.settings_of(result.benchmark).precision).name,
         quantized=prepared.quantized,
         engine=prepared.engine,
         performance=measured,

@@ -96,10 +96,11 @@ def quantize(
 ) -> dict[str, JsonValue]:
     """Write the network in a precision; the same inputs give the same bytes.
 
-    INT8: symmetric, weights per output channel, activations per tensor, biases and sums in FP32, as TensorRT
-    wants it. A network that its owner publishes with rounding built in keeps its ranges: only its weights are
-    stored as INT8, and nothing is calibrated. The calibration samples are taken in order, a few at a time. An input that
-    `benchmark.network_inputs("int8")` gives as int8 takes quantised samples.
+    INT8: symmetric, weights per output channel, activations per tensor, biases and sums in FP32, as
+    TensorRT wants it. A network that its owner publishes with rounding built in keeps its ranges: only
+    its weights are stored as INT8, and nothing is calibrated. The calibration samples are taken in order,
+    a few at a time. An input that `benchmark.network_inputs("int8")` gives as int8 takes quantised
+    samples.
 
     Args:
         network: the benchmark's FP32 network, of any opset.

@@ -131,7 +131,7 @@ def assemble_dataset(
 
 
 def _of(edition: Edition, what: What) -> Sequence[Source]:
-    return (edition.network,) if what == "network" else edition.data
+    return edition.networks if what == "network" else edition.data
 
 
 def _fetch(

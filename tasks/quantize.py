@@ -61,11 +61,11 @@ def quantize(
     """
 
     def produce(folder: Path, recorder: Recorder) -> dict[str, JsonValue]:
-        source, output = network.file(edition.network.name), folder / NETWORK_FILE
+        output = folder / NETWORK_FILE
         figures = call_child(
             "models.quantization",
             QuantizeRequest(
-                network=source,
+                network=network.file(edition.network_for(precision).name),
                 output=output,
                 benchmark=benchmark,
                 precision=precision,
@@ -80,7 +80,7 @@ def quantize(
         agreement = call_child(
             "models.agreement",
             AgreementRequest(
-                reference=source,
+                reference=network.file(edition.network.name),
                 converted=output,
                 benchmark=benchmark,
                 samples=validation.folder,

@@ -1,0 +1,130 @@
+"""The files of bert-99's mini edition: questions on invented people as SQuAD's, vocabulary and network."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import string
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tokenizers import normalizers, pre_tokenizers
+
+from common.errors import SettingError, SourceError
+from common.files import disk_full_named, require_free_space, sha256_of, write_atomic
+from models.benchmark import MiniListing, OnProgress, Progress
+from models.mini import facts
+from models.squad import Paragraph, Question
+from models.squad_features import features
+from models.wordpiece import CLASSIFY, PAD, SEPARATE, UNKNOWN, WordPiece
+
+NETWORK = Path(__file__).with_name("bert.onnx")
+NETWORK_SHA256 = ""
+"""Part of the code, so that another network is another version of the step that copies it."""
+QUESTIONS_FILE, CALIBRATION_FILE, VOCABULARY_FILE = "dev-v1.1.json", "calibration-v1.1.json", "vocab.txt"
+CALIBRATION_COUNT = 100
+MOST_SAMPLES = 10_833
+_UNUSED = 99
+_BYTES_PER_SAMPLE = 1_500
+"""Mean size of a question with its share of the context is 0.7 kB."""
+_PARAGRAPHS_PER_ARTICLE = 20
+_SPECIAL = (PAD, *(f"[unused{number}]" for number in range(_UNUSED)), UNKNOWN, CLASSIFY, SEPARATE, "[MASK]")
+"""As in the official vocabulary, so that the special tokens have the same ids."""
+
+
+def make(folder: Path, sample_count: int, on_progress: OnProgress) -> MiniListing:
+    """Write questions, calibration questions, vocabulary and network; the same count gives the same bytes.
+
+    A sample is a window (a feature), as in the official edition. The paragraphs of a smaller edition are the
+    first of a larger one; only the last questions may be other ones, so that the number of windows is exact.
+
+    Args:
+        folder: an existing, empty folder.
+        sample_count: windows, 1 to 10,833.
+        on_progress: called from this thread.
+
+    Raises:
+        SettingError: the count is out of range.
+        SourceError: the committed network is not the one that belongs to this code.
+        DiskFullError: there is not enough space.
+    """
+    if not 1 <= sample_count <= MOST_SAMPLES:
+        raise SettingError(
+            f"the mini edition of bert-99 cannot have {sample_count} samples",
+            remedy=f"ask for 1 to {MOST_SAMPLES}",
+        )
+    if sha256_of(NETWORK) != NETWORK_SHA256:
+        raise SourceError(
+            "the network of the mini edition is not the one that belongs to this code",
+            where=NETWORK,
+            remedy="check the file out anew; after a new training write its SHA-256 into bert_files.py",
+        )
+    require_free_space(folder, sample_count * _BYTES_PER_SAMPLE, f"a mini edition of {sample_count} samples")
+    with disk_full_named(folder):
+        shutil.copyfile(NETWORK, folder / NETWORK.name)
+        write_vocabulary(folder / VOCABULARY_FILE)
+        tokenizer = WordPiece(folder / VOCABULARY_FILE)
+        splits: tuple[tuple[str, facts.Split, int], ...] = (
+            (CALIBRATION_FILE, "calibration", CALIBRATION_COUNT),
+            (QUESTIONS_FILE, "validation", sample_count),
+        )
+        done, total = 0, sample_count + CALIBRATION_COUNT
+        for name, split, count in splits:
+            chosen: list[dict[str, Any]] = []
+            for part, windows in _paragraphs(split, count, tokenizer):
+                chosen.append(part)
+                done += windows
+                on_progress(Progress(done, total))
+            write_atomic(folder / name, _squad(chosen))
+    names = (NETWORK.name, CALIBRATION_FILE, QUESTIONS_FILE, VOCABULARY_FILE)
+    files = {name: ((folder / name).stat().st_size, sha256_of(folder / name)) for name in names}
+    return MiniListing(files, sample_count)
+
+
+def write_vocabulary(path: Path) -> None:
+    """Write the mini edition's vocabulary in the format of the official `vocab.txt`."""
+    normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    words = {
+        word
+        for text in facts.vocabulary_texts()
+        for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))
+    }
+    words |= {*facts.SURNAME_STARTS, *facts.PLACE_STARTS, *map(str, range(1, 29)), "18", "19", "20"}
+    ends = {normalizer.normalize_str(end) for end in (*facts.SURNAME_ENDS, *facts.PLACE_ENDS)}
+    ends |= {f"{number:02}" for number in range(100)} | {*string.ascii_lowercase, *string.digits}
+    single = [*string.punctuation, "—", "“", "”", *string.digits, *string.ascii_lowercase]
+    kept = [*single, *sorted(words - {*single})]
+    lines = (*_SPECIAL, *kept, *(f"##{end}" for end in sorted(ends)))
+    write_atomic(path, "".join(f"{one}\n" for one in lines))
+
+
+def _paragraphs(split: facts.Split, count: int, tokenizer: WordPiece) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield paragraphs as in the file with their number of windows, `count` windows in all."""
+    number, left = 0, count
+    while left:
+        told = facts.paragraph(split, number)
+        questions, used = [], 0
+        for index, asked in enumerate(told.asked):
+            identity = f"{split[:3]}{number:06}{index:02}"
+            question = Question(identity, asked.question, (asked.answer,))
+            windows = sum(1 for _ in features([Paragraph(told.context, (question,))], tokenizer))
+            if used + windows <= left:
+                used += windows
+                answer = {"answer_start": asked.start, "text": asked.answer}
+                questions.append({"answers": [answer], "question": asked.question, "id": identity})
+        if questions:
+            left -= used
+            yield {"context": told.context, "qas": questions}, used
+        number += 1
+
+
+def _squad(paragraphs: list[dict[str, Any]]) -> bytes:
+    articles = [
+        {
+            "title": f"Facts_{first // _PARAGRAPHS_PER_ARTICLE + 1}",
+            "paragraphs": paragraphs[first : first + 20],
+        }
+        for first in range(0, len(paragraphs), _PARAGRAPHS_PER_ARTICLE)
+    ]
+    return json.dumps({"data": articles, "version": "1.1"}, separators=(",", ":")).encode()
