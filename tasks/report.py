@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from harness.record import DETAIL_LOG
+from harness.record import DETAIL_LOG, ChildReport
 from mlperf import page
 from mlperf.describe_check import RunFacts, differences
 from mlperf.page import (
@@ -88,7 +88,7 @@ def page_evidence(
         tree_link="../tree",
         notice=notice,
         rehearsal=system.is_rehearsal,
-        warnings=differences(system.description, [facts for one in results for facts in _facts(one)]),
+        warnings=_differences(system, results),
         results=tuple(_result(one) for one in results),
         timeline=tuple(
             sorted(
@@ -124,22 +124,28 @@ def _result(one: Measured) -> ResultEvidence:
     )
 
 
-def _facts(one: Measured) -> list[RunFacts]:
-    """Return what each run logged of the machine, to be held against the system's description."""
-    found = []
-    for name, run in one.runs.items():
-        child = run.figures["child"]
-        assert isinstance(child, dict)  # noqa: S101 - a ChildReport as JSON
-        devices = child["devices"]
-        found.append(
-            RunFacts.of(
-                f"{one.benchmark} {one.scenario} {name}",
-                detail_log(run),
-                backend=str(child["backend"]),
-                devices=[str(device) for device in devices] if isinstance(devices, list) else [],
+def _differences(system: System, results: list[Measured]) -> tuple[str, ...]:
+    """Return how the description differs from what the runs logged; runs that logged the same are one.
+
+    A rehearsal's description is of any machine.
+    """
+    if system.is_rehearsal:
+        return ()
+    names: dict[tuple[str, tuple[str, ...], str], list[str]] = {}
+    for one in results:
+        for name, run in one.runs.items():
+            child = ChildReport.model_validate(run.figures["child"])
+            loadgen = str(detail_log(run).values.get("loadgen_version", ""))
+            names.setdefault((child.backend, child.devices, loadgen), []).append(
+                f"{one.benchmark} {one.scenario} {name}"
             )
-        )
-    return found
+    return differences(
+        system.description,
+        [
+            RunFacts(run=", ".join(runs), backend=backend, devices=devices, loadgen=loadgen)
+            for (backend, devices, loadgen), runs in names.items()
+        ],
+    )
 
 
 def _runs(results: list[Measured]) -> list[StepRecord]:
