@@ -36,6 +36,13 @@ FullLengthOption = Annotated[
     typer.Option("--full-length", help="A rehearsal with the official durations, counts and sample numbers."),
 ]
 
+FindServerQpsOption = Annotated[
+    bool, typer.Option("--find-server-qps", help="First search the highest Server target that stays VALID.")
+]
+SearchMinutesOption = Annotated[
+    float, typer.Option("--search-minutes", help="What that search may take for each benchmark.")
+]
+
 
 @app.command(epilog="Example: mlperf-submission run rehearsal --scenarios Offline")
 def run(
@@ -46,13 +53,16 @@ def run(
     measure_again: Annotated[
         bool, typer.Option("--measure-again", help="Repeat finished measurements; what was prepared is kept.")
     ] = False,
+    find_server_qps: FindServerQpsOption = False,
+    search_minutes: SearchMinutesOption = 30.0,
     work: WorkOption = Path("work"),
 ) -> None:
     """Run everything that is not finished yet: prepare, measure, audit, package, validate, report, upload."""
     from flows.request import SubmissionRequest
     from flows.server import prefect_server
 
-    asked = SubmissionRequest.checked(system, names_in(models), names_in(scenarios), full_length)
+    minutes = search_minutes if find_server_qps else None
+    asked = SubmissionRequest.checked(system, names_in(models), names_in(scenarios), full_length, minutes)
     home = work.expanduser().resolve()
     with prefect_server(home / "prefect", home / "logs" / "prefect.log"):
         # Prefect reads its settings when it is imported, so it may be imported only now.
@@ -67,6 +77,8 @@ def plan(
     models: ModelsOption = None,
     scenarios: ScenariosOption = None,
     full_length: FullLengthOption = False,
+    find_server_qps: FindServerQpsOption = False,
+    search_minutes: SearchMinutesOption = 30.0,
     work: WorkOption = Path("work"),
 ) -> None:
     """List the steps with what is finished, the expected wall time and the disk space; start nothing."""
@@ -74,7 +86,8 @@ def plan(
     from flows.request import SubmissionRequest
     from tasks.workspace import Workspace
 
-    request = SubmissionRequest.checked(system, names_in(models), names_in(scenarios), full_length)
+    minutes = search_minutes if find_server_qps else None
+    request = SubmissionRequest.checked(system, names_in(models), names_in(scenarios), full_length, minutes)
     show_plan(Console(), make_plan(Workspace.at(work), request))
 
 

@@ -6,7 +6,7 @@ from flows.prepare import Prepared
 from flows.request import ResultRequest, SubmissionRequest
 from harness.record import RunRequest
 from harness.settings import RunLength, RunSettings, settings_for
-from mlperf.rounds import RunKind
+from mlperf.rounds import RunKind, Scenario
 from storage.cache import StepRecord
 from tasks.accuracy import accuracy, accuracy_step
 from tasks.build_engine import ENGINE_FILE
@@ -17,6 +17,7 @@ from tasks.package import Measured
 from tasks.performance import performance, performance_step
 from tasks.probe import probe
 from tasks.quantize import NETWORK_FILE
+from tasks.search import search
 from tasks.step import Step
 from tasks.workspace import Workspace
 
@@ -68,10 +69,23 @@ def measure_result(
 def expected_rate(
     workspace: Workspace, request: SubmissionRequest, prepared: Prepared, result: ResultRequest
 ) -> float:
-    """Return the system file's target_qps, or in Offline what a short probe reaches, with a margin."""
-    if result.tuning.target_qps is not None:
-        return result.tuning.target_qps
+    """Return the rate to measure at.
+
+    The system file's target_qps; in Offline without one what a short probe reaches, with a margin; in Server,
+    if a search is asked for, the highest target that it confirms.
+    """
+    target = result.tuning.target_qps
+    if target is not None and result.scenario is Scenario.SERVER and request.search_seconds is not None:
+        found = search(workspace, bench_of(request, prepared, result, target), request.search_seconds)
+        return target_from(found)
+    if target is not None:
+        return target
     return rate_from(request, probe(workspace, probe_bench(request, prepared, result)))
+
+
+def target_from(found: StepRecord) -> float:
+    """Return the target that a search confirmed."""
+    return float(str(found.figures["target_qps"]))
 
 
 def rate_from(request: SubmissionRequest, probed: StepRecord) -> float:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.console import clock
-from flows.measure import bench_of, probe_bench, rate_from
+from flows.measure import bench_of, probe_bench, rate_from, target_from
 from flows.prepare import Prepared
 from flows.request import ResultRequest, SubmissionRequest
 from harness.settings import OFFLINE_SLACK
@@ -25,6 +25,7 @@ from tasks.performance import performance_step
 from tasks.preprocess import SUBSETS, preprocess_step
 from tasks.probe import probe_step
 from tasks.quantize import quantize_step
+from tasks.search import search_seconds, search_step
 from tasks.step import Step
 from tasks.workspace import Workspace
 
@@ -118,6 +119,13 @@ def make_plan(workspace: Workspace, request: SubmissionRequest) -> Plan:
             probed = planner.add("probe", label, probing)
             rate = rate_from(request, probed) if probed else None
         bench = bench_of(request, ready, result, rate) if ready and rate else None
+        if result.scenario is Scenario.SERVER and request.search_seconds is not None:
+            searching = search_step(bench, request.search_seconds) if bench else None
+            seconds = (
+                search_seconds(workspace, bench, request.search_seconds) if bench else request.search_seconds
+            )
+            found = planner.add("search", label, searching, seconds)
+            bench = bench_of(request, ready, result, target_from(found)) if ready and found else None
         kinds = (RunKind.PERFORMANCE, RunKind.ACCURACY, *request.rules_of(result.benchmark).audits)
         done: dict[RunKind, StepRecord | None] = {}
         for kind in kinds:

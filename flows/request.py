@@ -30,11 +30,13 @@ class SubmissionRequest:
         system: the system file.
         results: the results that are asked for, by benchmark, Offline first.
         full_length: official durations, counts and sample numbers (always so for the full edition).
+        search_seconds: budget for the search of the highest Server target; None: the file's target is taken.
     """
 
     system: System
     results: tuple[ResultRequest, ...]
     full_length: bool
+    search_seconds: float | None = None
 
     @staticmethod
     def checked(
@@ -42,6 +44,7 @@ class SubmissionRequest:
         models: Sequence[str] | None = None,
         scenarios: Sequence[str] | None = None,
         full_length: bool = False,
+        search_minutes: float | None = None,
     ) -> SubmissionRequest:
         """Read the system file and choose from it.
 
@@ -71,7 +74,14 @@ class SubmissionRequest:
             get_benchmark(
                 name
             )  # a benchmark that the round knows, but this version does not run, is an error now
-        return SubmissionRequest(loaded, results, full_length or not loaded.is_rehearsal)
+        if search_minutes is not None and not search_minutes > 0:
+            raise SettingError(f"the search cannot take {search_minutes} minutes", remedy="give more than 0")
+        return SubmissionRequest(
+            loaded,
+            results,
+            full_length or not loaded.is_rehearsal,
+            None if search_minutes is None else 60 * search_minutes,
+        )
 
     @property
     def round(self) -> Round:

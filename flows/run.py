@@ -51,6 +51,7 @@ def run_submission(
             scenarios=request.scenarios,
             full_length=request.full_length,
             measure_again=measure_again,
+            search_minutes=None if request.search_seconds is None else request.search_seconds / 60,
             work=workspace.root,
         )
     show_outcome(console, outcome, time.monotonic() - started)

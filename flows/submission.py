@@ -74,6 +74,10 @@ def submission(
     measure_again: Annotated[
         bool, Field(description="Repeat finished measurements; preparation is kept")
     ] = False,
+    search_minutes: Annotated[
+        float | None,
+        Field(description="Search the highest Server target for so long first; none: take the file's"),
+    ] = None,
     work: Annotated[Path, Field(description="The folder that everything is kept in")] = Path("work"),
 ) -> SubmissionOutcome:
     """Take one system from nothing to a checked submission in S3.
@@ -81,7 +85,7 @@ def submission(
     Raises:
         PipelineError: a step failed: INVALID run, accuracy below target, failed audit, refused tree, …
     """
-    request = SubmissionRequest.checked(system, models, scenarios, full_length)
+    request = SubmissionRequest.checked(system, models, scenarios, full_length, search_minutes)
     workspace = Workspace.at(work)
     logger = run_logger()
     logger.info("%s: %d results of round %s", request.system.name, len(request.results), request.round.name)

@@ -63,3 +63,14 @@ def test_validate_tells_an_empty_tree_from_an_accepted_one(tmp_path: Path) -> No
     strict = command("validate", str(tmp_path), "--strict", "--json", str(tmp_path / "verdict.json"))
     assert strict.returncode == 1
     assert '"ok": false' in (tmp_path / "verdict.json").read_text()
+
+
+def test_a_search_is_planned_before_the_server_run_with_its_time(tmp_path: Path) -> None:
+    arguments = ("plan", "rehearsal", "--scenarios", "Server", "--work", str(tmp_path))
+    done = command(*arguments, "--find-server-qps", "--search-minutes", "7")
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if "resnet50 Server" in line]
+    assert "search" in lines[0] and "7:00" in lines[0]
+    assert "performance" in lines[1]
+    refused = command(*arguments, "--find-server-qps", "--search-minutes", "0")
+    assert refused.returncode == 2 and "cannot take 0" in refused.stderr
