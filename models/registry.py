@@ -10,6 +10,7 @@ from models.benchmark import Benchmark
 
 _CLASSES = {
     "resnet50": ("models.resnet50", "Resnet50"),
+    "gptj-99": ("models.gptj", "GptJ"),
 }
 
 
