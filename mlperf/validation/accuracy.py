@@ -23,6 +23,16 @@ RULES = (
         message=lambda row: f"below the target: {row.below}",
     ),
     Rule(
+        id="+totals",
+        row=AccuracyRow,
+        what="A total over the samples (GEN_LEN) is over the whole data set, and reaches its floor.",
+        why="A-01 judges the total, whatever the number of samples; the mean per sample reaches it here.",
+        remedy="Run the accuracy run on all samples.",
+        passes=lambda d: ~d.closed | (d.short == ""),
+        message=lambda row: f"below the target, of fewer samples than the data set has: {row.short}",
+        by_length=True,
+    ),
+    Rule(
         id="A-02",
         row=AccuracyRow,
         what="All target metrics of the model stand in accuracy.txt, in the format of the official scripts.",

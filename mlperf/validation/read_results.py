@@ -109,7 +109,8 @@ def read_result(
     if tree.exists(f"{at.path}/accuracy/accuracy.txt"):
         path = f"{at.path}/accuracy/accuracy.txt"
         newer = round_.is_newer
-        accuracy = accuracy_row(at.scope, path, closed, model.targets(scenario), tree.text(path), newer)
+        targets = model.targets(scenario)
+        accuracy = accuracy_row(at.scope, path, closed, targets, tree.text(path), newer, model.dataset_size)
     values: Mapping[str, Any] = log.values if log else {}
     result = _result_row(round_, tree, at, model, place, values, spelled, scenario in allowed)
     power = None

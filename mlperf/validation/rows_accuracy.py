@@ -6,12 +6,14 @@ import math
 import re
 from dataclasses import dataclass
 
+from mlperf.accuracy import TOTALS
 from mlperf.rounds import AccuracyTarget, ModelRules, Round, RunKind
 from mlperf.validation.rows_result import LOGS, file_difference
 from mlperf.validation.rules import Row
 from mlperf.validation.tree import Text, Tree, lines, shown
 
 _HASH = re.compile(r"^hash=([\w\d]+)$")
+_COUNT = re.compile(r"'gen_num':\s(\d{1,9})")
 _NUMBER = r"([\d.]+)"
 _OLD = {
     "acc": rf"^accuracy={_NUMBER}",
@@ -65,6 +67,8 @@ class AccuracyRow(Row):
     Attributes:
         problem: why it cannot be read.
         below: metrics under their floor (in the lines that the checker reads), with the numbers.
+        short: totals over the samples (GEN_LEN) under their floor, where the file says that fewer samples
+            were scored, and the mean per sample reaches it.
         above: metrics over their ceiling.
         unseen: metrics that are missing.
         has_hash: a hash line was seen.
@@ -77,6 +81,7 @@ class AccuracyRow(Row):
     closed: bool
     problem: str
     below: str
+    short: str
     above: str
     unseen: str
     has_hash: bool
@@ -87,13 +92,20 @@ class AccuracyRow(Row):
 
 
 def accuracy_row(
-    scope: str, path: str, closed: bool, targets: tuple[AccuracyTarget, ...], text: Text, newer: bool
+    scope: str,
+    path: str,
+    closed: bool,
+    targets: tuple[AccuracyTarget, ...],
+    text: Text,
+    newer: bool,
+    dataset_size: int,
 ) -> AccuracyRow:
     """Read an accuracy.txt as the checker does: until all metrics have passed and a hash was seen."""
     needed = [target for target in targets if target.required]
     patterns = {target.metric: metric_pattern(target.metric, newer) for target in targets}
     seen: set[str] = set()
     below: list[str] = []
+    short: list[str] = []
     above: list[str] = []
     unread: list[str] = []
     impossible: list[str] = []
@@ -118,17 +130,21 @@ def accuracy_row(
             if number >= target.floor:
                 seen |= set() if done else {target.metric}
             else:
-                (unread if done else below).append(f"{target.metric} {match[1]} < {target.floor:g}")
+                few = number >= target.floor * _share(line, target, dataset_size)
+                (unread if done else short if few else below).append(
+                    f"{target.metric} {match[1]} < {target.floor:g}"
+                )
             if target.ceiling is not None and number > target.ceiling:
                 (unread if done else above).append(f"{target.metric} {match[1]} > {target.ceiling:g}")
         done = done or (bool(digest) and all(target.metric in seen for target in needed))
-    found_below = {one.split(" ", 1)[0] for one in below}
+    found_below = {one.split(" ", 1)[0] for one in (*below, *short)}
     return AccuracyRow(
         scope=scope,
         path=shown(path),
         closed=closed,
         problem=shown(problem),
         below="; ".join(below),
+        short="; ".join(short),
         above="; ".join(above),
         unseen=", ".join(
             target.metric
@@ -141,6 +157,12 @@ def accuracy_row(
         unread_failures="; ".join(unread),
         impossible=", ".join(impossible),
     )
+
+
+def _share(line: str, target: AccuracyTarget, dataset_size: int) -> float:
+    """Return which share of the data set a total is over; 1 for metrics that are no totals."""
+    match = _COUNT.search(line)
+    return min(int(match[1]) / dataset_size, 1.0) if match and target.metric in TOTALS else 1.0
 
 
 def _number(text: str) -> float:

@@ -338,7 +338,7 @@ def _setup_accuracy() -> None:
     error("A-01", "bad_line_then_good", lambda s: s.write(ACCURACY, f"accuracy=1%\naccuracy=76%\n{digest}"))
     error("A-02", "metric_missing_in_text", lambda s: s.write(ACCURACY, f"acc 76.1\n{digest}"))
     error("A-02", "metric_indented", lambda s: s.write(ACCURACY, f" accuracy=76.1%\n{digest}"))
-    llama = f"{LLAMA}/accuracy/accuracy.txt"
+    llama, gptj = f"{LLAMA}/accuracy/accuracy.txt", f"{GPTJ}/accuracy/accuracy.txt"
     error(
         "A-03", "too_many_tokens", lambda s: s.write(llama, s.read(llama).replace("294.5", "330.0")), "models"
     )
@@ -346,6 +346,18 @@ def _setup_accuracy() -> None:
         "A-02",
         "one_of_many_missing",
         lambda s: s.write(llama, s.read(llama).replace("rougeL'", "rl'")),
+        "models",
+    )
+    error(
+        "+totals",
+        "total_over_few_samples",
+        lambda s: s.write(gptj, s.read(gptj).replace("4016000", "30050, 'gen_num': 100")),
+        "models",
+    )
+    error(
+        "A-01",
+        "total_over_few_short_samples",
+        lambda s: s.write(gptj, s.read(gptj).replace("4016000", "27000, 'gen_num': 100")),
         "models",
     )
     error("A-04", "number_broken", lambda s: s.write(ACCURACY, f"accuracy=7.6.1%\n{digest}"))
