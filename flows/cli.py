@@ -21,6 +21,9 @@ app = typer.Typer(
     add_completion=False,
 )
 
+INTERRUPTED = 130
+"""Exit status of a run that was stopped by Ctrl-C or SIGTERM, as shells have it."""
+
 SystemArgument = Annotated[
     str, typer.Argument(help="A name in deployments/systems, or the path of a system file (.yaml).")
 ]
@@ -64,11 +67,16 @@ def run(
     minutes = search_minutes if find_server_qps else None
     asked = SubmissionRequest.checked(system, names_in(models), names_in(scenarios), full_length, minutes)
     home = work.expanduser().resolve()
-    with prefect_server(home / "prefect", home / "logs" / "prefect.log"):
-        # Prefect reads its settings when it is imported, so it may be imported only now.
-        from flows.run import run_submission
+    try:
+        with prefect_server(home / "prefect", home / "logs" / "prefect.log"):
+            # Prefect reads its settings when it is imported, so it may be imported only now.
+            from flows.run import run_submission
 
-        run_submission(Console(), system, asked, measure_again, home)
+            run_submission(Console(), system, asked, measure_again, home)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("stopped; finished steps are kept, the same command goes on from there")
+        # Prefect's threads may still wait for the server: what was running is ended, so leave at once.
+        os._exit(INTERRUPTED)
 
 
 @app.command(epilog="Example: mlperf-submission plan rehearsal --full-length")
@@ -185,10 +193,6 @@ def main() -> None:
         _fail(error, 2)
     except PipelineError as error:
         _fail(error, 1)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("stopped; finished steps are kept, the same command goes on from there")
-        # Prefect's threads may still wait for the server: what was running is ended, so leave at once.
-        os._exit(130)
 
 
 def _fail(error: PipelineError, status: int) -> None:

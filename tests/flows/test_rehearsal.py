@@ -13,6 +13,7 @@ import psutil
 import pytest
 import yaml
 
+from harness.lock import holders
 from mlperf.conf import check
 from mlperf.logs import read_detail
 from mlperf.rounds import get_round
@@ -163,3 +164,21 @@ def wait_for_measurement(flow: psutil.Popen) -> list[psutil.Process]:
         assert flow.poll() is None, flow.stdout and flow.stdout.read()
         time.sleep(0.05)
     raise AssertionError("no performance run was started")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_ends_at_once_and_says_how_to_go_on(
+    rehearsal: Rehearsal, tmp_path: Path, number: signal.Signals
+) -> None:
+    work = tmp_path / "work"
+    subprocess.run(["cp", "-a", str(rehearsal.work), str(work)], check=True)
+    command = [str(PROGRAM), "run", "rehearsal", "--work", str(work), "--measure-again"]
+    flow = psutil.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    family = wait_for_measurement(flow)
+    flow.send_signal(number)
+    output, _ = flow.communicate(timeout=60)
+    assert flow.returncode == 130
+    assert "finished steps are kept" in output
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert alive == []
+    assert not holders()
