@@ -26,17 +26,28 @@ Handle = Any
 
 @dataclass(frozen=True)
 class EngineTensor:
-    """An input or output of an engine; `shape` is that of one sample, without the batch dimension."""
+    """An input or output of an engine; `shape` is that of one sample, without the batch dimension.
+
+    Of a free dimension `shape` has the largest size, and `free` its index; all free dimensions of an engine
+    have the same size in a batch (the length of its sequences).
+    """
 
     name: str
     is_input: bool
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
+    free: tuple[int, ...] = ()
 
     @property
     def sample_bytes(self) -> int:
-        """Bytes of one sample."""
+        """Bytes of one sample, at most."""
         return self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
+
+    def shape_at(self, length: int | None) -> tuple[int, ...]:
+        """Return the shape of one sample whose free dimensions have this size; None: the largest."""
+        if length is None:
+            return self.shape
+        return tuple(length if axis in self.free else size for axis, size in enumerate(self.shape))
 
 
 class Device(Protocol):
@@ -78,8 +89,8 @@ class Device(Protocol):
     def make_context(self, addresses: dict[str, int]) -> Handle:
         """Return an execution context whose inputs and outputs lie at these device addresses."""
 
-    def enqueue(self, context: Handle, batch: int, stream: Handle) -> None:
-        """Run the engine on a batch in the order of the stream."""
+    def enqueue(self, context: Handle, batch: int, stream: Handle, length: int | None = None) -> None:
+        """Run the engine on a batch in the order of the stream; `length` is that of free dimensions."""
 
     def capture(self, stream: Handle, work: Callable[[], None]) -> Handle | None:
         """Return the calls of `work` on the stream as a graph; None if they cannot be captured."""
@@ -209,10 +220,10 @@ class GpuDevice:
                 raise CudaError(f"TensorRT refused the address of {name}: {self._messages.last}")
         return context
 
-    def enqueue(self, context: Handle, batch: int, stream: Handle) -> None:
-        """Run the engine on a batch in the order of the stream."""
+    def enqueue(self, context: Handle, batch: int, stream: Handle, length: int | None = None) -> None:
+        """Run the engine on a batch in the order of the stream; `length` is that of free dimensions."""
         for tensor in self._inputs:
-            context.set_input_shape(tensor.name, (batch, *tensor.shape))
+            context.set_input_shape(tensor.name, (batch, *tensor.shape_at(length)))
         if not context.execute_async_v3(stream):
             raise CudaError(f"TensorRT did not run a batch of {batch}: {self._messages.last}")
 
@@ -247,10 +258,28 @@ class GpuDevice:
         self._engine = self._runtime = None
 
     def _tensor(self, trt: Any, name: str) -> EngineTensor:
-        shape = tuple(self._engine.get_tensor_shape(name))
+        shape = tuple(self._engine.get_tensor_shape(name))[1:]
         is_input = self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
-        return EngineTensor(
-            name, is_input, np.dtype(trt.nptype(self._engine.get_tensor_dtype(name))), shape[1:]
+        free = tuple(axis for axis, size in enumerate(shape) if size < 0)
+        if free:
+            largest = self._largest(trt)
+            shape = tuple(largest if axis in free else size for axis, size in enumerate(shape))
+        dtype = np.dtype(trt.nptype(self._engine.get_tensor_dtype(name)))
+        return EngineTensor(name, is_input, dtype, shape, free)
+
+    def _largest(self, trt: Any) -> int:
+        """Return the largest size of the inputs' free dimensions beside the batch in the first profile."""
+        names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
+        return max(
+            most
+            for name in names
+            if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
+            for size, most in zip(
+                tuple(self._engine.get_tensor_shape(name))[1:],
+                tuple(self._engine.get_tensor_profile_shape(name, 0)[2])[1:],
+                strict=True,
+            )
+            if size < 0
         )
 
     def _call(self, function: str, *arguments: Any) -> Any:

@@ -79,11 +79,22 @@ class Lane:
                 self._addresses[name] = device.allocate(size)
                 self._host[name] = device.allocate_host(size)
                 self._host[name].fill(0)
+                if tensor.is_input:  # the first runs read it: what is there by chance may be no token id
+                    device.copy(self._addresses[name], self._host[name].ctypes.data, size, self._stream)
             self._context = device.make_context(self._addresses)
             self._prepare_graphs()
         except BaseException:
             self.close()
             raise
+
+    @property
+    def input_shapes(self) -> dict[str, tuple[int | None, ...]]:
+        """Shape of each input with its batch; None stands for what is free."""
+        return {
+            name: (None, *(None if axis in one.free else size for axis, size in enumerate(one.shape)))
+            for name, one in self._tensors.items()
+            if one.is_input
+        }
 
     @property
     def batch_size(self) -> int:
@@ -114,24 +125,27 @@ class Lane:
         for start, length, row in zip(starts.tolist(), lengths.tolist(), slots[starts].tolist(), strict=True):
             self.device.copy(target + start * size, source + row * size, length * size, self._stream)
 
-    def finish(self, count: int) -> dict[str, NDArray[np.generic]]:
+    def finish(self, count: int, length: int | None = None) -> dict[str, NDArray[np.generic]]:
         """Run the engine on what was fed; return its outputs, which the next batch overwrites."""
         graph = self.graphs.get(count)
         if graph is None:
-            self._work(count)()
+            self._work(count, length)()
         else:
             self.device.launch(graph, self._stream)
         self.device.wait(self._stream)
         return {
-            name: self._view(name, count) for name, tensor in self._tensors.items() if not tensor.is_input
+            name: self._view(name, count, length)
+            for name, tensor in self._tensors.items()
+            if not tensor.is_input
         }
 
     def infer(self, inputs: Arrays) -> dict[str, NDArray[np.generic]]:
-        """Run one batch of arrays in host memory."""
+        """Run one batch of arrays in host memory; free dimensions have the size that the arrays have."""
         count = len(next(iter(inputs.values())))
         self.begin(count)
+        length = self._length(inputs)
         for name, values in inputs.items():
-            staged = self._view(name, count)
+            staged = self._view(name, count, length)
             if values.dtype != staged.dtype or values.shape != staged.shape:
                 raise NetworkFileError(
                     f"{name} is {values.dtype} {values.shape}, "
@@ -140,7 +154,7 @@ class Lane:
                 )
             staged[...] = values
             self.device.copy(self._addresses[name], self._host[name].ctypes.data, staged.nbytes, self._stream)
-        return self.finish(count)
+        return self.finish(count, length)
 
     def close(self) -> None:
         """Wait for the stream, then free everything in the reverse order."""
@@ -161,6 +175,10 @@ class Lane:
 
     def _prepare_graphs(self) -> None:
         """Run each batch size once (a context has to see a shape before its capture), and capture it."""
+        if self._is_free:  # as many graphs as lengths and batch sizes together would take too long
+            self._work(self._batch_size)()
+            self.device.wait(self._stream)
+            return
         every = self._batch_size <= _MOST_GRAPHS
         can_be_captured = True
         for count in range(1, self._batch_size + 1) if every else (self._batch_size,):
@@ -173,22 +191,38 @@ class Lane:
             else:
                 self.graphs[count] = graph
 
-    def _work(self, count: int) -> Callable[[], None]:
+    @property
+    def _is_free(self) -> bool:
+        return any(tensor.free for tensor in self._tensors.values())
+
+    def _length(self, inputs: Arrays) -> int | None:
+        """Return the size of the free dimensions in these inputs; None if there are none."""
+        for name, values in inputs.items():
+            tensor = self._tensors[name]
+            if tensor.free and values.ndim == len(tensor.shape) + 1:
+                return min(int(values.shape[tensor.free[0] + 1]), tensor.shape[tensor.free[0]])
+        return None
+
+    def _work(self, count: int, length: int | None = None) -> Callable[[], None]:
         """Everything of a batch but its inputs, whose addresses change: engine and copies of the outputs."""
         outputs = [
-            (self._host[name].ctypes.data, self._addresses[name], count * tensor.sample_bytes)
+            (self._host[name].ctypes.data, self._addresses[name], self._view(name, count, length).nbytes)
             for name, tensor in self._tensors.items()
             if not tensor.is_input
         ]
 
         def work() -> None:
-            self.device.enqueue(self._context, count, self._stream)
+            if length is None:
+                self.device.enqueue(self._context, count, self._stream)
+            else:
+                self.device.enqueue(self._context, count, self._stream, length)
             for target, source, size in outputs:
                 self.device.copy(target, source, size, self._stream)
 
         return work
 
-    def _view(self, name: str, count: int) -> NDArray[np.generic]:
+    def _view(self, name: str, count: int, length: int | None = None) -> NDArray[np.generic]:
         tensor = self._tensors[name]
-        used = self._host[name][: count * tensor.sample_bytes]
-        return used.view(tensor.dtype).reshape(count, *tensor.shape)
+        shape = tensor.shape_at(length)
+        size = count * tensor.dtype.itemsize * int(np.prod(shape, dtype=np.int64))
+        return self._host[name][:size].view(tensor.dtype).reshape(count, *shape)

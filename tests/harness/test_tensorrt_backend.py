@@ -28,9 +28,12 @@ from harness.backends.base import BackendOptions, open_backend
 from harness.backends.tensorrt import TensorRTBackend
 from harness.backends.tensorrt_device import CudaError, EngineTensor, Handle
 from harness.backends.tensorrt_library import EngineInfo
+from models.architectures.bert import BertShape, bert
 from models.architectures.resnet50 import resnet50
 from models.benchmark import Precision, Responses, Samples, Session, TensorSpec
+from models.bert import Bert99
 from models.resnet50 import Resnet50
+from models.squad_samples import SquadSamples
 
 INPUT = "input_tensor:0"
 
@@ -115,8 +118,18 @@ class FakeDevice:
         }
         values = [(one, True) for one in self._session.get_inputs()]
         values += [(one, False) for one in self._session.get_outputs()]
+        free = {
+            one.name: tuple(axis for axis, size in enumerate(one.shape[1:]) if not isinstance(size, int))
+            for one, _ in values
+        }
         self._tensors = tuple(
-            EngineTensor(one.name, is_input, dtypes[one.type], tuple(one.shape[1:]))
+            EngineTensor(
+                one.name,
+                is_input,
+                dtypes[one.type],
+                tuple(size if isinstance(size, int) else LONGEST for size in one.shape[1:]),
+                free[one.name],
+            )
             for one, is_input in values
         )
         return self._tensors
@@ -168,9 +181,9 @@ class FakeDevice:
         assert addresses.keys() == {tensor.name for tensor in self._tensors}
         return addresses
 
-    def enqueue(self, context: Handle, batch: int, stream: Handle) -> None:
+    def enqueue(self, context: Handle, batch: int, stream: Handle, length: int | None = None) -> None:
         self.enqueued.append(batch)
-        self._put(stream, lambda: self._infer(context, batch))
+        self._put(stream, lambda: self._infer(context, batch, length))
 
     def capture(self, stream: Handle, work: Callable[[], None]) -> Handle | None:
         if not self.can_capture:
@@ -202,20 +215,21 @@ class FakeDevice:
         self._here()
         self._captured.get(stream, self._pending[stream]).append(call)
 
-    def _infer(self, addresses: dict[str, int], batch: int) -> None:
+    def _infer(self, addresses: dict[str, int], batch: int, length: int | None) -> None:
         assert self._session is not None
         inputs = [tensor for tensor in self._tensors if tensor.is_input]
-        feeds = {tensor.name: self._array(addresses[tensor.name], tensor, batch) for tensor in inputs}
+        feeds = {tensor.name: self._array(addresses[tensor.name], tensor, batch, length) for tensor in inputs}
         names = [tensor.name for tensor in self._tensors if not tensor.is_input]
         for name, values in zip(names, self._session.run(names, feeds), strict=True):
             self._world.check(addresses[name], values.nbytes, self._place)
             ctypes.memmove(addresses[name], np.ascontiguousarray(values).ctypes.data, values.nbytes)
 
-    def _array(self, address: int, tensor: EngineTensor, batch: int) -> NDArray[Any]:
-        size = batch * tensor.sample_bytes
+    def _array(self, address: int, tensor: EngineTensor, batch: int, length: int | None) -> NDArray[Any]:
+        shape = (batch, *tensor.shape_at(length))
+        size = int(np.prod(shape)) * tensor.dtype.itemsize
         self._world.check(address, size, self._place)
         content = ctypes.string_at(address, size)
-        return np.frombuffer(content, tensor.dtype).reshape(batch, *tensor.shape)
+        return np.frombuffer(content, tensor.dtype).reshape(shape)
 
 
 class Pictures:
@@ -233,6 +247,7 @@ class Pictures:
 
 BATCH = 6
 SAMPLES = 40
+LONGEST = 384
 
 
 @dataclass
@@ -465,3 +480,45 @@ def test_opening_it_without_a_gpu_says_what_is_missing(bench: Bench, tmp_path: P
     EngineInfo.path(engine).write_text(here.model_dump_json())
     with pytest.raises(SettingError, match=r"cuda-python is not installed|no GPU can be used|is for compute"):
         open_backend("tensorrt", replace(bench.options, engine=engine))
+
+
+class Windows(SquadSamples):
+    """Sequences of ids, each of another length."""
+
+    def __init__(self, lengths: list[int]) -> None:
+        self._lengths = np.array(lengths, np.int32)
+        self.costs = self._lengths.astype(np.int64)
+        self._first = np.full(len(lengths), 3, np.int32)
+        self._ids = np.random.default_rng(3).integers(1, 40, (len(lengths), LONGEST)).astype(np.int32)
+        self._ids *= np.arange(LONGEST) < self._lengths[:, None]
+
+
+@pytest.mark.parametrize("sequence", [None, LONGEST])
+def test_sequences_run_at_their_own_length(tmp_path: Path, world: World, sequence: int | None) -> None:
+    """A batch is as long as its longest sequence; an engine of one length gets that one."""
+    engine = tmp_path / "engine"
+    shape = BertShape(layers=1, hidden=8, heads=2, inner=8, vocabulary=40, positions=LONGEST)
+    onnx.save(bert(shape, sequence=sequence), engine)
+    info = EngineInfo(
+        library="tensorrt_rtx", version="1", compute_capability="8.9", precision="fp32", max_batch_size=BATCH
+    )
+    EngineInfo.path(engine).write_text(info.model_dump_json())
+    samples = Windows([9, 384, 30, 50, 12])
+    options = BackendOptions(Bert99(), "fp32", engine, samples, BATCH)
+    device = FakeDevice(world)
+    backend = TensorRTBackend(options, [device])
+    assert bool(backend._lanes[0].graphs) == bool(sequence)
+    session = onnxruntime.InferenceSession(str(engine), providers=["CPUExecutionProvider"])
+    for indices in ([0, 2, 4], [1], [3, 0, 1, 2, 4]):
+        device.copies.clear()
+        chosen = np.array(indices)
+        responses = backend.run(0, chosen)
+        length = sequence or int(samples.costs[chosen].max())
+        assert device.copies[0] == len(indices) * length * 8, "int64 ids, no more than are needed"
+        start, end = session.run(None, {**samples.gather(chosen, length)})
+        for row, index in enumerate(indices):
+            own = slice(0, int(samples.costs[index]))
+            part = responses.data[responses.offsets[row] : responses.offsets[row + 1]].view("<f4")
+            np.testing.assert_allclose(part[0::2], start[row, own], rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(part[1::2], end[row, own], rtol=1e-5, atol=1e-6)
+    backend.close()
