@@ -233,7 +233,7 @@ class _CalibrationReader:
 
     def _fit(self, name: str, values: NDArray[np.generic]) -> NDArray[np.generic]:
         spec = self._specs.get(name)
-        if spec is None or not _fits(values.shape[1:], spec.shape[1:]):
+        if spec is None or not _fits(values.shape, spec):
             known = "; ".join(f"{one.name} {one.shape[1:]}" for one in self._specs.values())
             raise SettingError(
                 f"the calibration samples are {name} {values.shape[1:]}, but the network takes {known}",
@@ -242,9 +242,10 @@ class _CalibrationReader:
         return as_input(values, spec.dtype, self._scales.get(name, 1.0))
 
 
-def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
-    return len(shape) == len(wanted) and all(
-        want in (None, have) for have, want in zip(shape, wanted, strict=True)
+def _fits(shape: tuple[int, ...], spec: TensorSpec) -> bool:
+    return len(shape) == len(spec.shape) and all(
+        want in (None, have) or (axis in spec.variable_axes and have < want)
+        for axis, (have, want) in enumerate(zip(shape, spec.shape, strict=True))
     )
 
 

@@ -24,7 +24,7 @@ def make_mini_step(benchmark: str, sample_count: int) -> Step:
             "benchmark": benchmark,
             "sample_count": sample_count,
             "code_version": benchmark_code(benchmark, _files_module(benchmark)),
-            **versions_of("numpy", "opencv-python-headless", "scikit-learn"),
+            **versions_of("numpy", "opencv-python-headless", "scikit-learn", "tokenizers"),
         },
     )
 

@@ -29,7 +29,7 @@ def preprocess_step(
             "subset": subset,
             "input_dtypes": [*dtypes] if subset == "validation" else None,
             "code_version": benchmark_code(benchmark),
-            **versions_of("numpy", "opencv-python-headless"),
+            **versions_of("numpy", "opencv-python-headless", "tokenizers"),
         },
     )
 

@@ -170,3 +170,40 @@ class _Graph:
         scale = self.weight(f"{name}.weight", (size,), 0.05, 1.0)
         shift = self.weight(f"{name}.bias", (size,), 0.05)
         return self.node("LayerNormalization", [value, scale, shift], axis=-1, epsilon=_EPSILON)
+
+
+def with_rounding(model: ModelProto, *, activation: float = 6.0, shares: float = 1.0) -> ModelProto:
+    """Round both sides of every product to INT8 by fixed ranges, as a published INT8 network has it.
+
+    So a network of random weights can be built in INT8 without running it for its ranges. Weights are rounded
+    per tensor by their largest value.
+
+    Args:
+        model: what `bert` returned; it is changed and returned.
+        activation: largest value of an activation; what is beyond is clipped.
+        shares: largest value behind a softmax.
+    """
+    graph = model.graph
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    softmax = {node.output[0] for node in graph.node if node.op_type == "Softmax"}
+    graph.initializer.append(numpy_helper.from_array(np.array(0, np.int8), "zero_point"))
+    nodes: list[NodeProto] = []
+    for node in graph.node:
+        for position, name in enumerate(node.input if node.op_type == "MatMul" else []):
+            largest = shares if name in softmax else activation
+            if name in weights:
+                largest = float(np.abs(numpy_helper.to_array(weights[name])).max())
+            prefix = f"{node.name}/{position}"
+            step = numpy_helper.from_array(np.array(largest / 127, np.float32), f"{prefix}/scale")
+            graph.initializer.append(step)
+            for kind, source, target in (
+                ("QuantizeLinear", name, f"{prefix}/int8"),
+                ("DequantizeLinear", f"{prefix}/int8", f"{prefix}/float"),
+            ):
+                inputs = [source, step.name, "zero_point"]
+                nodes.append(helper.make_node(kind, inputs, [target], name=f"{prefix}/{kind}"))
+            node.input[position] = f"{prefix}/float"
+        nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return model

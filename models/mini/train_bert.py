@@ -32,8 +32,8 @@ from models.wordpiece import WordPiece
 
 SHAPE = BertShape(layers=3, hidden=64, heads=4, inner=128, vocabulary=771)
 """The vocabulary's size is checked against the file when training begins."""
-_TOKENS_PER_BATCH = 6144
-_RATE = 3e-3
+_TOKENS_PER_BATCH = 2048
+_RATE = 2.5e-3
 _LESSONS = ((0.25, 5), (0.25, 10), (0.5, 60))
 """Shares of the time, and how many facts a paragraph tells in it at most."""
 
@@ -228,24 +228,32 @@ def tensors(chosen: list[Example], random: np.random.Generator | None) -> tuple[
     return tuple(map(torch.from_numpy, (ids, mask, segments, positions, targets, subject)))
 
 
-def train(network: Network, pools: list[tuple[float, list[Example]]], seconds: float) -> None:
-    """Train with AdamW on one pool of examples after the other; each has its share of the time."""
+def train(
+    network: Network, pools: list[tuple[float, list[Example]]], seconds: float, most_seconds: float
+) -> None:
+    """Train with AdamW on one pool of examples after the other; each has its share of the time.
+
+    The time is over after `seconds` of the processor or `most_seconds` on the clock, whichever comes first.
+    """
     random = np.random.default_rng(facts.SEED)
     optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=0.01, betas=(0.9, 0.98))
-    started, said, step, until = time.thread_time(), 0.0, 0, 0.0
+    started, clock, said, step, until = time.thread_time(), time.monotonic(), 0.0, 0, 0.0
     losses: list[tuple[float, float, float]] = []
     for share, pool in pools:
-        until += share * seconds
+        until += share
         source: Iterator[list[Example]] = iter(())
-        while (spent := time.thread_time() - started) < until:
+        while True:
+            spent = time.thread_time() - started
+            progress = max(spent / seconds, (time.monotonic() - clock) / most_seconds)
+            if progress >= until:
+                break
             chosen = next(source, None)
             if chosen is None:
                 source = batches(pool, random)
                 continue
-            progress = spent / seconds
             rate = (
                 _RATE
-                * min(1.0, (step + 1) / 200)
+                * min(1.0, (step + 1) / 150)
                 * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * progress)))
             )
             for group in optimiser.param_groups:
@@ -262,7 +270,7 @@ def train(network: Network, pools: list[tuple[float, list[Example]]], seconds: f
             step += 1
             right = (logits.detach().argmax(2) == targets).all(1).float().mean()
             losses.append((float(answer.detach()), float(told.detach()), float(right)))
-            if spent - said > 15:
+            if spent - said > 8:
                 mean = np.mean(losses, axis=0)
                 print(f"{spent:4.0f} s, step {step}: answer {mean[0]:.3f}, subject {mean[1]:.3f}, "
                       f"right {mean[2]:.3f}", flush=True)  # fmt: skip
@@ -312,6 +320,7 @@ def main() -> None:
     )
     parser.add_argument("output", type=Path)
     parser.add_argument("--minutes", type=float, default=2.5)
+    parser.add_argument("--most-minutes", type=float, default=60)
     parser.add_argument("--paragraphs", type=int, default=4000)
     parser.add_argument("--check", type=int, default=500)
     given = parser.parse_args()
@@ -329,7 +338,7 @@ def main() -> None:
     ]
     print(f"{[len(pool) for _, pool in pools]} windows", flush=True)
     network = Network(SHAPE)
-    train(network, pools, 60 * given.minutes)
+    train(network, pools, 60 * given.minutes, 60 * given.most_minutes)
     given.output.write_bytes(to_onnx(network, SHAPE))
     share = exact(network, examples("validation", 0, given.check, tokenizer, 60))
     print(f"validation: {share:.2f} % of windows")
