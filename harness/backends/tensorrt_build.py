@@ -98,6 +98,7 @@ def build(
     started = time.monotonic()
     model = read_network(network)
     _check_precision(model, precision, network)
+    model.graph.ClearField("initializer")  # the parser reads the weights anew
     library = installed_library()
     trt = import_library(library)
     memory: dict[str, int] = {}
@@ -109,7 +110,6 @@ def build(
     _aim_at(trt, library, config, compute_capability)
     definition = _parse(trt, builder, messages, network)
     _add_profiles(builder, config, definition, model, optimal, max_batch_size, network)
-    del model
     if workspace_bytes is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_bytes)
     parsed = time.monotonic()
