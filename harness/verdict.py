@@ -87,7 +87,9 @@ def _error_reason(text: str, log: DetailLog) -> Reason:
 def _samples_issued(settings: RunSettings, log: DetailLog) -> int:
     queries = int(log.require("result_query_count"))
     if settings.scenario is Scenario.OFFLINE:
-        return queries * int(log.require("effective_samples_per_query"))
+        asked = log.require("effective_samples_per_query")
+        # Equal issue rounds the query up to whole permutations of the set; LoadGen 5.0 and later log it.
+        return queries * int(log.values.get("generated_samples_per_query", asked))
     return queries
 
 

@@ -1,6 +1,6 @@
 """Train the network of 3d-unet's mini edition and write it as ONNX (a script; nothing else needs PyTorch).
 
-    python -m models.mini.train_unet3d OUTPUT.onnx [--volumes 70] [--steps 1300]
+    python -m models.mini.train_unet3d OUTPUT.onnx [--volumes 80] [--steps 1500]
 
 Needs torch besides the project's own packages. Training volumes are of a split of their own; validation
 volumes are never looked at here.
@@ -220,8 +220,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("output", type=Path)
-    parser.add_argument("--volumes", type=int, default=70)
-    parser.add_argument("--steps", type=int, default=1300)
+    parser.add_argument("--volumes", type=int, default=80)
+    parser.add_argument("--steps", type=int, default=1500)
     given = parser.parse_args()
     torch.manual_seed(volumes.SEED)
     torch.set_num_threads(1)

@@ -22,7 +22,7 @@ from models.unet3d import DATA_FILE, MINI_CALIBRATION_CASES, NETWORK_FILE
 from models.unet3d_cases import CALIBRATION_CASES, COPIED, IMAGE, INFERENCE_CASES, LABEL, ORIGINAL
 
 NETWORK = Path(__file__).with_name(NETWORK_FILE)
-NETWORK_SHA256 = "?"
+NETWORK_SHA256 = "22d58b826f3ad3e18f6fd5777f7f832adf1024039777dfbd2fd9c19a70132287"
 """Part of the code, so that another network is another version of the step that copies it."""
 MOST_SAMPLES = len(INFERENCE_CASES)
 _BYTES_PER_CASE = 3_000_000
