@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from common.errors import NetworkFileError
@@ -54,12 +55,13 @@ def store_weights_as_int8(model: ModelProto) -> int:
     return stored
 
 
-def _rounded(values: np.ndarray, scale: np.ndarray, axis: int) -> np.ndarray:  # type: ignore[type-arg]
+def _rounded(values: NDArray[np.floating], scale: NDArray[np.floating], axis: int) -> NDArray[np.int8]:
     if scale.ndim and scale.size > 1:
         shape = [1] * values.ndim
         shape[axis] = -1
         scale = scale.reshape(shape)
-    return np.clip(np.rint(values / scale), -128, 127).astype(np.int8)
+    rounded: NDArray[np.int8] = np.clip(np.rint(values / scale), -128, 127).astype(np.int8)
+    return rounded
 
 
 def _check_zero(node: NodeProto, known: dict[str, TensorProto]) -> None:

@@ -270,8 +270,8 @@ class GpuDevice:
     def _largest(self, trt: Any) -> int:
         """Return the largest size of the inputs' free dimensions beside the batch in the first profile."""
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
-        return max(
-            most
+        sizes = [
+            int(most)
             for name in names
             if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
             for size, most in zip(
@@ -280,7 +280,8 @@ class GpuDevice:
                 strict=True,
             )
             if size < 0
-        )
+        ]
+        return max(sizes)
 
     def _call(self, function: str, *arguments: Any) -> Any:
         error, *values = getattr(self._cuda, function)(*arguments)
