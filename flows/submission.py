@@ -16,7 +16,7 @@ from flows.request import SubmissionRequest
 from tasks.artifacts import publish
 from tasks.package import Measured
 from tasks.step import run_logger
-from tasks.upload import store_for
+from tasks.upload import check_store, store_for
 from tasks.validate import require_accepted
 from tasks.workspace import Workspace
 
@@ -90,6 +90,7 @@ def submission(
     logger = run_logger()
     logger.info("%s: %d results of round %s", request.system.name, len(request.results), request.round.name)
     with store_for(workspace, request.system) as store:
+        check_store(store)
         prepared = {one.name: prepare(workspace, request, one) for one in request.benchmarks}
         results = [
             measure_result(workspace, request, prepared[one.benchmark], one, measure_again)

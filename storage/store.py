@@ -110,6 +110,10 @@ class Store:
         """The store's `s3://` address."""
         return self._bucket.address()
 
+    def require_bucket(self) -> None:
+        """Raise unless the server answers, takes the key and has the bucket."""
+        self._bucket.require()
+
     def ensure_bucket(self) -> None:
         """Create the bucket if it is not there; meant for the embedded server."""
         self._bucket.ensure()

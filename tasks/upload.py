@@ -59,6 +59,18 @@ def run_address(store: Store, system: System, run: str) -> str:
     return f"{store.address.rstrip('/')}/{area}/{system.name}/{run}"
 
 
+@step_task("check store", retries=3)
+def check_store(store: Store) -> str:
+    """Return the store's address if it can be used, before hours are spent on what is to go there.
+
+    Raises:
+        UnreachableError: the endpoint is down (tried again by Prefect).
+        StoreError: the key is refused, or the bucket is missing.
+    """
+    store.require_bucket()
+    return store.address
+
+
 @step_task("upload", shown="{run}", retries=4)
 def upload(
     workspace: Workspace,
