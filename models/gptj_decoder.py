@@ -215,7 +215,7 @@ def decoder_model(graph: GraphProto, shape: DecoderShape) -> ModelProto:
         graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="gptj"
     )
     sizes = {name: str(value) for name, value in asdict(shape).items()}
-    helper.set_model_props(model, {**sizes, "profiles.S": f"{BEAMS}:{BEAMS} {BEAMS}:{shape.prompt}"})
+    helper.set_model_props(model, {**sizes, "profiles.S": f"{BEAMS}:{BEAMS}:{shape.prompt}"})
     return model
 
 

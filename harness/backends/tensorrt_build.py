@@ -32,7 +32,7 @@ from models.benchmark import Precision
 from models.onnx_checks import all_tensors, dimensions, read_network
 
 _PROFILES = "profiles."
-_RANGE = re.compile(r"(\d+):(\d+)")
+_RANGE = re.compile(r"(\d+):(\d+):(\d+)")
 _MEMORY = re.compile(r"Total (Activation|Weights) Memory: (\d+)")
 
 
@@ -213,28 +213,29 @@ def _add_profiles(
                 )
             named = names.get(tensor.name) or shape
             ranges = [
-                (size, size) if size != -1 else sizes.get(str(name), (-1, -1))
+                (size, size, size) if size != -1 else sizes.get(str(name), (-1, -1, -1))
                 for size, name in zip(shape[1:], named[1:], strict=True)
             ]
-            if (-1, -1) in ranges:
+            if (-1, -1, -1) in ranges:
                 raise NetworkFileError(
                     f"input {tensor.name} {shape} has a free dimension beside the batch",
                     where=network,
                     remedy="convert the network again with models.quantization, which fixes it",
                 )
-            least, most = ([limits[end] for limits in ranges] for end in (0, 1))
-            profile.set_shape(tensor.name, (1, *least), (optimal, *most), (largest, *most))
+            least, usual, most = ([limits[place] for limits in ranges] for place in range(3))
+            profile.set_shape(tensor.name, (1, *least), (optimal, *usual), (largest, *most))
         if config.add_optimization_profile(profile) < 0:
             raise StepFailedError(
                 "TensorRT refused the batch sizes", where=network, remedy="choose a smaller batch_size"
             )
 
 
-def _stated_profiles(model: ModelProto, network: Path) -> list[dict[str, tuple[int, int]]]:
-    """Return for each profile the smallest and largest size of each named dimension beside the batch.
+def _stated_profiles(model: ModelProto, network: Path) -> list[dict[str, tuple[int, int, int]]]:
+    """Return for each profile the smallest, usual and largest size of each named dimension beside the batch.
 
-    A network states them in its metadata: `profiles.S` = `4:4 4:1919` says that dimension S is 4 in the first
-    profile, and 4 to 1919 in the second. A network that states none has one profile and no such dimension.
+    A network states them in its metadata: `profiles.S` = `4:4:1919` says that dimension S is 4 to 1919, and
+    most often 4; several such groups make several profiles. A network that states none has one profile and
+    no such dimension.
     """
     stated = {
         entry.key.removeprefix(_PROFILES): _RANGE.findall(entry.value)
@@ -248,10 +249,13 @@ def _stated_profiles(model: ModelProto, network: Path) -> list[dict[str, tuple[i
             where=network,
             remedy="export the network again",
         )
-    return [
-        {name: (int(ranges[number][0]), int(ranges[number][1])) for name, ranges in stated.items()}
-        for number in range(counts.pop() if counts else 1)
-    ]
+    profiles = []
+    for number in range(counts.pop() if counts else 1):
+        chosen = {name: ranges[number] for name, ranges in stated.items()}
+        profiles.append(
+            {name: (int(low), int(usual), int(high)) for name, (low, usual, high) in chosen.items()}
+        )
+    return profiles
 
 
 class _Timings:

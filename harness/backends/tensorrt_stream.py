@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 from common.errors import NetworkFileError, SettingError, StepFailedError
 from harness.backends.tensorrt_device import Device, EngineTensor, Handle
 from models.benchmark import Arrays
+from models.onnx_state import PAST, PRESENT
 
 _MOST_GRAPHS = 256
 """CUDA graphs per stream: every batch size up to it (Server), or the largest batch alone beyond (Offline)."""
+_ZEROS = 16 << 20
+"""Bytes of zeros that are copied at a time."""
 _WORTH_A_COPY = 16 << 10
 """Bytes: a call of CUDA from Python takes as long as the CPU needs to move about so much (a few µs)."""
 
@@ -65,7 +68,8 @@ class Lane:
     def __init__(self, device: Device, tensors: tuple[EngineTensor, ...], batch_size: int) -> None:
         self.device = device
         self.graphs: dict[int, Handle] = {}
-        self._tensors = {tensor.name: tensor for tensor in tensors}
+        states = {tensor.name: tensor for tensor in tensors if tensor.name.startswith((PAST, PRESENT))}
+        self._tensors = {tensor.name: tensor for tensor in tensors if tensor.name not in states}
         self._batch_size = batch_size
         self._host: dict[str, NDArray[np.uint8]] = {}
         self._addresses: dict[str, int] = {}
@@ -81,6 +85,8 @@ class Lane:
                 self._host[name].fill(0)
                 if tensor.is_input:  # the first runs read it: what is there by chance may be no token id
                     device.copy(self._addresses[name], self._host[name].ctypes.data, size, self._stream)
+            for name in [name for name in states if name.startswith(PAST)]:
+                self._keep_state(name, states[name])
             self._context = device.make_context(self._addresses)
             self._prepare_graphs()
         except BaseException:
@@ -165,13 +171,29 @@ class Lane:
         while self.graphs:
             self.device.free_graph(self.graphs.popitem()[1])
         self._context = None
-        while self._addresses:
-            self.device.free(self._addresses.popitem()[1])
+        for address in set(self._addresses.values()):  # a state's input and output lie at the same one
+            self.device.free(address)
+        self._addresses.clear()
         while self._host:
             self.device.free_host(self._host.popitem()[1])
         if self._stream is not None:
             self.device.free_stream(self._stream)
             self._stream = None
+
+    def _keep_state(self, name: str, tensor: EngineTensor) -> None:
+        """Give a state memory of its own on the device, all zeros, that the engine updates in place."""
+        size = max(1, self._batch_size * tensor.sample_bytes)
+        address = self._addresses[name] = self.device.allocate(size)
+        self._addresses[PRESENT + name.removeprefix(PAST)] = address
+        zeros = self.device.allocate_host(min(size, _ZEROS))
+        try:
+            zeros.fill(0)
+            for start in range(0, size, zeros.nbytes):
+                part = min(zeros.nbytes, size - start)
+                self.device.copy(address + start, zeros.ctypes.data, part, self._stream)
+            self.device.wait(self._stream)
+        finally:
+            self.device.free_host(zeros)
 
     def _prepare_graphs(self) -> None:
         """Run each batch size once (a context has to see a shape before its capture), and capture it."""
