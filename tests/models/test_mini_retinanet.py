@@ -1,0 +1,299 @@
+"""The mini edition of retinanet: deterministic, any count; wrong pixels or decoding show in its mAP."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from common.errors import SettingError, SourceError
+from mlperf.rounds import get_round
+from models import retinanet, retinanet_boxes
+from models.agreement import CpuSession
+from models.benchmark import ignore_progress
+from models.mini import retinanet_files, shapes
+from models.openimages import official_pixels, to_int8
+from models.quantization import input_scales, quantize
+from tests.models.retinanet_mini import RETINANET, make_edition, responses_of, truth_rows
+
+TARGET = get_round("v4.1").model("retinanet").accuracy[0].floor
+SAMPLES = 40
+BROKEN_SAMPLES = 24
+
+
+@pytest.fixture(scope="module")
+def mini(tmp_path_factory):
+    return make_edition(tmp_path_factory.mktemp("mini"), SAMPLES)
+
+
+@pytest.fixture(scope="module")
+def session():
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(retinanet_files.NETWORK, options, providers=["CPUExecutionProvider"])
+
+
+@pytest.fixture(scope="module")
+def images(mini):
+    return [cv2.imread(str(path)) for path in mini.jpegs]
+
+
+def _infer(session, pixels):
+    names = [value.name for value in session.get_outputs()]
+    return dict(zip(names, session.run(None, {"images": pixels[None]}), strict=True))
+
+
+@pytest.fixture(scope="module")
+def official(session, images):
+    """What the network says to each sample after the official preprocessing."""
+    return [_infer(session, official_pixels(image)) for image in images]
+
+
+def _score(mini, outputs):
+    entries = []
+    for index, one in enumerate(outputs):
+        entries += responses_of(one, np.array([index]))
+    return RETINANET.score(entries, mini.dataset, mini.edition).metrics["mAP"]
+
+
+def test_the_network_reaches_the_target_of_the_round_with_room(mini, official):
+    assert _score(mini, official) >= TARGET + 15
+
+
+def test_the_int8_network_on_int8_samples_does_too(mini, tmp_path):
+    folders = {}
+    for subset in ("calibration", "validation"):
+        folders[subset] = tmp_path / subset
+        folders[subset].mkdir()
+        RETINANET.preprocess(
+            mini.dataset,
+            folders[subset],
+            edition=mini.edition,
+            subset=subset,
+            precision="int8",
+            workers=2,
+            on_progress=ignore_progress,
+        )
+    network = tmp_path / "int8.onnx"
+    quantize(
+        retinanet_files.NETWORK,
+        network,
+        benchmark=RETINANET,
+        precision="int8",
+        calibration=RETINANET.open_samples(folders["calibration"]),
+    )
+    (image,) = onnx.load(network).graph.input
+    assert image.type.tensor_type.elem_type == onnx.TensorProto.INT8
+    samples = RETINANET.open_samples(folders["validation"])
+    session = CpuSession(network, input_scales(RETINANET))
+    outputs = [session.infer(samples.gather(np.array([index]))) for index in range(SAMPLES)]
+    assert _score(mini, outputs) >= TARGET + 12
+
+
+def _letterboxed(image):
+    height, width = image.shape[:2]
+    side = max(height, width)
+    return official_pixels(np.pad(image, ((0, side - height), (0, side - width), (0, 0))))
+
+
+def _cropped(image):
+    height, width = image.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return official_pixels(np.ascontiguousarray(image[top : top + side, left : left + side]))
+
+
+def _normalised(image):
+    means, deviations = (
+        np.array(values, np.float32)[:, None, None]
+        for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    )
+    return (official_pixels(image) - means) / deviations
+
+
+WRONG_PIXELS = {
+    "swapped channels": lambda image: official_pixels(image[..., ::-1]),
+    "0 to 255": lambda image: official_pixels(image) * 255,
+    "aspect ratio kept": _letterboxed,
+    "centre crop": _cropped,
+    "int8 steps for real values": lambda image: to_int8(official_pixels(image)).astype(np.float32),
+}
+
+
+MILD_PIXELS = {"-1 to 1": lambda image: official_pixels(image) * 2 - 1, "normalised twice": _normalised}
+"""Colours keep their order, so that much is still found; the target may be reached."""
+
+
+@pytest.mark.parametrize("mistake", list(MILD_PIXELS))
+def test_wrongly_scaled_values_show_in_the_score(mini, session, images, official, mistake):
+    outputs = [_infer(session, MILD_PIXELS[mistake](image)) for image in images[:BROKEN_SAMPLES]]
+    assert _score(mini, outputs) < _score(mini, official[:BROKEN_SAMPLES]) - 4
+
+
+@pytest.mark.parametrize("mistake", list(WRONG_PIXELS))
+def test_wrong_preprocessing_fails_the_target(mini, session, images, mistake):
+    outputs = [_infer(session, WRONG_PIXELS[mistake](image)) for image in images[:BROKEN_SAMPLES]]
+    assert _score(mini, outputs) < TARGET - 5
+
+
+def _half_a_cell_further(side):
+    return _ANCHORS(side) + np.float32(400 // side)
+
+
+def _tall_for_wide(side):
+    return np.ascontiguousarray(_ANCHORS(side).reshape(-1, 3, 3, 4)[:, ::-1]).reshape(-1, 4)
+
+
+def _by_column(side):
+    return np.ascontiguousarray(_ANCHORS(side).reshape(side, side, 9, 4).swapaxes(0, 1)).reshape(-1, 4)
+
+
+def _across_for_down(offsets, places):
+    return _DECODE(offsets[:, [1, 0, 3, 2]], places)
+
+
+def _without_growth(offsets, places):
+    return _DECODE(offsets * np.array([1, 1, 0, 0], np.float32), places)
+
+
+_ANCHORS, _DECODE = retinanet_boxes.anchors, retinanet_boxes.decode
+WRONG_DECODING = {
+    "anchors in the middle of cells": ("anchors", _half_a_cell_further),
+    "ratios upside down": ("anchors", _tall_for_wide),
+    "columns before rows": ("anchors", _by_column),
+    "dy before dx": ("decode", _across_for_down),
+    "sizes of anchors": ("decode", _without_growth),
+    "suppression of everything that touches": ("OVERLAP", -1.0),
+    "no suppression": ("OVERLAP", 1.1),
+}
+
+
+@pytest.mark.parametrize("mistake", list(WRONG_DECODING))
+def test_wrong_decoding_shows_in_the_score(mini, official, monkeypatch, mistake):
+    right = _score(mini, official)
+    name, wrong = WRONG_DECODING[mistake]
+    monkeypatch.setattr(retinanet_boxes, name, wrong)
+    assert _score(mini, official) < right - 8
+
+
+def test_classes_before_anchors_in_a_head_show_too(mini, official):
+    right = _score(mini, official)
+    mixed = []
+    for outputs in official:
+        swapped = dict(outputs)
+        for name, values in outputs.items():
+            if name.startswith("classification"):
+                count, channels, side, _ = values.shape
+                parts = values.reshape(count, 9, channels // 9, side, side).swapaxes(1, 2)
+                swapped[name] = np.ascontiguousarray(parts).reshape(values.shape)
+        mixed.append(swapped)
+    assert _score(mini, mixed) < right - 30
+
+
+def test_the_answer_does_not_depend_on_the_batch(session, images):
+    pixels = np.stack([official_pixels(image) for image in images[:3]])
+    names = [value.name for value in session.get_outputs()]
+    together = dict(zip(names, session.run(None, {"images": pixels}), strict=True))
+    batched = RETINANET.respond(together, np.arange(3))
+    for index in range(3):
+        alone = RETINANET.respond(_infer(session, pixels[index]), np.array([index]))
+        first, last = batched.offsets[index : index + 2]
+        assert last > first
+        mine = batched.data[first:last].view(np.float32)
+        assert np.allclose(mine, alone.data.view(np.float32), atol=1e-3)
+
+
+def test_the_committed_network_belongs_to_the_code(mini):
+    assert mini.listing.files["retinanet.onnx"][1] == retinanet_files.NETWORK_SHA256
+    assert (mini.files / "retinanet.onnx").read_bytes() == retinanet_files.NETWORK.read_bytes()
+
+
+def test_another_network_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(retinanet_files, "NETWORK", tmp_path / "retinanet.onnx")
+    (tmp_path / "retinanet.onnx").write_bytes(b"version https://git-lfs.github.com/spec/v1")
+    with pytest.raises(SourceError, match="not the one that belongs to this code"):
+        RETINANET.make_mini(tmp_path, 1, ignore_progress)
+
+
+def test_the_network_has_the_official_names_and_is_small():
+    assert retinanet_files.NETWORK.stat().st_size <= 2_000_000
+    graph = onnx.load(retinanet_files.NETWORK).graph
+    assert [value.name for value in graph.input] == ["images"]
+    wanted = {spec.name for spec in retinanet.Retinanet.outputs}
+    assert {value.name for value in graph.output} < wanted
+    assert len(graph.output) == 6
+
+
+def test_pictures_differ_in_size_and_hold_objects_of_every_class_at_many_scales(mini):
+    images, boxes = mini.truth["images"], mini.truth["annotations"]
+    assert len({(one["height"], one["width"]) for one in images}) > 30
+    assert any(one["height"] > one["width"] for one in images)
+    assert {one["category_id"] for one in boxes} == set(range(6))
+    sizes = {one["id"]: one for one in images}
+    shares = [
+        (one["area"] / sizes[one["image_id"]]["height"] / sizes[one["image_id"]]["width"]) ** 0.5
+        for one in boxes
+    ]
+    assert min(shares) < 0.1 < 0.3 < max(shares)
+    assert len(boxes) > 3 * len(images)
+
+
+def test_boxes_are_tight(mini):
+    """Each box that nothing else touches has its colour at all four sides, and not beyond."""
+    for index in (0, 1, 5):
+        rows = truth_rows(mini.truth, index)
+        image = cv2.imread(str(mini.jpegs[index])).astype(int)
+        height, width = image.shape[:2]
+        for top, left, bottom, right in rows[:, 1:5] * np.array([height, width] * 2):
+            y0, x0, y1, x1 = round(top), round(left), round(bottom), round(right)
+            inner = image[y0:y1, x0:x1]
+            strong = np.abs(inner[..., 0] - inner[..., 2]) > 60
+            assert strong[:3].any()
+            assert strong[-3:].any()
+            assert strong[:, :3].any()
+            assert strong[:, -3:].any()
+
+
+def test_a_sample_is_the_same_alone_and_in_an_edition(mini):
+    for index in (SAMPLES - 1, 0, 17):
+        picture = shapes.render("validation", index)
+        assert picture.jpeg == mini.jpegs[index].read_bytes()
+    assert shapes.render("calibration", 0).jpeg != shapes.render("validation", 0).jpeg
+
+
+def test_the_same_count_gives_the_same_bytes_and_a_smaller_one_the_first_samples(tmp_path, mini):
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    once, again = make_edition(first, 5), make_edition(second, 5)
+    assert once.listing == again.listing
+    for name, (size, sha256) in once.listing.files.items():
+        content = (once.files / name).read_bytes()
+        assert (len(content), hashlib.sha256(content).hexdigest()) == (size, sha256)
+    assert once.listing.files["calibration.tar"] == mini.listing.files["calibration.tar"]
+    assert once.jpegs[4].read_bytes() == mini.jpegs[4].read_bytes()
+    assert once.truth["images"] == mini.truth["images"][:5]
+    count = len(once.truth["annotations"])
+    assert once.truth["annotations"] == mini.truth["annotations"][:count]
+    with tarfile.open(once.files / "validation.tar") as archive:
+        assert {(entry.mtime, entry.uid, entry.uname) for entry in archive} == {(0, 0, "")}
+
+
+def test_the_data_set_has_the_official_layout(mini):
+    assert json.loads((mini.dataset / "annotations" / "openimages-mlperf.json").read_text())
+    assert mini.jpegs[1].relative_to(mini.dataset).as_posix() == f"validation/data/{1:016x}.jpg"
+    figures = RETINANET.verify_dataset(mini.dataset, mini.edition, ignore_progress)
+    assert (figures["validation_images"], figures["calibration_images"]) == (SAMPLES, 24)
+
+
+@pytest.mark.parametrize("count", [0, -3, 24_782])
+def test_an_impossible_count_is_refused(tmp_path, count):
+    with pytest.raises(SettingError, match=f"cannot have {count} samples"):
+        RETINANET.make_mini(tmp_path, count, ignore_progress)
+    assert not list(tmp_path.iterdir())
