@@ -166,7 +166,7 @@ class GptJ(Benchmark):
         """Export the official checkpoint, or write a network of ours anew, tensor by tensor.
 
         Args:
-            network: an ONNX file of this project, or the checkpoint's archive, beside which it was unpacked.
+            network: an ONNX file of this project, or the folder that the checkpoint was unpacked into.
             output: the ONNX file; large weights lie in `<output>.data`.
             precision: `fp16` or `fp32`.
             on_progress: told how many tensors are written.
@@ -178,9 +178,8 @@ class GptJ(Benchmark):
         from models import gptj_export
         from models.gptj_checkpoint import Checkpoint
 
-        unpacked = network.with_suffix("")
-        if network.suffix == ".zip" and unpacked.is_dir():
-            checkpoint = Checkpoint(unpacked)
+        if network.is_dir():
+            checkpoint = Checkpoint(network)
             return gptj_export.write_network(
                 output, checkpoint.shape(), checkpoint, precision, on_progress=on_progress
             )

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from models.agreement import AgreementRequest
-from models.benchmark import Edition, Precision
+from models.benchmark import Edition, Precision, Source
 from models.quantization import QuantizeRequest
 from models.registry import get_benchmark
 from storage.cache import StepRecord
@@ -65,7 +65,7 @@ def quantize(
         figures = call_child(
             "models.quantization",
             QuantizeRequest(
-                network=network.file(edition.network_for(precision).name),
+                network=_source_path(network, edition.network_for(precision)),
                 output=output,
                 benchmark=benchmark,
                 precision=precision,
@@ -80,7 +80,7 @@ def quantize(
         agreement = call_child(
             "models.agreement",
             AgreementRequest(
-                reference=network.file(edition.network.name),
+                reference=_source_path(network, edition.network),
                 converted=output,
                 benchmark=benchmark,
                 samples=validation.folder,
@@ -99,3 +99,8 @@ def quantize(
         produce,
         prepares=True,
     )
+
+
+def _source_path(network: StepRecord, source: Source) -> Path:
+    """Return the downloaded file, or the folder that it was unpacked into."""
+    return network.folder / source.unpack if source.unpack else network.file(source.name)

@@ -16,6 +16,8 @@ import pytest
 
 from common.errors import PipelineError, SourceError
 from models.architectures.gptj import random_weights
+from models.benchmark import ignore_progress
+from models.gptj import GptJ
 from models.gptj_checkpoint import Checkpoint
 from models.gptj_decoder import DecoderShape, weight_names
 from models.gptj_export import weights_of, write_network
@@ -190,3 +192,17 @@ def test_a_tensor_beyond_its_storage_is_refused(tmp_path: Path, torch: Any) -> N
     write_shard(tmp_path / "pytorch_model.bin", {"wide": longer}, torch)
     with pytest.raises(SourceError, match="outside of its storage"):
         Checkpoint(tmp_path)("wide")
+
+
+def test_the_benchmark_exports_an_unpacked_checkpoint(
+    tmp_path: Path, torch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it does with 6B, whose sizes stand in for here by smaller ones; vocabulary and layers are read."""
+    monkeypatch.setattr("models.gptj_checkpoint.GPTJ_6B", replace(SMALL, layers=99, vocabulary=99))
+    monkeypatch.setattr("models.gptj_checkpoint.FULL_PROMPT", SMALL.prompt)
+    folder = tmp_path / "checkpoint" / "checkpoint-final"
+    folder.mkdir(parents=True)
+    write_checkpoint(folder, torch)
+    figures = GptJ().convert(tmp_path / "checkpoint", tmp_path / "network.onnx", "fp16", ignore_progress)
+    assert figures["weights"] == SMALL.weights
+    assert weights_of(tmp_path / "network.onnx")[0] == SMALL
