@@ -1,6 +1,6 @@
 """Train the network of retinanet's mini edition and write it as ONNX (a script; nothing else needs PyTorch).
 
-    python -m models.mini.train_retinanet OUTPUT.onnx [--images 2500] [--epochs 8] [--cache FOLDER]
+    python -m models.mini.train_retinanet OUTPUT.onnx [--images 2500] [--epochs 2] [--cache FOLDER]
 
 Needs torch besides the project's own packages. Training pictures have numbers of their own; the validation
 pictures are not looked at here.
@@ -335,7 +335,7 @@ def main() -> None:
     )
     parser.add_argument("output", type=Path)
     parser.add_argument("--images", type=int, default=2500)
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--cache", type=Path)
     given = parser.parse_args()
     torch.manual_seed(shapes.SEED)
