@@ -169,7 +169,7 @@ WRONG_DECODING = {
     "columns before rows": ("anchors", _by_column),
     "dy before dx": ("decode", _across_for_down),
     "sizes of anchors": ("decode", _without_growth),
-    "suppression of everything that touches": ("OVERLAP", -1.0),
+    "the best box of each class only": ("OVERLAP", -1.0),
     "no suppression": ("OVERLAP", 1.1),
 }
 
