@@ -104,13 +104,15 @@ def set_type(value: ValueInfoProto, spec: TensorSpec, *, keep_free: bool = False
 def state_lengths(model: ModelProto, inputs: tuple[TensorSpec, ...]) -> None:
     """State the sizes that each free axis beside the batch may have, in the metadata, for TensorRT's profile.
 
-    `profiles.D1` = `1:384` says that the axis named D1 has 1 to 384.
+    `profiles.D1` = `1:192:384` says that the axis named D1 has 1 to 384, most often about 192.
     """
     for value, spec in _pairs(model.graph.input, inputs):
         for axis in spec.variable_axes:
             name = value.type.tensor_type.shape.dim[axis].dim_param
             if name and not any(entry.key == f"profiles.{name}" for entry in model.metadata_props):
-                model.metadata_props.add(key=f"profiles.{name}", value=f"1:{spec.shape[axis]}")
+                most = spec.shape[axis] or 1
+                sizes = f"1:{max(1, most // 2)}:{most}"
+                model.metadata_props.add(key=f"profiles.{name}", value=sizes)
 
 
 def _is_free(value: ValueInfoProto, axis: int, spec: TensorSpec) -> bool:
