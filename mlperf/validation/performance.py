@@ -54,6 +54,7 @@ RULES = (
             f"effective_performance_sample_count is {row.performance_samples:g}, at least "
             f"{row.needed_performance_samples:g} are needed{_place(row)}"
         ),
+        by_length=True,
     ),
     Rule(
         id="P-05",
