@@ -191,7 +191,7 @@ def _example(part: Feature, text: str, asked: facts.Asked) -> Example:
         return Example(part.ids, part.window, 0, 0, subject)
     # Punctuation that touches the answer is in its words, but not of it.
     inside = [index for index in part.window + answer if _TOKENS[part.ids[index]] not in _MARKS]
-    return Example(part.ids, part.window, inside[0], inside[-1], subject)
+    return Example(part.ids, part.window, int(inside[0]), int(inside[-1]), subject)
 
 
 _MARKS = frozenset("“”().,;")
@@ -298,7 +298,7 @@ def to_onnx(network: Network, shape: BertShape) -> bytes:
             for old, new in _RENAMED:
                 name = name.replace(old, new)
             weights[name.removeprefix("_")] = values.T if values.ndim == 2 else values
-    return bert(shape, weights=weights).SerializeToString(deterministic=True)
+    return bytes(bert(shape, weights=weights).SerializeToString(deterministic=True))
 
 
 _RENAMED = (
