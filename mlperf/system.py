@@ -135,7 +135,9 @@ class System(_Settings):
     @classmethod
     def _is_a_directory_name(cls, value: str) -> str:
         if not _NAME.fullmatch(value):
-            raise ValueError("only letters, digits, '_', '.' and '-', at most 128, the first a letter or digit")
+            raise ValueError(
+                "only letters, digits, '_', '.' and '-', at most 128, the first a letter or digit"
+            )
         return value
 
     @field_validator("round")

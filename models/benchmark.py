@@ -89,8 +89,8 @@ class TensorSpec:
     `scale` counts for int8 inputs only: what one step stands for in the units of the FP32 network's input.
     An int8 sample is the FP32 sample divided by it, rounded and clipped to -128..127.
     `optional` counts for outputs only: a network of the benchmark may lack it, but not all of them.
-    `variable_axes` are those whose size may be smaller, all samples of a batch alike, where the network leaves
-    them free; the shape then has the largest size.
+    `variable_axes` are those whose size may be smaller, all samples of a batch alike, where the network
+    leaves them free; the shape then has the largest size.
     """
 
     name: str
