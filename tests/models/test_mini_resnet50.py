@@ -15,7 +15,7 @@ import pytest
 from common.errors import SettingError, SourceError, StepTimeoutError
 from mlperf.rounds import get_round
 from models import jobs
-from models.benchmark import Progress, ignore_progress
+from models.benchmark import ignore_progress
 from models.imagenet_folder import read_list
 from models.mini import digits, resnet50_files
 from models.registry import get_benchmark
@@ -176,12 +176,13 @@ def test_an_impossible_count_is_refused(tmp_path, count):
 
 
 def test_the_steps_run_as_child_processes_with_progress(tmp_path, mini):
-    seen: list[Progress] = []
+    seen: list[float] = []
     made = tmp_path / "made"
     made.mkdir()
     listing = jobs.make_mini("resnet50", made, 3, timeout_seconds=120, on_progress=seen.append)
     assert listing.files["calibration.tar"] == mini.listing.files["calibration.tar"]
-    assert seen[-1] == Progress(203, 203)
+    assert seen == sorted(seen) and seen[-1] == 1
+    seen.clear()
     output = tmp_path / "out"
     output.mkdir()
     figures = jobs.preprocess(
@@ -196,7 +197,7 @@ def test_the_steps_run_as_child_processes_with_progress(tmp_path, mini):
     )
     assert figures["count"] == 200
     assert figures["dtype"] == "float32"
-    assert seen[-1] == Progress(200, 200)
+    assert seen[-1] == 1
     assert len(RESNET.open_samples(output)) == 200
     checked = jobs.verify_dataset("resnet50", mini.dataset, edition=mini.edition, timeout_seconds=60)
     assert checked["images"] == 240
