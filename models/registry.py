@@ -10,6 +10,7 @@ from models.benchmark import Benchmark
 
 _CLASSES = {
     "resnet50": ("models.resnet50", "Resnet50"),
+    "retinanet": ("models.retinanet", "Retinanet"),
     "bert-99": ("models.bert", "Bert99"),
     "3d-unet-99": ("models.unet3d", "Unet3d"),
     "gptj-99": ("models.gptj", "GptJ"),

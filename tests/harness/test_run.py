@@ -146,8 +146,8 @@ def test_too_short_is_said_with_the_rate_that_was_reached(
 def test_too_few_queries_for_early_stopping_is_said_with_loadgens_own_advice(
     tmp_path: Path, make_settings: MakeSettings, null_request: MakeRequest
 ) -> None:
-    request = null_request(make_settings(Scenario.SERVER, target_qps=400))
-    outcome = run(request, tmp_path / "run")
+    settings = make_settings(Scenario.SERVER, target_qps=400).model_copy(update={"min_query_count": 100})
+    outcome = run(null_request(settings), tmp_path / "run")
     assert not outcome.valid
     assert any("early stopping" in reason.text and "queries" in reason.text for reason in outcome.reasons)
 
