@@ -19,8 +19,8 @@ from mlperf.rounds import ModelRules, Round, RunKind, Scenario
 SERVER_MIN_QUERIES = 100
 """LoadGen's default, which `mlperf.conf` leaves as it is for Server."""
 REHEARSAL_SERVER_QUERIES = 662
-"""A rehearsal's Server run issues at least so many, however low its rate: early stopping at the 99th percentile
-needs 459 queries if all are in time, 662 if one is late (appendix on early stopping of the inference rules)."""
+"""A rehearsal's Server run issues at least so many, however low its rate: early stopping at the 99th
+percentile needs 459 queries if all are in time, 662 if one is late (inference rules, appendix on it)."""
 SERVER_PERCENTILE = 0.99
 """`*.Server.target_latency_percentile = 99` in every round's `mlperf.conf`."""
 OFFLINE_SLACK = 1.1
