@@ -50,7 +50,7 @@ def deliver(
     system = request.system
     tree = package(workspace, system, request.full_length, results)
     judged = validate(workspace, system, tree)
-    run = run_name([*prepared, *(record for one in results for record in one.runs.values()), tree, judged])
+    run = run_name([*prepared, *placed(results).values(), tree, judged])
     verdict = read_verdict(judged)
     address = run_address(store, system, run)
     notice = _notice(results)

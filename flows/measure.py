@@ -34,7 +34,9 @@ def measure_result(
 ) -> Measured:
     """Run performance, accuracy and the audits of one result; `again` forgets its finished runs first."""
     rules = request.rules_of(result.benchmark)
-    bench = bench_of(request, prepared, result, expected_rate(workspace, request, prepared, result))
+    searched = search_target(workspace, request, prepared, result)
+    rate = target_from(searched) if searched else expected_rate(workspace, request, prepared, result)
+    bench = bench_of(request, prepared, result, rate)
 
     def fresh(step: Step) -> None:
         found = workspace.cache.find(step.name, step.label, step.inputs) if again else None
@@ -63,23 +65,27 @@ def measure_result(
         performance=measured,
         accuracy=scored,
         audits=audits,
+        batch_size=bench.request.batch_size,
+        search=searched,
     )
+
+
+def search_target(
+    workspace: Workspace, request: SubmissionRequest, prepared: Prepared, result: ResultRequest
+) -> StepRecord | None:
+    """Return the search of the highest Server target, if one is asked for; it starts at the file's target."""
+    target = result.tuning.target_qps
+    if target is None or result.scenario is not Scenario.SERVER or request.search_seconds is None:
+        return None
+    return search(workspace, bench_of(request, prepared, result, target), request.search_seconds)
 
 
 def expected_rate(
     workspace: Workspace, request: SubmissionRequest, prepared: Prepared, result: ResultRequest
 ) -> float:
-    """Return the rate to measure at.
-
-    The system file's target_qps; in Offline without one what a short probe reaches, with a margin; in Server,
-    if a search is asked for, the highest target that it confirms.
-    """
-    target = result.tuning.target_qps
-    if target is not None and result.scenario is Scenario.SERVER and request.search_seconds is not None:
-        found = search(workspace, bench_of(request, prepared, result, target), request.search_seconds)
-        return target_from(found)
-    if target is not None:
-        return target
+    """Return the system file's target_qps, or in Offline what a short probe reaches, with a margin."""
+    if result.tuning.target_qps is not None:
+        return result.tuning.target_qps
     return rate_from(request, probe(workspace, probe_bench(request, prepared, result)))
 
 

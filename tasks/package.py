@@ -39,6 +39,8 @@ class Measured(BaseModel):
         quantized: the network in the system's precision.
         engine: the TensorRT engine.
         audits: the finished compliance tests by kind.
+        batch_size: the largest batch that it ran with.
+        search: the search that found its Server target, if there was one.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -52,6 +54,8 @@ class Measured(BaseModel):
     performance: StepRecord
     accuracy: StepRecord
     audits: dict[RunKind, StepRecord]
+    batch_size: int
+    search: StepRecord | None = None
 
     @property
     def runs(self) -> dict[str, StepRecord]:

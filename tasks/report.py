@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import JsonValue
 
 from harness.record import DETAIL_LOG, ChildReport
+from harness.search import SearchOutcome
 from mlperf import page
 from mlperf.describe_check import RunFacts, differences
 from mlperf.page import (
@@ -16,6 +17,7 @@ from mlperf.page import (
     Fact,
     Link,
     PageEvidence,
+    Probe,
     ResultEvidence,
     TimelineStep,
     write_page,
@@ -107,6 +109,8 @@ def _result(one: Measured) -> ResultEvidence:
         benchmark=one.benchmark,
         scenario=one.scenario,
         precision=one.precision,
+        batch_size=one.batch_size,
+        probes=_probes(one),
         notice="" if ran_it else "run by ONNX Runtime on the CPU; the TensorRT engine is kept as an artifact",
         engine=EngineEvidence(
             title=f"{title}, {one.precision.upper()}",
@@ -121,6 +125,22 @@ def _result(one: Measured) -> ResultEvidence:
             )
             for name in one.runs
         ),
+    )
+
+
+def _probes(one: Measured) -> tuple[Probe, ...]:
+    """Return the probes of the search that found the Server target, in their order."""
+    if one.search is None:
+        return ()
+    found = SearchOutcome.model_validate(one.search.figures)
+    return tuple(
+        Probe(
+            target_qps=probe.target_qps,
+            latency_ns=probe.p99_ns,
+            valid=probe.valid,
+            note="confirmation" if probe.confirmation else "",
+        )
+        for probe in found.probes
     )
 
 

@@ -132,6 +132,8 @@ def placed(results: Sequence[Measured]) -> dict[str, StepRecord]:
     places: dict[str, StepRecord] = {}
     for one in results:
         places |= {f"engines/{one.benchmark}": one.engine, f"networks/{one.benchmark}": one.quantized}
+        if one.search:
+            places[f"evidence/{one.benchmark}/{one.scenario}/search"] = one.search
         places |= {f"evidence/{one.benchmark}/{one.scenario}/{name}": run for name, run in one.runs.items()}
     return places
 

@@ -173,7 +173,14 @@ def test_a_run_that_is_stopped_ends_at_once_and_says_how_to_go_on(
     work = tmp_path / "work"
     subprocess.run(["cp", "-a", str(rehearsal.work), str(work)], check=True)
     command = [str(PROGRAM), "run", "rehearsal", "--work", str(work), "--measure-again"]
-    flow = psutil.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    flow = psutil.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=_hear_ctrl_c,
+    )
     family = wait_for_measurement(flow)
     flow.send_signal(number)
     output, _ = flow.communicate(timeout=60)
@@ -182,3 +189,8 @@ def test_a_run_that_is_stopped_ends_at_once_and_says_how_to_go_on(
     _, alive = psutil.wait_procs(family, timeout=10)
     assert alive == []
     assert not holders()
+
+
+def _hear_ctrl_c() -> None:
+    """A shell that starts the tests in the background makes them, and all below, deaf to SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
