@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,11 @@ def shell(*command: str, cwd: Path = ROOT, **environment: str) -> subprocess.Com
         env=clean_environment(**environment),
         check=False,
     )
+
+
+def hear_ctrl_c() -> None:
+    """Be called in a child before it begins: tests that were started in the background are deaf to SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

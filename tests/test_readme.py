@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from flows.server import free_port
-from tests.conftest import ROOT, Rehearsal, clean_environment, shell
+from tests.conftest import ROOT, Rehearsal, clean_environment, hear_ctrl_c, shell
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = [
@@ -89,6 +89,7 @@ def test_the_deployment_runs_on_a_real_server_and_worker(
                         env=prefect_environment,
                         stdout=log,
                         stderr=subprocess.STDOUT,
+                        preexec_fn=hear_ctrl_c,
                     )
                 )
                 wait_for(f"{prefect_environment['PREFECT_API_URL']}/health")
@@ -110,7 +111,11 @@ def test_the_deployment_runs_on_a_real_server_and_worker(
     finally:
         for process in reversed(running):
             process.terminate()
-            process.wait(30)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def wait_for(address: str) -> None:

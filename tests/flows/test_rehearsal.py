@@ -17,7 +17,7 @@ from harness.lock import holders
 from mlperf.conf import check
 from mlperf.logs import read_detail
 from mlperf.rounds import get_round
-from tests.conftest import PROGRAM, ROOT, Rehearsal, shell
+from tests.conftest import PROGRAM, ROOT, Rehearsal, hear_ctrl_c, shell
 
 pytestmark = pytest.mark.measures
 
@@ -179,7 +179,7 @@ def test_a_run_that_is_stopped_ends_at_once_and_says_how_to_go_on(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        preexec_fn=_hear_ctrl_c,
+        preexec_fn=hear_ctrl_c,
     )
     family = wait_for_measurement(flow)
     flow.send_signal(number)
@@ -189,8 +189,3 @@ def test_a_run_that_is_stopped_ends_at_once_and_says_how_to_go_on(
     _, alive = psutil.wait_procs(family, timeout=10)
     assert alive == []
     assert not holders()
-
-
-def _hear_ctrl_c() -> None:
-    """A shell that starts the tests in the background makes them, and all below, deaf to SIGINT."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
