@@ -99,10 +99,6 @@ class SubmissionRequest:
         known: tuple[Literal["Offline", "Server"], ...] = ("Offline", "Server")
         return [name for name in known if any(one.scenario == name for one in self.results)]
 
-    def results_of(self, benchmark: str) -> tuple[ResultRequest, ...]:
-        """Return the results that are asked for of one benchmark."""
-        return tuple(one for one in self.results if one.benchmark == benchmark)
-
     def settings_of(self, benchmark: str) -> BenchmarkSettings:
         """Return what the system file says of a benchmark."""
         return self.system.benchmarks[benchmark]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import PipelineError, SettingError, StepFailedError
-from common.process import LOCKED_LINE, serve_request
+from common.process import LOCKED_LINE, print_progress, serve_request
 
 if TYPE_CHECKING:
     from harness.backends.base import Backend
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from harness.sut import SystemUnderTest
     from models.benchmark import Samples
 
-PROGRESS_PREFIX = "::progress "
 _REPORT_SECONDS = 1.0
 _SWITCH_SECONDS = 2e-4
 """How long a thread may keep the interpreter's lock when LoadGen wants it (Python's default: 5 ms)."""
@@ -50,7 +49,7 @@ def main(request: dict[str, Any]) -> Mapping[str, Any]:
         from harness.record import RunRequest
 
         parsed = RunRequest.model_validate(request)
-        report = run(parsed, Path.cwd(), _print_progress)
+        report = run(parsed, Path.cwd(), print_progress)
         if not lock.in_place:
             text = f"the lock file {lock.path} was removed: other measurements may have overlapped this one"
             report = report.model_copy(update={"disturbances": (*report.disturbances, text)})
@@ -293,10 +292,6 @@ def _watch(
         where=f"{request.benchmark} {request.settings.scenario} {request.settings.kind}, {request.backend}",
         remedy="the traceback is in the run's harness.log; the run was ended, since LoadGen cannot go on",
     ) from error
-
-
-def _print_progress(fraction: float) -> None:
-    print(f"{PROGRESS_PREFIX}{fraction:.4f}", flush=True)
 
 
 if __name__ == "__main__":

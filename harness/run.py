@@ -8,8 +8,7 @@ from pathlib import Path
 
 from common.errors import SettingError
 from common.files import write_atomic
-from common.process import run_module
-from harness.child import PROGRESS_PREFIX
+from common.process import progress_in, run_module
 from harness.record import (
     AUDIT_CONFIG,
     CHILD_LOG,
@@ -59,8 +58,9 @@ def measure(
     _prepare(folder, request)
 
     def on_line(line: str) -> None:
-        if line.startswith(PROGRESS_PREFIX):
-            on_progress(float(line.removeprefix(PROGRESS_PREFIX)))
+        fraction = progress_in(line)
+        if fraction is not None:
+            on_progress(fraction)
         elif line:
             on_message(line)
 
