@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from harness.batching import BatchSource
     from harness.record import ChildReport, RunRequest
     from harness.sut import SystemUnderTest
+    from harness.throughput import Completions
     from models.benchmark import Samples
 
 _REPORT_SECONDS = 1.0
+_NOTE_SECONDS = 0.25
 _SWITCH_SECONDS = 2e-4
 """How long a thread may keep the interpreter's lock when LoadGen wants it (Python's default: 5 ms)."""
 _WARM_UP_BATCHES = 3
@@ -65,6 +67,7 @@ def run(request: RunRequest, folder: Path, on_progress: Callable[[float], None])
     from harness.interference import disturbances, host_state
     from harness.record import ACCURACY_LOG, ChildReport
     from harness.sut import SystemUnderTest
+    from harness.throughput import Completions
 
     started = time.perf_counter()
     backend, samples = open_run(request)
@@ -76,6 +79,7 @@ def run(request: RunRequest, folder: Path, on_progress: Callable[[float], None])
         max_wait_us = derived_wait_us(request.settings.target_latency_ns, batch_seconds)
     source = _source(request, batch_size, max_wait_us, samples)
     ending = _Ending()
+    completions = Completions()
     system = SystemUnderTest(backend, source, batch_size, ending.fail)
     system.start()
     before = host_state()
@@ -87,10 +91,11 @@ def run(request: RunRequest, folder: Path, on_progress: Callable[[float], None])
         daemon=True,
     )
     thread.start()
-    _watch(request, dataset_size, system, ending, on_progress)
+    _watch(request, dataset_size, system, ending, completions, on_progress)
     ended = time.perf_counter()
     after = host_state()
     system.stop()
+    completions.note(ended - ready, system.completed)
     backend.close()
     (folder / ACCURACY_LOG.replace("accuracy", "trace")).unlink(missing_ok=True)
     return ChildReport(
@@ -104,6 +109,7 @@ def run(request: RunRequest, folder: Path, on_progress: Callable[[float], None])
         load_cpu_seconds=ending.load_cpu_seconds,
         completed_samples=system.completed,
         batches=system.batches,
+        throughput=completions.throughput(),
         batch_seconds=batch_seconds,
         max_wait_us=max_wait_us,
         before=before,
@@ -270,16 +276,20 @@ def _watch(
     dataset_size: int,
     system: SystemUnderTest,
     ending: _Ending,
+    completions: Completions,
     on_progress: Callable[[float], None],
 ) -> None:
-    """Sleep until the run ends, and say once a second how far it is."""
-    started = time.perf_counter()
+    """Sleep until the run ends; note what is completed, and say once a second how far it is."""
+    started = reported = time.perf_counter()
     samples = request.settings.expected_samples(dataset_size)
     seconds = request.settings.expected_seconds(dataset_size)
     by_time = request.settings.scenario.value == "Server"
-    while not ending.event.wait(_REPORT_SECONDS):
-        done = (time.perf_counter() - started) / seconds if by_time else system.completed / samples
-        on_progress(min(done, 0.99))
+    while not ending.event.wait(_NOTE_SECONDS):
+        now, completed = time.perf_counter(), system.completed
+        completions.note(now - started, completed)
+        if now - reported >= _REPORT_SECONDS:
+            reported = now
+            on_progress(min((now - started) / seconds if by_time else completed / samples, 0.99))
     error = ending.error
     if error is None:
         on_progress(1.0)

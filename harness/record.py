@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from harness.interference import DisturbanceLimits, HostState
 from harness.settings import RunSettings
+from harness.throughput import Throughput
 from models.benchmark import EditionName, Precision
 
 DETAIL_LOG = "mlperf_log_detail.txt"
@@ -115,6 +116,7 @@ class ChildReport(BaseModel):
         load_cpu_seconds: processor time of that.
         completed_samples: samples answered.
         batches: in so many batches.
+        throughput: how many of them in each interval of the run.
         batch_seconds: measured time of a full batch, from the warm-up.
         max_wait_us: how long the oldest sample was allowed to wait.
         before: the host right before LoadGen's start.
@@ -134,6 +136,7 @@ class ChildReport(BaseModel):
     load_cpu_seconds: float
     completed_samples: int
     batches: int
+    throughput: Throughput = Throughput()
     batch_seconds: float
     max_wait_us: int
     before: HostState

@@ -19,6 +19,7 @@ from mlperf.page import (
     PageEvidence,
     Probe,
     ResultEvidence,
+    ThroughputPoint,
     TimelineStep,
     write_page,
 )
@@ -110,6 +111,7 @@ def _result(one: Measured) -> ResultEvidence:
         scenario=one.scenario,
         precision=one.precision,
         batch_size=one.batch_size,
+        throughput=_throughput(one),
         probes=_probes(one),
         notice="" if ran_it else "run by ONNX Runtime on the CPU; the TensorRT engine is kept as an artifact",
         engine=EngineEvidence(
@@ -125,6 +127,15 @@ def _result(one: Measured) -> ResultEvidence:
             )
             for name in one.runs
         ),
+    )
+
+
+def _throughput(one: Measured) -> tuple[ThroughputPoint, ...]:
+    """Return how many samples the performance run completed in each of its intervals."""
+    found = ChildReport.model_validate(one.performance.figures["child"]).throughput
+    return tuple(
+        ThroughputPoint(seconds=seconds, samples=samples)
+        for seconds, samples in zip(found.seconds, found.samples, strict=True)
     )
 
 

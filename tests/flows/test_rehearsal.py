@@ -42,7 +42,8 @@ def test_it_ends_with_results_verdict_page_and_address(rehearsal: Rehearsal) -> 
     assert "REHEARSAL, NOT A RESULT" in rehearsal.output
     assert "rehearsal accepted by the rules of v4.1: 2 of 2 results, 0 errors" in rehearsal.output
     assert f"s3://mlperf/rehearsals/rehearsal/{rehearsal.run}" in rehearsal.output
-    assert (rehearsal.place / "page" / "index.html").is_file()
+    page = (rehearsal.place / "page" / "index.html").read_text()
+    assert "Throughput over time, resnet Offline" in page
 
 
 def test_the_tree_is_no_submission_for_whoever_is_not_told_that_it_is_a_rehearsal(

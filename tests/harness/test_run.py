@@ -56,6 +56,7 @@ def test_a_run_leaves_the_official_files_and_its_outcome(
         ]
     )
     assert outcome.samples_issued == outcome.child.completed_samples
+    assert outcome.samples_issued == sum(outcome.child.throughput.samples)
     assert outcome.latencies is not None
     assert 0 <= outcome.latencies.minimum <= outcome.latencies.p50 <= outcome.latencies.p99
     assert outcome.loadgen_seconds >= 0.3
