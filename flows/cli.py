@@ -141,7 +141,11 @@ def report(
 @app.command(epilog="Example: mlperf-submission fetch rehearsal --to fetched")
 def fetch(
     run_name: Annotated[
-        str, typer.Argument(metavar="RUN", help="<system>/<run>, or <system> for its newest run.")
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="<system>/<run>, or <system> for its newest run; candidates/ before it: not published.",
+        ),
     ],
     to: Annotated[Path, typer.Option("--to", help="The folder that the run is restored into.")],
     only: Annotated[

@@ -1,4 +1,4 @@
-"""The last part of a submission: package, validate, report, upload."""
+"""The last part of a submission: package, validate, report, upload, publish."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from storage.cache import StepRecord, code_version
 from storage.store import Store
 from tasks.hardware import gpu_names
 from tasks.package import Measured, package
+from tasks.publish import publish
 from tasks.report import PAGE_FILE, page_evidence, page_templates_version, report
 from tasks.upload import placed, run_address, upload
 from tasks.validate import read_verdict, require_accepted, validate
@@ -52,14 +53,18 @@ def deliver(
     judged = validate(workspace, system, tree)
     run = run_name([*prepared, *placed(results).values(), tree, judged])
     verdict = read_verdict(judged)
-    address = run_address(store, system, run)
     notice = _notice(results)
     page = report(
-        workspace, system, tree, judged, page_evidence(system, results, prepared, run, address, notice)
+        workspace,
+        system,
+        tree,
+        judged,
+        page_evidence(system, results, prepared, run, run_address(store, system, run), notice),
     )
     require_accepted(verdict, page.file(PAGE_FILE))
     delivered = {"tree": tree, "page": page, "verdict": judged}
-    upload(workspace, system, run, tree, delivered, results, prepared, store)
+    stored = upload(workspace, system, run, tree, delivered, results, prepared, store)
+    address = stored.address if system.is_rehearsal else publish(system, run, store).address
     lay_out(workspace.submission(system.name, run), {**placed(results), **delivered})
     return Delivered(
         run=run,

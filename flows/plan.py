@@ -138,7 +138,8 @@ def make_plan(workspace: Workspace, request: SubmissionRequest) -> Plan:
             elif bench and measured and scored:
                 step = audit_step(bench, kind, measured, scored)
             done[kind] = planner.add(kind.value.lower(), label, step, _run_seconds(request, result, kind))
-    for name in ("package", "validate", "report", "upload"):
+    publishing = () if request.system.is_rehearsal else ("publish",)
+    for name in ("package", "validate", "report", "upload", *publishing):
         planner.add(name, request.system.name, None)
     return Plan(tuple(planner.steps))
 

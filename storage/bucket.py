@@ -18,6 +18,8 @@ _MULTIPART_BYTES = 64 << 20
 _PART_BYTES = 32 << 20
 _MOST_PARTS = 9_000
 _THREADS_PER_FILE = 4
+_THERE_ALREADY = (409, 412)
+"""Answers to a conditional write that came second; 409 when both were under way at once."""
 
 OnBytes = Callable[[int], None]
 """Called with the number of bytes that went through since the last call, from several threads."""
@@ -26,9 +28,9 @@ OnBytes = Callable[[int], None]
 class Bucket:
     """A bucket under a prefix. Keys are relative to the prefix. Safe to be used from several threads.
 
-    Every method raises UnreachableError or StoreError as `storage.s3.s3_errors` says. Nothing is tagged, no
-    ACL is set and no condition is put on a write: some servers answer these with success and destroy the
-    object, or ignore them. User metadata is not used either: some servers forget it.
+    Every method raises UnreachableError or StoreError as `storage.s3.s3_errors` says. Nothing is tagged and
+    no ACL is set: some servers answer these with success and destroy the object. User metadata is not used
+    either: some servers forget it.
     """
 
     def __init__(
@@ -110,6 +112,25 @@ class Bucket:
             self._client.put_object(
                 Bucket=self.name, Key=self.prefix + key, Body=content, ContentType="application/json"
             )
+
+    def write_new(self, key: str, content: bytes) -> None:
+        """Write a small object unless there is one already; read it back to know whose it is.
+
+        Servers that know conditional writes (AWS, Ceph, MinIO) keep the object that is there; others (rclone)
+        ignore the condition and take the new one.
+        """
+        with s3_errors(self.endpoint, bucket=self.name, key=key):
+            try:
+                self._client.put_object(
+                    Bucket=self.name,
+                    Key=self.prefix + key,
+                    Body=content,
+                    ContentType="application/json",
+                    IfNoneMatch="*",
+                )
+            except ClientError as error:
+                if error.response["ResponseMetadata"]["HTTPStatusCode"] not in _THERE_ALREADY:
+                    raise
 
     def upload(self, path: Path, key: str, sha256: str, limits: Limits, on_bytes: OnBytes) -> None:
         """Upload a file, in parts if it is large, and verify what the server has by reading it back.

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from common.errors import StoreError
 from storage.bucket import Bucket
-from storage.manifest import Latest, Manifest, RunAddress, area
+from storage.manifest import Area, Latest, Manifest, RunAddress, StoredRun
 from storage.parallel import in_parallel
 from storage.transfer import Limits
 
@@ -22,9 +22,9 @@ def manifest_key(address: RunAddress) -> str:
     return f"{address}/manifest.json"
 
 
-def latest_key(system: str, rehearsal: bool) -> str:
-    """Return the key of the pointer to a system's newest run."""
-    return f"{area(rehearsal)}/{system}/{LATEST}"
+def latest_key(area: Area, system: str) -> str:
+    """Return the key of the pointer to a system's newest run in an area."""
+    return f"{area}/{system}/{LATEST}"
 
 
 class Catalogue:
@@ -33,25 +33,33 @@ class Catalogue:
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
 
-    def runs(self) -> list[Manifest]:
-        """Return the manifests of all complete runs, official ones first, each kind newest first."""
+    def runs(self) -> list[StoredRun]:
+        """Return all complete runs: published ones, candidates, rehearsals, each kind newest first."""
         self._bucket.require()
         addresses = [
-            RunAddress(system=parts[1], run=parts[2], rehearsal=rehearsal)
-            for rehearsal in (False, True)
-            for key in self._bucket.keys(f"{area(rehearsal)}/")
+            RunAddress(area=area, system=parts[1], run=parts[2])
+            for area in Area
+            for key in self._bucket.keys(f"{area}/")
             if len(parts := key.split("/")) == 4 and parts[3] == "manifest.json"
         ]
         manifests = in_parallel(self.read, addresses, workers=_WORKERS, limits=Limits())
-        found = [manifest for manifest in manifests if manifest is not None]
-        return sorted(found, key=lambda manifest: (manifest.rehearsal, -manifest.created.timestamp()))
+        found = [
+            StoredRun(address=address, manifest=manifest)
+            for address, manifest in zip(addresses, manifests, strict=True)
+            if manifest is not None
+        ]
+        order = list(Area)
+        return sorted(
+            found, key=lambda stored: (order.index(stored.address.area), -stored.manifest.created.timestamp())
+        )
 
-    def find(self, run: str) -> Manifest:
-        """Return the manifest of a run.
+    def find(self, run: str) -> StoredRun:
+        """Return a run by its name.
 
         Args:
-            run: `<run>` or `<system>/<run>`, also with `runs/` or `rehearsals/` before it, or its full `s3://`
-                address. `latest` means the newest. If it is not said, an official run is preferred.
+            run: `<run>` or `<system>/<run>`, also with `runs/`, `candidates/` or `rehearsals/` before it, or
+                its full `s3://` address. `latest` means the newest. If it is not said which, a published run
+                is preferred, then a candidate.
 
         Raises:
             StoreError: there is no such run (the known ones are named), several systems have it, or its
@@ -59,48 +67,50 @@ class Catalogue:
         """
         self._bucket.require()
         parts = run.removeprefix(self._bucket.address()).removesuffix("/manifest.json").strip("/").split("/")
-        areas = [rehearsal for rehearsal in (False, True) if area(rehearsal) == parts[0]]
+        areas = [area for area in Area if area == parts[0]]
         names = parts[1:] if areas else parts
         try:
-            for rehearsal in areas or [False, True]:
-                found = self._named(names, rehearsal)
+            for area in areas or list(Area):
+                found = self._named(names, area)
                 if found is not None:
                     return found
         except ValidationError:
             pass  # no name that a run could have
-        known = [str(manifest.address) for manifest in self.runs()]
+        known = [str(stored.address) for stored in self.runs()]
         raise StoreError(
             f"there is no complete run {run!r}",
             where=self._bucket.address(),
             remedy=f"take one of: {', '.join(known[:_NAMED_AT_MOST]) or '(the store holds no run yet)'}",
         )
 
-    def _named(self, names: Sequence[str], rehearsal: bool) -> Manifest | None:
+    def _named(self, names: Sequence[str], area: Area) -> StoredRun | None:
         if len(names) == 2:
             system, run = names
             if run == LATEST:
-                latest = self.latest(system, rehearsal)
+                latest = self.latest(area, system)
                 if latest is None:
                     return None
                 run = latest.run
-            return self.read(RunAddress(system=system, run=run, rehearsal=rehearsal))
-        runs = [manifest for manifest in self.runs() if manifest.rehearsal == rehearsal]
+            address = RunAddress(area=area, system=system, run=run)
+            manifest = self.read(address)
+            return StoredRun(address=address, manifest=manifest) if manifest else None
+        runs = [stored for stored in self.runs() if stored.address.area is area]
         if len(names) != 1 or not runs:
             return None
         if names[0] == LATEST:
             return runs[0]
-        same = [manifest for manifest in runs if manifest.run == names[0]]
+        same = [stored for stored in runs if stored.manifest.run == names[0]]
         if len(same) > 1:
             raise StoreError(
                 f"several systems have a run {names[0]!r}",
                 where=self._bucket.address(),
-                remedy=f"say which: {', '.join(str(manifest.address) for manifest in same)}",
+                remedy=f"say which: {', '.join(str(stored.address) for stored in same)}",
             )
         return same[0] if same else None
 
-    def latest(self, system: str, rehearsal: bool) -> Latest | None:
-        """Return the pointer to a system's newest run, or None if there is none that can be read."""
-        content = self._bucket.read(latest_key(system, rehearsal))
+    def latest(self, area: Area, system: str) -> Latest | None:
+        """Return the pointer to a system's newest run in an area, or None if none can be read."""
+        content = self._bucket.read(latest_key(area, system))
         try:
             return Latest.model_validate_json(content) if content else None
         except ValidationError:
@@ -125,9 +135,9 @@ class Catalogue:
                 where=self._bucket.address(key),
                 remedy="do not use this run; upload it again under another name",
             ) from error
-        if manifest.address != address:
+        if not manifest.may_lie_at(address):
             raise StoreError(
-                f"the manifest is that of {manifest.address}, not of {address}",
+                f"the manifest is that of {manifest.uploaded_to}, not of {address}",
                 where=self._bucket.address(key),
                 remedy="it was moved by hand: do not use this run",
             )

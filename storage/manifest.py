@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,6 +16,20 @@ from common.files import inside
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 """A system or a run: one part of an S3 key and of a path, with nothing in it that either would mind."""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Area(StrEnum):
+    """The parts of a store that runs lie in, the best known first.
+
+    Attributes:
+        RUNS: submissions that a person has published.
+        CANDIDATES: complete submissions that nobody has approved yet; they stay when they are published.
+        REHEARSALS: what can never be taken for a submission, and never be published.
+    """
+
+    RUNS = "runs"
+    CANDIDATES = "candidates"
+    REHEARSALS = "rehearsals"
 
 
 class MadeBy(BaseModel):
@@ -97,9 +112,15 @@ class Manifest(RunInfo):
         return self
 
     @property
-    def address(self) -> RunAddress:
-        """Where the run lies."""
-        return RunAddress(system=self.system, run=self.run, rehearsal=self.rehearsal)
+    def uploaded_to(self) -> RunAddress:
+        """Where the run lies as soon as it is complete, before anyone publishes it."""
+        area = Area.REHEARSALS if self.rehearsal else Area.CANDIDATES
+        return RunAddress(area=area, system=self.system, run=self.run)
+
+    def may_lie_at(self, address: RunAddress) -> bool:
+        """Whether this is the manifest of the run at an address; a rehearsal lies among rehearsals only."""
+        same = (self.system, self.run) == (address.system, address.run)
+        return same and self.rehearsal == (address.area is Area.REHEARSALS)
 
     @property
     def size(self) -> int:
@@ -114,31 +135,34 @@ class Manifest(RunInfo):
 
 
 class RunAddress(BaseModel):
-    """The place of a run: `runs/<system>/<run>`, or `rehearsals/<system>/<run>` for one that is no result."""
+    """The place of a run below the store's prefix, e.g. `runs/<system>/<run>`."""
 
     model_config = ConfigDict(frozen=True)
+    area: Area
     system: Name
     run: Name
-    rehearsal: bool
 
     def __str__(self) -> str:
         """The address as `fetch` takes it."""
-        return f"{area(self.rehearsal)}/{self.system}/{self.run}"
+        return f"{self.area}/{self.system}/{self.run}"
+
+
+class StoredRun(BaseModel):
+    """A complete run and where it lies; a published run lies among the candidates too."""
+
+    model_config = ConfigDict(frozen=True)
+    address: RunAddress
+    manifest: Manifest
 
 
 class Latest(BaseModel):
-    """The pointer to the newest run of a system."""
+    """The pointer to the newest run of a system in an area."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     version: Literal[1] = 1
     run: Name
     created: AwareDatetime
     manifest_sha256: Sha256
-
-
-def area(rehearsal: bool) -> str:
-    """Return the part of the store that runs of this kind lie in."""
-    return "rehearsals" if rehearsal else "runs"
 
 
 def object_key(sha256: str) -> str:

@@ -14,7 +14,7 @@ from common.errors import SettingError, SourceError, StoreError
 from common.files import disk_full_named, inside, require_free_space, sync_folder
 from storage.bucket import Bucket
 from storage.hashing import Differences, FileEntry, differences
-from storage.manifest import Manifest, ManifestFile, object_key
+from storage.manifest import Manifest, ManifestFile, RunAddress, StoredRun, object_key
 from storage.parallel import ByteCounter, in_parallel
 from storage.transfer import Limits
 
@@ -27,6 +27,7 @@ class Restored:
     """A run that was fetched, or would be.
 
     Attributes:
+        address: where the run lies in the store.
         manifest: of the run.
         folder: where its files are.
         fetched: paths that were (in a dry run: would be) downloaded.
@@ -35,6 +36,7 @@ class Restored:
         dry_run: whether nothing was done.
     """
 
+    address: RunAddress
     manifest: Manifest
     folder: Path
     fetched: tuple[str, ...]
@@ -45,7 +47,7 @@ class Restored:
 
 def restore_run(
     bucket: Bucket,
-    manifest: Manifest,
+    stored: StoredRun,
     to: Path,
     *,
     only: Sequence[str] | None,
@@ -61,7 +63,7 @@ def restore_run(
 
     Args:
         bucket: where the objects are.
-        manifest: of the run.
+        stored: the run.
         to: made if it is missing.
         only: paths (files or folders) of the run; None for all.
         dry_run: only say what would be fetched.
@@ -76,13 +78,15 @@ def restore_run(
         SourceError: a path leads out of the folder through a link.
         DiskFullError: there is too little space.
     """
+    manifest = stored.manifest
     wanted = _selected(manifest, only)
     before = compare_folder(manifest, to, only)
     absent = set(before.missing)
     fetched = [file for file in wanted if file.path in absent]
     kept = tuple(file.path for file in wanted if file.path not in absent | set(before.changed))
     size = sum(file.size for file in fetched)
-    result = Restored(manifest, to, tuple(file.path for file in fetched), kept, size, dry_run)
+    arriving = tuple(file.path for file in fetched)
+    result = Restored(stored.address, manifest, to, arriving, kept, size, dry_run)
     if dry_run:
         return result
     require_free_space(to, size, f"run {manifest.run}")
@@ -116,7 +120,7 @@ def restore_run(
         raise StoreError(
             f"run {manifest.run} could not be restored whole; {len(problems)} files are wrong:{listing}"
             + (f"\n  and {more} more" if more > 0 else ""),
-            where=bucket.address(str(manifest.address)),
+            where=bucket.address(str(stored.address)),
             remedy="fetch into an empty folder; what is missing or tampered with in the store has to be "
             "uploaded again, under another run name, by the machine that made it",
         )
@@ -148,7 +152,7 @@ def _selected(manifest: Manifest, only: Sequence[str] | None) -> list[ManifestFi
             tops = sorted({file.path.partition("/")[0] for file in manifest.files})
             raise SettingError(
                 f"run {manifest.run} has no file or folder {path!r}",
-                where=str(manifest.address),
+                where=f"{manifest.system}/{manifest.run}",
                 remedy=f"it has: {', '.join(tops[:_NAMED_AT_MOST])}",
             )
     return [file for file in manifest.files if any(_is_at(file.path, path) for path in paths)]

@@ -15,7 +15,7 @@ from mlperf.system import System
 from storage.cache import StepRecord
 from storage.embedded import embedded_s3
 from storage.records import record_file
-from storage.store import MadeBy, RunFile, RunInfo, Store
+from storage.store import Area, MadeBy, RunFile, RunInfo, Store
 from tasks.package import PROJECT, Measured
 from tasks.progress import EventKind, StepEvent, emit
 from tasks.step import Step, run_logger, step_task
@@ -25,7 +25,13 @@ _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 
 
 class Stored(BaseModel):
-    """A run that is in the store."""
+    """A run that is in the store.
+
+    Attributes:
+        address: `s3://…` of the run: among the candidates, or of a rehearsal.
+        files: how many it has.
+        sent_objects, sent_bytes: what was uploaded this time.
+    """
 
     model_config = ConfigDict(frozen=True)
     address: str
@@ -54,9 +60,9 @@ def store_for(workspace: Workspace, system: System) -> Iterator[Store]:
 
 
 def run_address(store: Store, system: System, run: str) -> str:
-    """Return the `s3://` address that a run of this system has or will have."""
-    area = "rehearsals" if system.is_rehearsal else "runs"
-    return f"{store.address.rstrip('/')}/{area}/{system.name}/{run}"
+    """Return the `s3://` address that a run has for good: a rehearsal's, or a submission's once published."""
+    area = Area.REHEARSALS if system.is_rehearsal else Area.RUNS
+    return f"{store.address}{area}/{system.name}/{run}"
 
 
 @step_task("check store", retries=3)
@@ -83,6 +89,8 @@ def upload(
     store: Store,
 ) -> Stored:
     """Upload tree, page, verdict, engines, evidence and records; a run that is there already is left alone.
+
+    A submission goes to the candidates: publishing it is a step of its own (`tasks.publish`).
 
     Raises:
         UnreachableError: the endpoint is down or slow (tried again by Prefect).
@@ -117,7 +125,7 @@ def upload(
     kind: EventKind = "done" if done.sent_objects else "found"
     emit(StepEvent(kind, step.name, step.label, seconds=seconds, text=sent))
     return Stored(
-        address=done.address,
+        address=done.address.removesuffix("/manifest.json"),
         files=len(files),
         sent_objects=done.sent_objects,
         sent_bytes=done.sent_bytes,

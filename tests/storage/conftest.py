@@ -8,11 +8,14 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
+from storage.bucket import Bucket
 from storage.embedded import Endpoint, embedded_s3
-from storage.store import Store
+from storage.store import RunFile, Store
+from tests.storage.stored_runs import CONTENTS, MADE_BY
 
 Answer = Callable[[socket.socket, dict[str, str]], None]
 """Writes raw bytes to the connection, given the request's headers in lower case."""
@@ -80,3 +83,19 @@ def store(s3_server: Endpoint, request: pytest.FixtureRequest) -> Store:
     store = Store(name, "some/prefix", endpoint_url=s3_server.url, credentials=s3_server.credentials)
     store.ensure_bucket()
     return store
+
+
+@pytest.fixture
+def bucket(s3_server: Endpoint, store: Store) -> Bucket:
+    """The store's bucket, for doing to it what a store never does."""
+    name, _, prefix = store.address.removeprefix("s3://").partition("/")
+    return Bucket(name, prefix, endpoint_url=s3_server.url, credentials=s3_server.credentials)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[RunFile]:
+    for name, content in CONTENTS.items():
+        path = tmp_path / "made" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return [RunFile(name, tmp_path / "made" / name, MADE_BY) for name in CONTENTS]

@@ -7,7 +7,7 @@ import os
 import random
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -22,58 +22,19 @@ from common.errors import (
     StoreError,
     UnreachableError,
 )
-from common.files import files_below
 from storage.bucket import Bucket
 from storage.embedded import Endpoint
-from storage.manifest import Manifest, ManifestFile, object_key
+from storage.manifest import Manifest, ManifestFile
 from storage.s3 import Credentials
 from storage.sources import fetch_source
-from storage.store import MadeBy, RunFile, RunInfo, Store, verify_folder
-
-NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-MADE_BY = MadeBy(step="package", label="resnet50", key="0" * 64)
-CONTENTS = {
-    "tree/results/a.txt": b"alpha",
-    "tree/results/same.txt": b"alpha",
-    "tree/b.bin": bytes(range(256)) * 5000,
-    "page/index.html": b"<html>",
-    "empty": b"",
-}
-
-
-def info(run: str = "one", **changes: object) -> RunInfo:
-    fields = {"system": "sys", "run": run, "round": "v4.1", "created": NOON, "rehearsal": False}
-    return RunInfo.model_validate({**fields, "tool_version": "0.1", "figures": {"ok": True}, **changes})
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> list[RunFile]:
-    for name, content in CONTENTS.items():
-        path = tmp_path / "made" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    return [RunFile(name, tmp_path / "made" / name, MADE_BY) for name in CONTENTS]
-
-
-def content_of(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files_below(folder)}
-
-
-@pytest.fixture
-def bucket(s3_server: Endpoint, store: Store) -> Bucket:
-    """The store's bucket, for doing to it what a store never does."""
-    name, _, prefix = store.address.removeprefix("s3://").partition("/")
-    return Bucket(name, prefix, endpoint_url=s3_server.url, credentials=s3_server.credentials)
-
-
-def key_of(manifest: Manifest, path: str) -> str:
-    return next(object_key(file.sha256) for file in manifest.files if file.path == path)
+from storage.store import RunFile, Store, verify_folder
+from tests.storage.stored_runs import CONTENTS, MADE_BY, NOON, addresses, content_of, info, key_of
 
 
 def test_run_comes_out_as_it_went_in(store: Store, files: list[RunFile], tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     uploaded = store.upload_run(info(), files, on_progress=lambda *step: seen.append(step))
-    assert uploaded.address == f"{store.address}runs/sys/one/manifest.json"
+    assert uploaded.address == f"{store.address}candidates/sys/one/manifest.json"
     assert uploaded.sent_objects == len(set(CONTENTS.values()))
     assert seen[-1][0] == seen[-1][1] == uploaded.sent_bytes
     restored = store.fetch_run("sys/one", tmp_path / "to")
@@ -127,7 +88,7 @@ def test_run_is_complete_exactly_if_its_manifest_exists(
     store: Store, bucket: Bucket, files: list[RunFile], tmp_path: Path
 ) -> None:
     store.upload_run(info(), files)
-    bucket.remove("runs/sys/one/manifest.json")
+    bucket.remove("candidates/sys/one/manifest.json")
     assert store.list_runs() == []
     with pytest.raises(StoreError, match="no complete run 'sys/one'"):
         store.fetch_run("sys/one", tmp_path / "to")
@@ -141,7 +102,7 @@ def test_newest_run_is_the_latest_whatever_the_order_of_uploads(store: Store, fi
     store.upload_run(info("other", system="sys2", created=NOON + timedelta(days=2)), files)
     assert store.manifest("sys/latest").run == "new"
     assert store.manifest("latest").run == "other"
-    assert [manifest.run for manifest in store.list_runs()] == ["other", "new", "old"]
+    assert [stored.manifest.run for stored in store.list_runs()] == ["other", "new", "old"]
     assert store.manifest("old").system == "sys"
 
 
@@ -152,16 +113,18 @@ def test_rehearsal_never_passes_for_a_result(
     assert "/rehearsals/sys/r/" in rehearsal.address
     assert store.manifest("latest").rehearsal
     store.upload_run(info("real"), files)
-    assert [(manifest.run, manifest.rehearsal) for manifest in store.list_runs()] == [
-        ("real", False),
-        ("r", True),
-    ]
+    assert addresses(store) == ["candidates/sys/real", "rehearsals/sys/r"]
     assert store.manifest("latest").run == store.manifest("sys/latest").run == "real"
     assert store.manifest("rehearsals/sys/latest").run == "r"
     assert store.manifest(rehearsal.address).run == "r"
-    bucket.write("runs/sys/r/manifest.json", bucket.read("rehearsals/sys/r/manifest.json") or b"")
+    with pytest.raises(StoreError, match="sys/r is a rehearsal, which is never published"):
+        store.publish("sys", "r")
+    for area in ("candidates", "runs"):
+        bucket.write(f"{area}/sys/r/manifest.json", bucket.read("rehearsals/sys/r/manifest.json") or b"")
+        with pytest.raises(StoreError, match="is that of rehearsals/sys/r"):
+            store.fetch_run(f"{area}/sys/r", tmp_path / "to")
     with pytest.raises(StoreError, match="is that of rehearsals/sys/r"):
-        store.fetch_run("runs/sys/r", tmp_path / "to")
+        store.publish("sys", "r")
 
 
 def test_name_that_several_systems_have_must_be_said_in_full(store: Store, files: list[RunFile]) -> None:
@@ -169,7 +132,7 @@ def test_name_that_several_systems_have_must_be_said_in_full(store: Store, files
         store.upload_run(info("same", system=system), files)
     with pytest.raises(StoreError, match="several systems") as caught:
         store.manifest("same")
-    assert "runs/a/same, runs/b/same" in caught.value.remedy
+    assert "candidates/a/same, candidates/b/same" in caught.value.remedy
     assert store.manifest("b/same").system == "b"
 
 
@@ -178,7 +141,7 @@ def test_unknown_run_is_refused_with_the_known_ones(store: Store, files: list[Ru
     store.upload_run(info(), files)
     with pytest.raises(StoreError, match="no complete run") as caught:
         store.manifest(name)
-    assert "runs/sys/one" in caught.value.remedy
+    assert "candidates/sys/one" in caught.value.remedy
 
 
 def test_everything_wrong_is_named_in_one_error_and_nothing_is_overwritten(
@@ -253,7 +216,7 @@ def test_manifest_with_a_path_that_leaves_is_refused(
 ) -> None:
     manifest = store.upload_run(info(), files).manifest.model_dump(mode="json")
     manifest["files"][0]["path"] = path
-    bucket.write("runs/sys/one/manifest.json", json.dumps(manifest).encode())
+    bucket.write("candidates/sys/one/manifest.json", json.dumps(manifest).encode())
     with pytest.raises(StoreError, match="manifest is damaged"):
         store.fetch_run("sys/one", tmp_path / "to")
     assert not (tmp_path / "to").exists()
