@@ -41,8 +41,8 @@ class Batch:
     indices: NDArray[np.int64]
 
 
-class BatchSource(Protocol):
-    """Where LoadGen's queries go and the streams' batches come from."""
+class Source(Protocol):
+    """Where LoadGen's queries go."""
 
     def put(self, ids: list[int], indices: list[int]) -> None:
         """Take a query's samples. Called by one thread at a time, and returns at once."""
@@ -50,11 +50,15 @@ class BatchSource(Protocol):
     def flush(self) -> None:
         """No further query will come soon: incomplete batches go out now."""
 
-    def take(self) -> Batch | None:
-        """Wait for the next batch; None after `close`, once everything has been taken."""
-
     def close(self) -> None:
         """Let every waiting `take` return None as soon as nothing is left."""
+
+
+class BatchSource(Source, Protocol):
+    """Where the streams' batches come from."""
+
+    def take(self) -> Batch | None:
+        """Wait for the next batch; None after `close`, once everything has been taken."""
 
 
 class QueryCutter:
@@ -203,6 +207,59 @@ class Collector:
         with suppress(Empty):
             self._signal.get(timeout=seconds)
         self._wanted = _NEVER
+
+
+class Waiting:
+    """Samples that wait for a place in a loop, in the order of arrival; a query's costly ones first."""
+
+    def __init__(self, *, costs: Costs = None) -> None:
+        self._costs = costs
+        self._queries: deque[tuple[list[int], list[int]]] = deque()
+        self._current = Batch([], np.empty(0, np.int64))
+        self._position = 0
+        self._closed = False
+        self._changed = threading.Condition(threading.Lock())
+
+    def put(self, ids: list[int], indices: list[int]) -> None:
+        """Take a query's samples."""
+        with self._changed:
+            self._queries.append((ids, indices))
+            self._changed.notify()
+
+    def flush(self) -> None:
+        """Do nothing: nothing is held back."""
+
+    def close(self) -> None:
+        """Let the streams end once everything is taken."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def take(self, most: int, *, wait: bool) -> Batch | None:
+        """Return samples of one query, at most so many; None if there are none.
+
+        Args:
+            most: at least 1.
+            wait: wait for them, until `close`.
+        """
+        with self._changed:
+            while wait and not self._queries and self._is_used_up and not self._closed:
+                self._changed.wait()
+            if self._is_used_up:
+                if not self._queries:
+                    return None
+                ids, indices = self._queries.popleft()
+                self._current = Batch(*_by_cost(ids, np.array(indices, dtype=np.int64), self._costs))
+                self._position = 0
+            start, end = self._position, self._position + most
+            self._position = end
+            if not self._is_used_up:
+                self._changed.notify()  # another stream may wait since this query came
+            return Batch(self._current.ids[start:end], self._current.indices[start:end])
+
+    @property
+    def _is_used_up(self) -> bool:
+        return self._position >= len(self._current.ids)
 
 
 def _by_cost(ids: list[int], indices: NDArray[np.int64], costs: Costs) -> tuple[list[int], NDArray[np.int64]]:

@@ -14,16 +14,16 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from common.errors import PipelineError, SettingError, StepFailedError
 from common.process import LOCKED_LINE, print_progress, serve_request
 
 if TYPE_CHECKING:
-    from harness.backends.base import Backend
-    from harness.batching import BatchSource
+    from harness.backends.base import Backend, LoopBackend
+    from harness.batching import BatchSource, Source
     from harness.record import ChildReport, RunRequest
-    from harness.sut import SystemUnderTest
+    from harness.sut import Streams
     from harness.throughput import Completions
     from models.benchmark import Samples
 
@@ -66,7 +66,6 @@ def run(request: RunRequest, folder: Path, on_progress: Callable[[float], None])
     """
     from harness.interference import disturbances, host_state
     from harness.record import ACCURACY_LOG, ChildReport
-    from harness.sut import SystemUnderTest
     from harness.throughput import Completions
 
     started = time.perf_counter()
@@ -77,16 +76,15 @@ def run(request: RunRequest, folder: Path, on_progress: Callable[[float], None])
     max_wait_us = request.max_wait_us
     if max_wait_us is None:
         max_wait_us = derived_wait_us(request.settings.target_latency_ns, batch_seconds)
-    source = _source(request, batch_size, max_wait_us, samples)
     ending = _Ending()
     completions = Completions()
-    system = SystemUnderTest(backend, source, batch_size, ending.fail)
+    system = _system(request, backend, samples, batch_size, max_wait_us, ending.fail)
     system.start()
     before = host_state()
     ready = time.perf_counter()
     thread = threading.Thread(
         target=_run_loadgen,
-        args=(request, folder, dataset_size, backend, source, ending),
+        args=(request, folder, dataset_size, backend, system.source, ending),
         name="loadgen",
         daemon=True,
     )
@@ -213,15 +211,31 @@ def _warm_up(backend: Backend, batch_size: int, dataset_size: int) -> float:
     return fastest
 
 
-def _source(request: RunRequest, batch_size: int, max_wait_us: int, samples: Samples | None) -> BatchSource:
-    from harness.batching import Collector, QueryCutter
+def _system(
+    request: RunRequest,
+    backend: Backend,
+    samples: Samples | None,
+    batch_size: int,
+    max_wait_us: int,
+    on_error: Callable[[BaseException], None],
+) -> Streams:
+    """Return the system under test: loops where the benchmark has one, else batches."""
+    from harness.batching import Collector, QueryCutter, Waiting
     from harness.samples import costs_of
+    from harness.sut import LoopSystem, SystemUnderTest
     from mlperf.rounds import Scenario
+    from models.registry import get_benchmark
 
     costs = costs_of(samples)
-    if request.settings.scenario is Scenario.SERVER:
-        return Collector(batch_size, max_wait_us * 1000, costs=costs)
-    return QueryCutter(batch_size, costs=costs)
+    is_server = request.settings.scenario is Scenario.SERVER
+    if request.backend != "null" and get_benchmark(request.benchmark).has_loop:
+        first_tokens = is_server and request.settings.use_token_latencies
+        loops = cast("LoopBackend", backend)
+        return LoopSystem(loops, Waiting(costs=costs), on_error, first_tokens=first_tokens)
+    source: BatchSource = QueryCutter(batch_size, costs=costs)
+    if is_server:
+        source = Collector(batch_size, max_wait_us * 1000, costs=costs)
+    return SystemUnderTest(backend, source, batch_size, on_error)
 
 
 def _run_loadgen(
@@ -229,7 +243,7 @@ def _run_loadgen(
     folder: Path,
     dataset_size: int,
     backend: Backend,
-    source: BatchSource,
+    source: Source,
     ending: _Ending,
 ) -> None:
     """Be LoadGen's thread: the main thread watches it, since nothing can stop it from outside."""
@@ -274,7 +288,7 @@ def _run_loadgen(
 def _watch(
     request: RunRequest,
     dataset_size: int,
-    system: SystemUnderTest,
+    system: Streams,
     ending: _Ending,
     completions: Completions,
     on_progress: Callable[[float], None],

@@ -40,6 +40,9 @@ def test_settings(settings: RunSettings) -> loadgen.TestSettings:
     made.test05_schedule_rng_seed = settings.test05_schedule_rng_seed & _MASK
     made.infer_token_latencies = settings.token_latency_scaling_factor > 0
     made.token_latency_scaling_factor = settings.token_latency_scaling_factor
+    made.use_token_latencies = settings.use_token_latencies
+    made.ttft_latency = settings.first_token_latency_ns
+    made.tpot_latency = settings.per_token_latency_ns
     return made
 
 

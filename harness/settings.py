@@ -74,6 +74,9 @@ class RunSettings(BaseModel):
         coalesce_queries: LoadGen may hand over late queries together (Server).
         test05: use the three test05 seeds instead of the others.
         token_latency_scaling_factor: tokens per sample for LoadGen's inferred tokens/s; 0 is off.
+        use_token_latencies: LoadGen is told each sample's number of tokens, and in Server its first token.
+        first_token_latency_ns: with that, the limit of the time to the first token; 0 where there is none.
+        per_token_latency_ns: with that, the limit of the time per token after the first; 0 likewise.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -99,6 +102,9 @@ class RunSettings(BaseModel):
     test05_schedule_rng_seed: int = 0
     sample_concatenate_permutation: bool = False
     token_latency_scaling_factor: int = Field(default=_TOKEN_FACTOR_OFF, ge=0)
+    use_token_latencies: bool = False
+    first_token_latency_ns: int = Field(default=0, ge=0)
+    per_token_latency_ns: int = Field(default=0, ge=0)
 
     @property
     def is_accuracy(self) -> bool:
@@ -173,6 +179,7 @@ def settings_for(
     shortened_count = 1 if scenario is Scenario.OFFLINE else REHEARSAL_SERVER_QUERIES
     test05 = kind is RunKind.TEST05
     seeds, audit_seeds = round_.seeds, round_.test05_seeds
+    limits = rules.token_limits.get(scenario)
     if test05 and audit_seeds is None:
         raise SettingError(f"round {round_.name} has no TEST05", remedy="leave this audit out")
     return RunSettings(
@@ -199,6 +206,9 @@ def settings_for(
         test05_schedule_rng_seed=audit_seeds.schedule if test05 and audit_seeds else 0,
         sample_concatenate_permutation=rules.equal_issue,
         token_latency_scaling_factor=rules.tokens_per_sample or _TOKEN_FACTOR_OFF,
+        use_token_latencies=rules.token_latencies,
+        first_token_latency_ns=limits.first_token_ns if limits else 0,
+        per_token_latency_ns=limits.per_token_ns if limits else 0,
     )
 
 
@@ -256,6 +266,8 @@ def differences(settings: RunSettings, log: DetailLog) -> list[str]:
         "effective_performance_issue_same": settings.kind is RunKind.TEST04,
         "effective_sample_concatenate_permutation": settings.sample_concatenate_permutation,
     }
+    if settings.use_token_latencies:
+        expected["requested_use_token_latencies"] = True
     if not offline:
         expected["effective_target_latency_ns"] = settings.target_latency_ns
         expected["effective_target_latency_percentile"] = settings.target_latency_percentile

@@ -1,4 +1,7 @@
-"""The system under test: one thread per stream takes batches, runs them and completes them in bulk.
+"""The system under test: one thread per stream takes samples, answers them and completes them in bulk.
+
+Most benchmarks answer batches. Where samples take unequally long, a loop answers them, which each of them
+enters as soon as there is room.
 
 LoadGen's callbacks only hand over. Its binding wants one `QuerySampleResponse` per sample; these objects are
 made once per stream, with the addresses of that stream's response buffer, and only their ids change.
@@ -7,6 +10,7 @@ made once per stream, with the addresses of that stream's response buffer, and o
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,9 +18,9 @@ import mlperf_loadgen as loadgen
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.backends.base import Backend
-from harness.batching import BatchSource
-from models.benchmark import Responses
+from harness.backends.base import Backend, LoopBackend
+from harness.batching import BatchSource, Source, Waiting
+from models.benchmark import LoopStep, Responses
 
 LARGEST_COPIED_RESPONSE = 4096
 """Bytes per sample; larger responses are completed where they lie instead of from the stream's buffer."""
@@ -41,7 +45,7 @@ class Completer:
             size = int(offsets[1] - offsets[0])
             even = size <= LARGEST_COPIED_RESPONSE and count <= self._batch_size
             if not (even and np.array_equal(offsets, np.arange(count + 1) * size)):
-                self._complete_where_they_lie(ids, responses)
+                complete_where_they_lie(ids, responses)
                 return
             self._prepare(size)
         self._buffer[: int(offsets[count])] = responses.data
@@ -63,17 +67,28 @@ class Completer:
             for number in range(self._batch_size)
         ]
 
-    @staticmethod
-    def _complete_where_they_lie(ids: list[int], responses: Responses) -> None:
-        data = np.ascontiguousarray(responses.data)
-        addresses = (responses.offsets[:-1] + data.ctypes.data).tolist()
-        sizes = np.diff(responses.offsets).tolist()
-        if responses.token_counts is None:
-            made = list(map(loadgen.QuerySampleResponse, ids, addresses, sizes))
-        else:
-            tokens = responses.token_counts.tolist()
-            made = list(map(loadgen.QuerySampleResponse, ids, addresses, sizes, tokens))
-        loadgen.QuerySamplesComplete(made)
+
+def complete_where_they_lie(ids: list[int], responses: Responses) -> None:
+    """Hand responses of any lengths to LoadGen, with objects made for them."""
+    data = np.ascontiguousarray(responses.data)
+    addresses = (responses.offsets[:-1] + data.ctypes.data).tolist()
+    sizes = np.diff(responses.offsets).tolist()
+    if responses.token_counts is None:
+        made = list(map(loadgen.QuerySampleResponse, ids, addresses, sizes))
+    else:
+        tokens = responses.token_counts.tolist()
+        made = list(map(loadgen.QuerySampleResponse, ids, addresses, sizes, tokens))
+    loadgen.QuerySamplesComplete(made)
+
+
+def _complete_first_tokens(step: LoopStep) -> None:
+    tokens = np.ascontiguousarray(step.first_tokens)
+    size = tokens.itemsize
+    made = [
+        loadgen.QuerySampleResponse(id_, tokens.ctypes.data + row * size, size, 1)
+        for row, id_ in enumerate(step.begun)
+    ]
+    loadgen.FirstTokenComplete(made)
 
 
 @dataclass
@@ -82,31 +97,22 @@ class _Count:
     batches: int = 0
 
 
-class SystemUnderTest:
-    """The threads between a batch source and a backend.
+class Streams(ABC):
+    """One thread per stream of a backend, between LoadGen's queries and its completions.
 
     Args:
-        backend: runs the batches.
-        source: gives the batches.
-        batch_size: the largest batch.
+        source: takes the queries.
+        streams: how many.
         on_error: called once, from a stream's thread, with what ended it. The run cannot go on after that.
     """
 
-    def __init__(
-        self,
-        backend: Backend,
-        source: BatchSource,
-        batch_size: int,
-        on_error: Callable[[BaseException], None],
-    ) -> None:
-        self._backend = backend
-        self._source = source
+    def __init__(self, source: Source, streams: int, on_error: Callable[[BaseException], None]) -> None:
+        self.source = source
         self._on_error = on_error
-        self._counts = [_Count() for _ in range(backend.streams)]
-        self._completers = [Completer(batch_size) for _ in range(backend.streams)]
+        self._counts = [_Count() for _ in range(streams)]
         self._threads = [
-            threading.Thread(target=self._work, args=(stream,), name=f"stream-{stream}", daemon=True)
-            for stream in range(backend.streams)
+            threading.Thread(target=self._guarded, args=(stream,), name=f"stream-{stream}", daemon=True)
+            for stream in range(streams)
         ]
 
     @property
@@ -116,7 +122,7 @@ class SystemUnderTest:
 
     @property
     def batches(self) -> int:
-        """In how many batches."""
+        """In how many batches, or steps of a loop."""
         return sum(count.batches for count in self._counts)
 
     def start(self) -> None:
@@ -126,17 +132,83 @@ class SystemUnderTest:
 
     def stop(self) -> None:
         """Close the source and wait for the threads to finish what is left in it."""
-        self._source.close()
+        self.source.close()
         for thread in self._threads:
             thread.join()
 
-    def _work(self, stream: int) -> None:
-        take, run = self._source.take, self._backend.run
-        complete, count = self._completers[stream].complete, self._counts[stream]
+    @abstractmethod
+    def _work(self, stream: int, count: _Count) -> None:
+        """Answer samples until the source is closed and empty; count them."""
+
+    def _guarded(self, stream: int) -> None:
         try:
-            while (batch := take()) is not None:
-                complete(batch.ids, run(stream, batch.indices))
-                count.samples += len(batch.ids)
-                count.batches += 1
+            self._work(stream, self._counts[stream])
         except BaseException as error:
             self._on_error(error)
+
+
+class SystemUnderTest(Streams):
+    """The threads between a batch source and a backend.
+
+    Args:
+        backend: runs the batches.
+        source: gives the batches.
+        batch_size: the largest batch.
+        on_error: see `Streams`.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        source: BatchSource,
+        batch_size: int,
+        on_error: Callable[[BaseException], None],
+    ) -> None:
+        super().__init__(source, backend.streams, on_error)
+        self._take, self._run = source.take, backend.run
+        self._completers = [Completer(batch_size) for _ in range(backend.streams)]
+
+    def _work(self, stream: int, count: _Count) -> None:
+        take, run, complete = self._take, self._run, self._completers[stream].complete
+        while (batch := take()) is not None:
+            complete(batch.ids, run(stream, batch.indices))
+            count.samples += len(batch.ids)
+            count.batches += 1
+
+
+class LoopSystem(Streams):
+    """The threads between waiting samples and the loops of a backend, which are kept full.
+
+    Args:
+        backend: has a loop per stream.
+        source: the samples that wait for room in one of them.
+        on_error: see `Streams`.
+        first_tokens: report the first token of each sample (Server with `use_token_latencies`).
+    """
+
+    def __init__(
+        self,
+        backend: LoopBackend,
+        source: Waiting,
+        on_error: Callable[[BaseException], None],
+        *,
+        first_tokens: bool = False,
+    ) -> None:
+        super().__init__(source, backend.streams, on_error)
+        self._take, self._open_loop = source.take, backend.open_loop
+        self._first_tokens = first_tokens
+
+    def _work(self, stream: int, count: _Count) -> None:
+        loop, take = self._open_loop(stream), self._take
+        while True:
+            while (room := loop.room) and (batch := take(room, wait=loop.is_idle)) is not None:
+                loop.admit(batch.ids, batch.indices)
+            if loop.is_idle:
+                return
+            step = loop.step()
+            if step.begun and self._first_tokens:
+                _complete_first_tokens(step)
+            if step.finished:
+                complete_where_they_lie(step.finished, step.responses)
+            count.samples += len(step.finished)
+            count.batches += 1

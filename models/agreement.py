@@ -155,14 +155,14 @@ class CpuSession:
         self.input_shapes = {value.name: tuple(value.shape) for value in self._session.get_inputs()}
         self._scales = scales
 
-    def infer(self, inputs: Arrays) -> dict[str, NDArray[np.generic]]:
-        """Run one batch."""
+    def infer(self, inputs: Arrays, first_row: int = 0) -> dict[str, NDArray[np.generic]]:
+        """Run one batch; `first_row` counts for networks with a state."""
         feeds = {
             name: as_input(values, self._dtypes[name], self._scales.get(name, 1.0))
             for name, values in inputs.items()
         }
         if self._keeper:
-            return self._keeper.run(feeds)
+            return self._keeper.run(feeds, first_row)
         return dict(zip(self._names, self._session.run(None, feeds), strict=True))
 
 

@@ -169,12 +169,51 @@ class Session(Protocol):
     def batch_size(self) -> int:
         """The largest batch that `infer` takes."""
 
-    def infer(self, inputs: Arrays) -> dict[str, NDArray[np.generic]]:
+    def infer(self, inputs: Arrays, first_row: int = 0) -> dict[str, NDArray[np.generic]]:
         """Run one batch; the batch is the first dimension of every input and output.
 
         A network's input `past.X` with an output `present.X` is a state that the session keeps from call to
-        call, in one buffer: neither is given or returned.
+        call, in one buffer of `batch_size` rows: neither is given or returned. The batch has the rows from
+        `first_row` on; without a state that number does not matter.
         """
+
+
+@dataclass(frozen=True)
+class LoopStep:
+    """What a step of a `SampleLoop` brought about; samples are named by their ids.
+
+    Attributes:
+        finished: samples whose answer is complete.
+        responses: theirs, in the same order; may lie in memory that the next step overwrites.
+        begun: samples whose first token is there now.
+        first_tokens: theirs, int32.
+    """
+
+    finished: list[int]
+    responses: Responses
+    begun: list[int] = field(default_factory=list)
+    first_tokens: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
+
+
+class SampleLoop(Protocol):
+    """Answers samples on one session step by step: each enters when there is room, and leaves when done.
+
+    Used by one thread. Answers do not depend on which samples share a step.
+    """
+
+    @property
+    def room(self) -> int:
+        """How many samples may enter now."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no sample is being worked on."""
+
+    def admit(self, ids: list[int], indices: NDArray[np.int64]) -> None:
+        """Let samples enter, at most as many as there is room for; an id is any number of the caller's."""
+
+    def step(self) -> LoopStep:
+        """Do the next piece of work, about one batch of the network; not when idle."""
 
 
 @dataclass(frozen=True)
@@ -218,6 +257,10 @@ class Benchmark(ABC):
 
     Where a sample is many inferences (the windows of a volume), that batch size counts those instead.
     """
+
+    has_loop: bool = False
+    """Whether samples are answered by the loop of `open_loop`, which they enter one by one, and not in
+    batches that are finished together."""
 
     calibration_batch: int | None = None
     """Samples that are calibrated at a time; None: as many as fit by the size of their inputs."""
@@ -293,6 +336,10 @@ class Benchmark(ABC):
     def run_batch(self, session: Session, samples: Samples, indices: NDArray[np.int64]) -> Responses:
         """Answer one batch of sample indices. Benchmarks with loops of their own override it."""
         return self.respond(session.infer(samples.gather(indices)), indices)
+
+    def open_loop(self, session: Session, samples: Samples) -> SampleLoop:
+        """Return a loop over a session; a benchmark that `has_loop` overrides it."""
+        raise NotImplementedError(f"{self.name} answers batches on {session}, of {samples}")
 
     @abstractmethod
     def respond(self, outputs: Arrays, indices: NDArray[np.int64]) -> Responses:

@@ -5,7 +5,7 @@ Facts from MLPerf Inference v4.1, language/gpt-j (README.md, dataset.py, backend
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from models.benchmark import (
     Benchmark,
     Edition,
     LicensedFolder,
+    LoopStep,
     MiniListing,
     OnProgress,
     Precision,
@@ -79,6 +80,8 @@ class GptJ(Benchmark):
     outputs = gptj_decoder.OUTPUTS
     response_dtype = "int32"
     metric = "ROUGE1"
+    has_loop = True
+    """Searches take unequally long: a request enters as soon as another leaves (in-flight batching)."""
 
     def full_edition(self) -> Edition:
         """Return the official checkpoint, GPT-2's tokenizer, and the folder that a person has to provide.
@@ -196,16 +199,17 @@ class GptJ(Benchmark):
         Raises:
             SettingError: these are not samples of this benchmark.
         """
-        if not isinstance(samples, gptj_text.PromptSamples):
-            raise SettingError("gptj-99 needs its own samples", remedy="preprocess them with this benchmark")
-        settings = gptj_search.SearchSettings(end=samples.facts.end)
-        found = gptj_search.search(session, samples.prompts(indices), settings)
-        width = max(LEAST_TOKENS, *(len(one) for one in found))
-        tokens = np.full((len(found), width), settings.end, np.int32)
-        for row, one in enumerate(found):
-            tokens[row, : len(one)] = one
-        lengths = np.array([len(one) for one in found], np.int64)
-        return self.respond({"summaries": tokens, "lengths": lengths}, indices)
+        prompts = _prompts(samples)
+        settings = gptj_search.SearchSettings(end=prompts.facts.end)
+        return _responses(gptj_search.search(session, prompts.prompts(indices), settings), settings.end)
+
+    def open_loop(self, session: Session, samples: Samples) -> SummaryLoop:
+        """Return a loop with a slot for each row of the session's cache.
+
+        Raises:
+            SettingError: these are not samples of this benchmark.
+        """
+        return SummaryLoop(session, _prompts(samples))
 
     def respond(self, outputs: Arrays, indices: NDArray[np.int64]) -> Responses:
         """Return the tokens of each summary as little-endian int32, at least two.
@@ -228,6 +232,60 @@ class GptJ(Benchmark):
 
         targets = [item.output for item in _items(dataset, edition, "validation")]
         return gptj_score.score(entries, targets, gptj_text.open_tokenizer(dataset))
+
+
+class SummaryLoop:
+    """In-flight batching: a request takes a slot of the decoder's cache as soon as another has left it."""
+
+    def __init__(self, session: Session, samples: gptj_text.PromptSamples) -> None:
+        self._samples = samples
+        self._end = samples.facts.end
+        settings = gptj_search.SearchSettings(end=self._end)
+        self._slots = gptj_search.BeamSlots(session, session.batch_size, settings)
+        self._ids = [0] * session.batch_size
+
+    @property
+    def room(self) -> int:
+        """How many slots are free."""
+        return self._slots.free
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether all of them are."""
+        return self._slots.is_idle
+
+    def admit(self, ids: list[int], indices: NDArray[np.int64]) -> None:
+        """Give each request a slot; its prompt is read in one of the next steps."""
+        for id_, prompt in zip(ids, self._samples.prompts(indices), strict=True):
+            self._ids[self._slots.enter(prompt)] = id_
+
+    def step(self) -> LoopStep:
+        """Read a prompt, or take all searches one token further."""
+        step = self._slots.step()
+        begun = [] if step.begun is None else [self._ids[step.begun[0]]]
+        first = [] if step.begun is None else [step.begun[1]]
+        return LoopStep(
+            [self._ids[slot] for slot, _ in step.ended],
+            _responses([tokens for _, tokens in step.ended], self._end),
+            begun,
+            np.array(first, np.int32),
+        )
+
+
+def _prompts(samples: Samples) -> gptj_text.PromptSamples:
+    if not isinstance(samples, gptj_text.PromptSamples):
+        raise SettingError("gptj-99 needs its own samples", remedy="preprocess them with this benchmark")
+    return samples
+
+
+def _responses(summaries: Sequence[gptj_search.Tokens], end: int) -> Responses:
+    """Return the tokens of each summary as little-endian int32, filled up with end tokens to two."""
+    filler = [end] * LEAST_TOKENS
+    parts = [np.append(one, filler[len(one) :]).astype("<i4") for one in summaries]
+    lengths = np.array([len(one) for one in parts], np.int64)
+    tokens = np.concatenate([np.empty(0, "<i4"), *parts])
+    offsets = np.concatenate(([0], np.cumsum(4 * lengths))).astype(np.int64)
+    return Responses(tokens.view(np.uint8), offsets, token_counts=lengths)
 
 
 def _file(folder: Path, edition: Edition, subset: Subset) -> Path:

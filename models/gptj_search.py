@@ -1,4 +1,4 @@
-"""Beam search of width 4 over a decoder with a cache, for a batch of prompts of unequal length.
+"""Beam search of width 4 over a decoder with a cache: prompts of unequal length, each in a slot of its own.
 
 The rules are those of Hugging Face's `generate` (transformers, 2023), which the reference calls with
 `num_beams=4, early_stopping=True, max_new_tokens=128, min_new_tokens=30` (language/gpt-j/backend_PyTorch.py
@@ -7,8 +7,9 @@ of MLPerf Inference v4.1).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,10 @@ from models.gptj_decoder import BEAMS, NEW_TOKENS, STEP_SLOTS
 MIN_NEW_TOKENS = 30
 NEVER = -1e9
 """The score of what may not be chosen."""
+_OWN = np.arange(BEAMS, dtype=np.int32)
+_FIRST_SCORES = np.array([0.0, *[NEVER] * (BEAMS - 1)], np.float32)
+"""All beams begin as the prompt: only the first may be continued."""
+Tokens = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -41,110 +46,187 @@ class SearchSettings:
     counts_prompt: bool = True
 
 
-@dataclass
-class _Request:
-    """One prompt's search: four running beams and at most four finished hypotheses."""
+@dataclass(frozen=True)
+class SearchStep:
+    """What one call of the decoder brought about.
 
-    prompt: int
-    settings: SearchSettings
-    beams: list[list[int]] = field(default_factory=lambda: [[] for _ in range(BEAMS)])
-    finished: list[tuple[float, list[int]]] = field(default_factory=list)
-    done: bool = False
+    Attributes:
+        begun: the slot whose prompt was read, with the first token of its best beam; None after a step of
+            the beams. A beam search may still drop that token for another.
+        ended: the slots whose search is over, each with the tokens of its best hypothesis, without prompt and
+            end token. They are free again.
+    """
 
-    def advance(
-        self, scores: NDArray[np.generic], tokens: NDArray[np.generic], beams: NDArray[np.generic]
-    ) -> tuple[list[int], list[float]]:
-        """Take the eight best continuations (best first); return the parents and scores of the new beams."""
-        parents: list[int] = []
-        kept: list[float] = []
-        longer: list[list[int]] = []
-        options = zip(scores.tolist(), tokens.tolist(), beams.tolist(), strict=True)
-        for rank, (score, token, parent) in enumerate(options):
-            if token == self.settings.end:
-                if rank < BEAMS:
-                    self._finish(score, self.beams[parent])
-                continue
-            parents.append(parent)
-            kept.append(score)
-            longer.append([*self.beams[parent], token])
-            if len(longer) == BEAMS:
-                break
-        self.beams = longer
-        self.done = len(self.finished) == BEAMS  # early stopping: four hypotheses, whatever their scores
-        return parents, kept
+    begun: tuple[int, int] | None
+    ended: tuple[tuple[int, Tokens], ...]
 
-    def best(self, scores: Sequence[float]) -> list[int]:
-        """Return the best hypothesis; beams that still run when the tokens are used up count as finished."""
-        if not self.done:
-            for score, beam in zip(scores, self.beams, strict=True):
-                self._finish(score, beam)
-        return max(self.finished, key=lambda one: one[0])[1]
 
-    def _finish(self, score: float, beam: list[int]) -> None:
-        length = len(beam) + (self.prompt if self.settings.counts_prompt else 0)
-        self.finished.append((score / max(length, 1) ** self.settings.length_penalty, beam))
-        if len(self.finished) > BEAMS:
-            self.finished.remove(min(self.finished, key=lambda one: one[0]))
+class BeamSlots:
+    """Searches that share the calls of a decoder; a prompt enters whenever a slot is free.
+
+    A slot is a row of the decoder's cache and holds the four beams of one prompt. A new prompt is read by a
+    call of its own on that row, so that no other search computes its padding; then all searches go on
+    together, each at its own length. Nothing of a search depends on who is in the other slots.
+
+    Args:
+        session: a decoder of `models.gptj_decoder` that keeps its cache from call to call.
+        count: number of slots, at most the session's batch size.
+        settings: the rules of the search.
+    """
+
+    def __init__(self, session: Session, count: int, settings: SearchSettings) -> None:
+        self._session = session
+        self._settings = settings
+        self._free = list(range(count - 1, -1, -1))
+        self._unread: deque[tuple[int, NDArray[np.integer]]] = deque()
+        self._running = np.zeros(count, bool)
+        self._lengths = np.ones(count, np.int64)
+        self._generated = np.ones(count, np.int64)
+        self._tokens = np.full((count, BEAMS), settings.end, np.int64)
+        self._scores = np.zeros((count, BEAMS), np.float32)
+        self._beams = np.zeros((count, BEAMS, NEW_TOKENS), np.int32)
+        self._lineage = np.full((count, BEAMS, NEW_TOKENS), -1, np.int32)
+        self._finished: list[list[tuple[float, Tokens]]] = [[] for _ in range(count)]
+
+    @property
+    def free(self) -> int:
+        """How many prompts may enter."""
+        return len(self._free)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is searched."""
+        return not self._unread and not self._running.any()
+
+    def enter(self, prompt: NDArray[np.integer]) -> int:
+        """Give a prompt (token ids, 1 up to the decoder's longest) the lowest free slot; return that."""
+        slot = self._free.pop()
+        self._unread.append((slot, prompt))
+        return slot
+
+    def step(self) -> SearchStep:
+        """Call the decoder once: read the next prompt, or take all searches one token further."""
+        if self._unread:
+            slot, prompt = self._unread.popleft()
+            found = self._read(slot, prompt)
+            slots = np.array([slot])
+        else:
+            slots = np.flatnonzero(self._running)
+            found = self._continue(int(slots[-1]) + 1)
+            found = {name: values[slots] for name, values in found.items()}
+            slot = -1
+        self._choose(slots, found["scores"], found["next_tokens"].astype(np.int64), found["parents"])
+        begun = (slot, int(self._tokens[slot, 0])) if slot >= 0 else None
+        over = [one for one in slots.tolist() if self._is_over(one)]
+        return SearchStep(begun, tuple((one, self._leave(one)) for one in over))
+
+    def _read(self, slot: int, prompt: NDArray[np.integer]) -> dict[str, NDArray[np.generic]]:
+        """Write a prompt into a slot's cache and score what may follow it."""
+        length = len(prompt)
+        self._lengths[slot], self._generated[slot], self._running[slot] = length, 0, True
+        self._lineage[slot] = -1
+        tokens = np.full((1, max(length, BEAMS)), self._settings.end, np.int64)
+        tokens[0, :length] = prompt
+        places = np.arange(tokens.shape[1])[None]
+        return self._session.infer(
+            {
+                "tokens": tokens,
+                "positions": places,
+                "prompt_seen": places + 1,
+                "lineage": np.full((*tokens.shape, NEW_TOKENS), -1, np.int32),
+                "write": np.array([STEP_SLOTS]),
+                "scored": np.full((1, BEAMS), length - 1),
+                "beam_scores": _FIRST_SCORES[None],
+                "end_penalty": self._end_penalty(slice(slot, slot + 1)),
+            },
+            first_row=slot,
+        )
+
+    def _continue(self, count: int) -> dict[str, NDArray[np.generic]]:
+        """Score what may follow in the first `count` slots; what a free one says means nothing."""
+        rows = slice(count)
+        lengths, steps = self._lengths[rows], self._generated[rows] - 1
+        return self._session.infer(
+            {
+                "tokens": self._tokens[rows],
+                "positions": np.repeat((lengths + steps)[:, None], BEAMS, axis=1),
+                "prompt_seen": np.repeat(lengths[:, None], BEAMS, axis=1),
+                "lineage": self._lineage[rows],
+                "write": BEAMS * steps,
+                "scored": np.tile(np.arange(BEAMS, dtype=np.int64), (count, 1)),
+                "beam_scores": self._scores[rows],
+                "end_penalty": self._end_penalty(rows),
+            }
+        )
+
+    def _choose(
+        self,
+        slots: NDArray[np.int64],
+        scores: NDArray[np.generic],
+        tokens: NDArray[np.int64],
+        parents: NDArray[np.generic],
+    ) -> None:
+        """Take the eight best continuations of each slot (best first) to its four beams and hypotheses."""
+        ends = tokens == self._settings.end
+        for row, rank in np.argwhere(ends[:, :BEAMS]).tolist():
+            self._finish(int(slots[row]), float(scores[row, rank]), int(parents[row, rank]))
+        kept = np.argsort(ends, axis=1, kind="stable")[:, :BEAMS]
+        rows, before = slots[:, None], np.take_along_axis(parents, kept, 1).astype(np.int64)
+        at = self._generated[slots]
+        self._scores[slots] = np.take_along_axis(scores, kept, 1)
+        self._tokens[slots] = np.take_along_axis(tokens, kept, 1)
+        self._beams[slots] = self._beams[rows, before]
+        self._beams[slots, :, at] = self._tokens[slots]
+        self._lineage[slots] = self._lineage[rows, before]
+        self._lineage[slots, :, at] = _OWN
+        self._generated[slots] += 1
+
+    def _finish(self, slot: int, score: float, beam: int) -> None:
+        """Keep a hypothesis, if it is among the four best."""
+        length = int(self._generated[slot])
+        counted = length + (int(self._lengths[slot]) if self._settings.counts_prompt else 0)
+        hypotheses = self._finished[slot]
+        tokens = self._beams[slot, beam, :length].copy()
+        hypotheses.append((score / max(counted, 1) ** self._settings.length_penalty, tokens))
+        if len(hypotheses) > BEAMS:
+            worst = min(range(len(hypotheses)), key=lambda one: hypotheses[one][0])
+            del hypotheses[worst]
+
+    def _is_over(self, slot: int) -> bool:
+        """Early stopping: four hypotheses, whatever their scores; or the tokens are used up."""
+        return len(self._finished[slot]) == BEAMS or int(self._generated[slot]) == self._settings.most
+
+    def _leave(self, slot: int) -> Tokens:
+        """Free a slot; return its best hypothesis. Beams that still run count as finished."""
+        if len(self._finished[slot]) < BEAMS:
+            for beam, score in enumerate(self._scores[slot].tolist()):
+                self._finish(slot, score, beam)
+        best = max(self._finished[slot], key=lambda one: one[0])[1]
+        self._finished[slot] = []
+        self._running[slot] = False
+        self._lengths[slot] = self._generated[slot] = 1
+        self._tokens[slot] = self._settings.end
+        self._free.append(slot)
+        self._free.sort(reverse=True)
+        return best
+
+    def _end_penalty(self, rows: slice) -> NDArray[np.float32]:
+        return np.where(self._generated[rows] < self._settings.least, NEVER, 0.0).astype(np.float32)
 
 
 def search(
     session: Session, prompts: Sequence[NDArray[np.integer]], settings: SearchSettings
-) -> list[NDArray[np.int32]]:
+) -> list[Tokens]:
     """Return for each prompt the tokens of the best hypothesis, without prompt and end token.
 
     Args:
         session: a decoder of `models.gptj_decoder` that keeps its cache from call to call.
-        prompts: token ids, 1 up to the decoder's longest prompt each.
+        prompts: token ids, 1 up to the decoder's longest prompt each; they are searched together.
         settings: the rules of the search.
     """
-    count = len(prompts)
-    lengths = np.array([len(prompt) for prompt in prompts], np.int64)
-    requests = [_Request(int(length), settings) for length in lengths]
-    tokens = np.full((count, max(int(lengths.max()), BEAMS)), settings.end, np.int64)
-    for row, prompt in enumerate(prompts):
-        tokens[row, : len(prompt)] = prompt
-    places = np.broadcast_to(np.arange(tokens.shape[1]), tokens.shape)
-    scores = np.tile(np.array([0.0, *[NEVER] * (BEAMS - 1)], np.float32), (count, 1))
-    found = session.infer(
-        {
-            "tokens": tokens,
-            "positions": places,
-            "prompt_seen": places + 1,
-            "lineage": np.full((*tokens.shape, NEW_TOKENS), -1, np.int32),
-            "write": np.full(count, STEP_SLOTS, np.int64),
-            "scored": np.repeat(lengths[:, None] - 1, BEAMS, axis=1),
-            "beam_scores": scores,
-            "end_penalty": _end_penalty(settings, count, 0),
-        }
-    )
-    lineage = np.full((count, BEAMS, NEW_TOKENS), -1, np.int32)
-    own = np.arange(BEAMS, dtype=np.int32)
-    tokens = np.full((count, BEAMS), settings.end, np.int64)
-    for step in range(settings.most):
-        for row, request in enumerate(requests):
-            if not request.done:
-                parents, scores[row] = request.advance(
-                    found["scores"][row], found["next_tokens"][row], found["parents"][row]
-                )
-                tokens[row] = [beam[-1] for beam in request.beams]
-                lineage[row] = lineage[row, parents]
-        if step + 1 == settings.most or all(request.done for request in requests):
-            break
-        lineage[:, :, step] = own
-        found = session.infer(
-            {
-                "tokens": tokens,
-                "positions": np.repeat(lengths[:, None] + step, BEAMS, axis=1),
-                "prompt_seen": np.repeat(lengths[:, None], BEAMS, axis=1),
-                "lineage": lineage,
-                "write": np.full(count, BEAMS * step, np.int64),
-                "scored": np.tile(np.arange(BEAMS, dtype=np.int64), (count, 1)),
-                "beam_scores": scores,
-                "end_penalty": _end_penalty(settings, count, step + 1),
-            }
-        )
-    return [np.array(request.best(scores[row].tolist()), np.int32) for row, request in enumerate(requests)]
-
-
-def _end_penalty(settings: SearchSettings, count: int, generated: int) -> NDArray[np.float32]:
-    return np.full(count, NEVER if generated < settings.least else 0.0, np.float32)
+    slots = BeamSlots(session, len(prompts), settings)
+    rows = {slots.enter(prompt): row for row, prompt in enumerate(prompts)}
+    found: dict[int, Tokens] = {}
+    while not slots.is_idle:
+        found.update({rows[slot]: tokens for slot, tokens in slots.step().ended})
+    return [found[row] for row in range(len(prompts))]

@@ -28,15 +28,16 @@ def has_state(session: Any) -> bool:
 class StatefulRunner:
     """Runs a network on the CPU and keeps its state from one call to the next, updated in place.
 
-    The state of a batch begins with what was left by the one before (zeros at first): a network reads only
-    what it wrote. Outputs beside the state need a fixed shape behind the batch dimension.
+    The state of a row begins with what was left there by the call before (zeros at first): a network reads
+    only what it wrote. Outputs beside the state need a fixed shape behind the batch dimension.
 
     Args:
         session: an `onnxruntime.InferenceSession`.
         network: for messages.
+        rows: rows of the state that are made with the first call; it grows where more are asked for.
     """
 
-    def __init__(self, session: Any, network: object) -> None:
+    def __init__(self, session: Any, network: object, rows: int = 1) -> None:
         self._session = session
         self.inputs = [one for one in session.get_inputs() if not one.name.startswith(PAST)]
         self.outputs = [one for one in session.get_outputs() if not one.name.startswith(PRESENT)]
@@ -51,16 +52,13 @@ class StatefulRunner:
                 remedy="export the network again",
             )
         self._buffers: dict[str, NDArray[np.generic]] = {}
-        self._rows = 0
+        self._rows = rows
 
-    def run(self, inputs: Arrays) -> dict[str, NDArray[np.generic]]:
-        """Run one call on a batch; return the outputs beside the state."""
+    def run(self, inputs: Arrays, first_row: int = 0) -> dict[str, NDArray[np.generic]]:
+        """Run one call on a batch, with the state's rows from `first_row` on; return the other outputs."""
         count = len(next(iter(inputs.values())))
-        if count > self._rows:
-            self._buffers = {
-                one.name: np.zeros((count, *one.shape[1:]), DTYPES[one.type]) for one in self._states
-            }
-            self._rows = count
+        if not self._buffers or first_row + count > self._rows:
+            self._grow(max(first_row + count, self._rows))
         binding = self._session.io_binding()
         kept = {name: np.ascontiguousarray(values) for name, values in inputs.items()}
         for name, values in kept.items():
@@ -69,12 +67,21 @@ class StatefulRunner:
         for name, values in outputs.items():
             binding.bind_output(name, "cpu", 0, values.dtype, values.shape, values.ctypes.data)
         for past, buffer in self._buffers.items():
-            values = buffer[:count]
+            values = buffer[first_row : first_row + count]
             present = PRESENT + past.removeprefix(PAST)
             binding.bind_input(past, "cpu", 0, values.dtype, values.shape, values.ctypes.data)
             binding.bind_output(present, "cpu", 0, values.dtype, values.shape, values.ctypes.data)
         self._session.run_with_iobinding(binding)
         return outputs
+
+    def _grow(self, rows: int) -> None:
+        """Make the state so many rows long; what is there stays."""
+        for one in self._states:
+            buffer = np.zeros((rows, *one.shape[1:]), DTYPES[one.type])
+            if (old := self._buffers.get(one.name)) is not None:
+                buffer[: len(old)] = old
+            self._buffers[one.name] = buffer
+        self._rows = rows
 
 
 def _free(sizes: list[Any]) -> bool:

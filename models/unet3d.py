@@ -6,7 +6,7 @@ is the only scenario. One sample is a whole volume, its response a uint8 mask of
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -22,6 +22,7 @@ from models.benchmark import (
     Benchmark,
     Edition,
     LicensedFolder,
+    LoopStep,
     MiniListing,
     OnProgress,
     Precision,
@@ -43,7 +44,7 @@ from models.unet3d_cases import (
     verify_cases,
 )
 from models.unet3d_volumes import CLASSES, INT8_SCALE, WINDOW, prepare_label, read_label
-from models.unet3d_windows import INPUT, OUTPUT, segment
+from models.unet3d_windows import INPUT, OUTPUT, WindowBatches, segment
 
 NETWORK_FILE = "unet3d.onnx"
 DATA_FILE = "kits19.tar"
@@ -76,6 +77,8 @@ class Unet3d(Benchmark):
     metric = "DICE"
     samples_per_batch = 1
     """A volume at a time: its windows are what the network takes in batches."""
+    has_loop = True
+    """Volumes have unequally many windows; they share batches, so that all but the very last are full."""
 
     def full_edition(self) -> Edition:
         """Return the official network with a free batch, and the folder that a person has to provide."""
@@ -147,9 +150,11 @@ class Unet3d(Benchmark):
     def run_batch(self, session: Session, samples: Samples, indices: NDArray[np.int64]) -> Responses:
         """Segment one volume after the other; the windows of a volume go through the network in batches."""
         volumes = cast(unet3d_samples.VolumeSamples, samples)
-        masks = [segment(session, volumes.volume(index)).reshape(-1) for index in indices.tolist()]
-        offsets = np.concatenate(([0], np.cumsum([mask.size for mask in masks], dtype=np.int64)))
-        return Responses(masks[0] if len(masks) == 1 else np.concatenate(masks), offsets)
+        return _responses([segment(session, volumes.volume(index)) for index in indices.tolist()])
+
+    def open_loop(self, session: Session, samples: Samples) -> VolumeLoop:
+        """Return a loop in which volumes share the session's batches."""
+        return VolumeLoop(session, cast(unet3d_samples.VolumeSamples, samples))
 
     def respond(self, outputs: Arrays, indices: NDArray[np.int64]) -> Responses:
         """Refuse: a response is made of many windows, see `run_batch`."""
@@ -184,6 +189,41 @@ class Unet3d(Benchmark):
         mean = f"{scores.mean(1).mean():.5f}"  # the checker reads these digits, so they are the metric
         line = f"Accuracy: mean = {mean}, kidney = {kidney:.4f}, tumor = {tumour:.4f}"
         return Score({self.metric: float(mean)}, (line,), len(found))
+
+
+class VolumeLoop:
+    """Batches of windows filled across volumes: one enters when those that wait no longer fill a batch."""
+
+    def __init__(self, session: Session, samples: unet3d_samples.VolumeSamples) -> None:
+        self._samples = samples
+        self._batches = WindowBatches(session)
+        self._most = session.batch_size
+
+    @property
+    def room(self) -> int:
+        """One, if the next batch would not be full; an open volume takes much memory."""
+        return int(self._batches.left < self._most)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no window waits; then every volume is complete."""
+        return self._batches.left == 0
+
+    def admit(self, ids: list[int], indices: NDArray[np.int64]) -> None:
+        """Put the volumes' windows behind those that wait."""
+        for id_, index in zip(ids, indices.tolist(), strict=True):
+            self._batches.enter(id_, self._samples.volume(index))
+
+    def step(self) -> LoopStep:
+        """Run one batch of windows."""
+        done = self._batches.step()
+        return LoopStep([id_ for id_, _ in done], _responses([labels for _, labels in done]))
+
+
+def _responses(masks: Sequence[NDArray[np.uint8]]) -> Responses:
+    offsets = np.concatenate(([0], np.cumsum([mask.size for mask in masks], dtype=np.int64)))
+    flat = [mask.reshape(-1) for mask in masks]
+    return Responses(flat[0] if len(flat) == 1 else np.concatenate([np.empty(0, np.uint8), *flat]), offsets)
 
 
 def _cases(edition: Edition, subset: Subset) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import SettingError
-from models.benchmark import Benchmark, Precision, Responses, Samples
+from models.benchmark import Benchmark, Precision, Responses, SampleLoop, Samples
 
 BackendName = Literal["onnxruntime", "tensorrt", "null"]
 
@@ -94,6 +94,13 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Free everything."""
+
+
+class LoopBackend(Backend, Protocol):
+    """A backend that can run the loop of a benchmark that has one (`Benchmark.has_loop`)."""
+
+    def open_loop(self, stream: int) -> SampleLoop:
+        """Return a new loop on a stream; called by the thread that uses it."""
 
 
 _OPENERS: Mapping[str, str] = {

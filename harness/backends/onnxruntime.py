@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from common.errors import NetworkFileError
 from harness.backends.base import BackendOptions
 from harness.samples import ResidentSamples, StreamSamples, can_be_resident
-from models.benchmark import Arrays, Benchmark, Precision, Responses, Samples
+from models.benchmark import Arrays, Benchmark, Precision, Responses, SampleLoop, Samples
 from models.onnx_state import PAST, PRESENT, StatefulRunner, has_state
 
 
@@ -57,7 +57,9 @@ class OnnxSession:
                 where=network,
                 remedy="see that it is an ONNX file; quantise it again if it is one of ours",
             ) from error
-        self._keeper = StatefulRunner(self._session, network) if has_state(self._session) else None
+        self._keeper = (
+            StatefulRunner(self._session, network, batch_size) if has_state(self._session) else None
+        )
         inputs = {value.name for value in self._session.get_inputs() if not value.name.startswith(PAST)}
         outputs = {value.name for value in self._session.get_outputs() if not value.name.startswith(PRESENT)}
         self.input_shapes = {value.name: tuple(value.shape) for value in self._session.get_inputs()}
@@ -71,10 +73,10 @@ class OnnxSession:
                 remedy="name a network of this benchmark and precision",
             )
 
-    def infer(self, inputs: Arrays) -> dict[str, NDArray[np.generic]]:
-        """Run one batch; the batch is the first dimension of every input and output."""
+    def infer(self, inputs: Arrays, first_row: int = 0) -> dict[str, NDArray[np.generic]]:
+        """Run one batch, the first dimension of every input and output; a state's from `first_row` on."""
         if self._keeper:
-            return self._keeper.run(inputs)
+            return self._keeper.run(inputs, first_row)
         return dict(zip(self._outputs, self._session.run(self._outputs, dict(inputs)), strict=True))
 
 
@@ -123,6 +125,10 @@ class OnnxBackend:
     def run(self, stream: int, indices: NDArray[np.int64]) -> Responses:
         """Answer one batch on the session of this stream."""
         return self._benchmark.run_batch(self._sessions[stream], self._samples[stream], indices)
+
+    def open_loop(self, stream: int) -> SampleLoop:
+        """Return a loop of the benchmark on the session of this stream."""
+        return self._benchmark.open_loop(self._sessions[stream], self._samples[stream])
 
     def close(self) -> None:
         """Free the sessions."""

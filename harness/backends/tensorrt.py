@@ -20,7 +20,7 @@ from harness.backends.base import BackendOptions
 from harness.backends.tensorrt_device import Device, EngineTensor, GpuDevice, device_count
 from harness.backends.tensorrt_library import EngineInfo, import_library
 from harness.backends.tensorrt_stream import Lane, Table
-from models.benchmark import Benchmark, Precision, Responses
+from models.benchmark import Benchmark, Precision, Responses, SampleLoop
 
 _LOAD_BLOCK = 256
 
@@ -148,6 +148,12 @@ class TensorRTBackend:
         for name, table in self._tables.items():
             lane.feed(name, table, slots)
         return self._benchmark.respond(lane.finish(len(slots)), indices)
+
+    def open_loop(self, stream: int) -> SampleLoop:
+        """Return a loop of the benchmark on this stream, for the calling thread."""
+        lane = self._lanes[stream]
+        lane.device.use()
+        return self._benchmark.open_loop(lane, self._samples)
 
     def close(self) -> None:
         """Free everything; a second call does nothing."""

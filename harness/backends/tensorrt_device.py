@@ -89,6 +89,9 @@ class Device(Protocol):
     def make_context(self, addresses: dict[str, int]) -> Handle:
         """Return an execution context whose inputs and outputs lie at these device addresses."""
 
+    def set_address(self, context: Handle, name: str, address: int) -> None:
+        """Let a context's input or output lie elsewhere from the next `enqueue` on."""
+
     def enqueue(self, context: Handle, batch: int, stream: Handle, length: int | None = None) -> None:
         """Run the engine on a batch in the order of the stream; `length` is that of free dimensions."""
 
@@ -216,9 +219,13 @@ class GpuDevice:
         if context is None:
             raise _out_of_memory(f"an execution context on {self.name}: {self._messages.last}")
         for name, address in addresses.items():
-            if not context.set_tensor_address(name, address):
-                raise CudaError(f"TensorRT refused the address of {name}: {self._messages.last}")
+            self.set_address(context, name, address)
         return context
+
+    def set_address(self, context: Handle, name: str, address: int) -> None:
+        """Let a context's input or output lie elsewhere from the next `enqueue` on."""
+        if not context.set_tensor_address(name, address):
+            raise CudaError(f"TensorRT refused the address of {name}: {self._messages.last}")
 
     def enqueue(self, context: Handle, batch: int, stream: Handle, length: int | None = None) -> None:
         """Run the engine on a batch in the order of the stream; `length` is that of free dimensions."""

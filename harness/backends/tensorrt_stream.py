@@ -69,6 +69,8 @@ class Lane:
         self.device = device
         self.graphs: dict[int, Handle] = {}
         states = {tensor.name: tensor for tensor in tensors if tensor.name.startswith((PAST, PRESENT))}
+        self._states = states
+        self._first_row = 0
         self._tensors = {tensor.name: tensor for tensor in tensors if tensor.name not in states}
         self._batch_size = batch_size
         self._host: dict[str, NDArray[np.uint8]] = {}
@@ -145,10 +147,15 @@ class Lane:
             if not tensor.is_input
         }
 
-    def infer(self, inputs: Arrays) -> dict[str, NDArray[np.generic]]:
-        """Run one batch of arrays in host memory; free dimensions have the size that the arrays have."""
+    def infer(self, inputs: Arrays, first_row: int = 0) -> dict[str, NDArray[np.generic]]:
+        """Run one batch of arrays in host memory; free dimensions have the size that the arrays have.
+
+        Where the engine has a state, the batch has its rows from `first_row` on.
+        """
         count = len(next(iter(inputs.values())))
         self.begin(count)
+        if self._states and first_row != self._first_row:
+            self._move_to(first_row, count)
         length = self._length(inputs)
         for name, values in inputs.items():
             staged = self._view(name, count, length)
@@ -195,9 +202,22 @@ class Lane:
         finally:
             self.device.free_host(zeros)
 
+    def _move_to(self, first_row: int, count: int) -> None:
+        """Let the context see the state from this row on."""
+        if first_row < 0 or first_row + count > self._batch_size:
+            raise SettingError(
+                f"{count} rows from {first_row} on were asked for, the state has {self._batch_size}",
+                remedy="report this to the project: a request has a slot below the batch size",
+            )
+        for name, tensor in self._states.items():
+            address = self._addresses[name] + first_row * tensor.sample_bytes
+            self.device.set_address(self._context, name, address)
+        self._first_row = first_row
+
     def _prepare_graphs(self) -> None:
         """Run each batch size once (a context has to see a shape before its capture), and capture it."""
-        if self._is_free:  # as many graphs as lengths and batch sizes together would take too long
+        # A graph for each length and batch size would take too long; and a state's address changes.
+        if self._is_free or self._states:
             self._work(self._batch_size)()
             self.device.wait(self._stream)
             return

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.batching import Batch, BatchSource, Collector, QueryCutter
+from harness.batching import Batch, BatchSource, Collector, QueryCutter, Waiting
 
 FOREVER_NS = 3600 * 10**9
 COSTS = np.arange(7) * 10
@@ -110,6 +110,53 @@ def test_samples_of_like_cost_share_a_batch_and_keep_their_ids(source: BatchSour
     assert workers.answered() == sorted(
         zip(range(100, 112), [0, 6, 1, 5, 2, 4, 3, 3, 4, 2, 5, 1], strict=True)
     )
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 40), max_size=12),
+    most=st.integers(1, 16),
+    streams=st.integers(1, 4),
+)
+def test_waiting_samples_are_handed_out_once_and_never_more_than_there_is_room_for(
+    sizes: list[int], most: int, streams: int
+) -> None:
+    source = Waiting()
+    taken: list[list[Batch]] = [[] for _ in range(streams)]
+
+    def work(stream: int) -> None:
+        while (batch := source.take(most, wait=True)) is not None:
+            taken[stream].append(batch)
+
+    threads = [threading.Thread(target=work, args=(stream,), daemon=True) for stream in range(streams)]
+    for thread in threads:
+        thread.start()
+    expected = []
+    for ids, indices in numbered(sizes):
+        source.put(ids, indices)
+        expected += list(zip(ids, indices, strict=True))
+    source.close()
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+    batches = [batch for part in taken for batch in part]
+    assert all(1 <= len(batch.ids) <= most for batch in batches)
+    found = [pair for batch in batches for pair in zip(batch.ids, batch.indices.tolist(), strict=True)]
+    assert sorted(found) == sorted(expected)
+    if streams == 1:
+        assert found == expected, "the order of arrival"
+
+
+def test_whoever_works_does_not_wait_for_samples() -> None:
+    source = Waiting(costs=COSTS)
+    assert source.take(4, wait=False) is None
+    source.put([1, 2, 3], [2, 5, 4])
+    first = source.take(2, wait=False)
+    assert first is not None and first.ids == [2, 3], "the costly ones first"
+    assert [batch and batch.ids for batch in (source.take(2, wait=False), source.take(2, wait=False))] == [
+        [1],
+        None,
+    ]
 
 
 def test_a_full_batch_goes_out_without_waiting_for_the_deadline() -> None:

@@ -179,7 +179,12 @@ class FakeDevice:
 
     def make_context(self, addresses: dict[str, int]) -> Handle:
         assert addresses.keys() == {tensor.name for tensor in self._tensors}
-        return addresses
+        return dict(addresses)
+
+    def set_address(self, context: Handle, name: str, address: int) -> None:
+        assert name in context
+        assert not any(self._pending.values()), "an address changes while work is under way"
+        context[name] = address
 
     def enqueue(self, context: Handle, batch: int, stream: Handle, length: int | None = None) -> None:
         self.enqueued.append(batch)

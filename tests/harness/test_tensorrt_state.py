@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from harness.backends.base import BackendOptions
+from harness.backends.base import BackendOptions, LoopBackend
 from harness.backends.onnxruntime import OnnxBackend
 from harness.backends.tensorrt import TensorRTBackend
 from harness.backends.tensorrt_device import EngineTensor
@@ -81,5 +81,25 @@ def test_a_decoder_keeps_its_cache_on_the_device_and_answers_as_on_the_cpu(tmp_p
         assert found.offsets.tolist() == expected.offsets.tolist()
         state = len(indices) * 2 * SMALL.hidden * SMALL.slots
         assert max(device.copies) < state, "the cache was copied"
+    assert (
+        in_a_loop(backend)
+        == in_a_loop(cpu)
+        == {number: cpu.run(0, np.array([number])).data.tobytes() for number in range(4)}
+    )
     backend.close()
     assert world.is_empty
+
+
+def in_a_loop(backend: LoopBackend) -> dict[int, bytes]:
+    """Answer the four samples in three slots: one enters when another has left."""
+    loop = backend.open_loop(0)
+    found: dict[int, bytes] = {}
+    todo = [3, 0, 2, 1]
+    while todo or not loop.is_idle:
+        entering, todo = todo[: loop.room], todo[loop.room :]
+        loop.admit(entering, np.array(entering, np.int64))
+        step = loop.step()
+        ends = step.responses.offsets.tolist()
+        for row, sample in enumerate(step.finished):
+            found[sample] = step.responses.data[ends[row] : ends[row + 1]].tobytes()
+    return found

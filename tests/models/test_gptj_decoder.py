@@ -12,7 +12,7 @@ from models.architectures.gptj import gptj, random_weights
 from models.benchmark import Precision
 from models.gptj_decoder import BEAMS, NEW_TOKENS, STEP_SLOTS, DecoderShape, weight_names
 from models.gptj_export import weights_of, write_network
-from models.gptj_search import NEVER, SearchSettings, search
+from models.gptj_search import NEVER, BeamSlots, SearchSettings, search
 from models.onnx_state import StatefulRunner
 from tests.models import gptj_plain
 
@@ -117,6 +117,33 @@ def test_a_batch_is_searched_as_each_prompt_by_itself_without_a_cache(
         assert tokens.tolist() == expected
 
 
+@settings(max_examples=8, deadline=None)
+@given(data=st.data(), slots=st.integers(1, 4))
+def test_a_search_does_not_depend_on_who_enters_and_leaves_beside_it(
+    decoder: Decoder, data: st.DataObject, slots: int
+) -> None:
+    """Requests in any order and at any time, into slots that others have used, against each by itself."""
+    rules = SearchSettings(end=SMALL.end, least=1, most=7)
+    prompts = prompts_of(21, [24, 3, 11, 17, 1, 8, 20, 2])
+    alone = [search(decoder, [prompt], rules)[0].tolist() for prompt in prompts]
+    todo = data.draw(st.permutations(range(len(prompts))))
+    shared = BeamSlots(decoder, slots, rules)
+    asked: dict[int, int] = {}
+    found: dict[int, list[int]] = {}
+    begun: list[int] = []
+    while todo or not shared.is_idle:
+        if todo and shared.free and (shared.is_idle or data.draw(st.booleans())):
+            request = todo.pop()
+            asked[shared.enter(prompts[request])] = request
+        step = shared.step()
+        if step.begun is not None:
+            begun.append(asked[step.begun[0]])
+        for slot, tokens in step.ended:
+            found[asked.pop(slot)] = tokens.tolist()
+    assert [found[request] for request in range(len(prompts))] == alone
+    assert sorted(begun) == list(range(len(prompts)))
+
+
 def test_hypotheses_that_end_early_are_found_too(tmp_path: Path) -> None:
     """With a head that likes to end, four hypotheses are there before the tokens are used up."""
     decoder = Decoder(tmp_path, seed=5)
@@ -124,9 +151,10 @@ def test_hypotheses_that_end_early_are_found_too(tmp_path: Path) -> None:
     class Eager:
         calls = 0
 
-        def infer(self, inputs):  # type: ignore[no-untyped-def]
+        def infer(self, inputs, first_row=0):  # type: ignore[no-untyped-def]
             self.calls += 1
-            return decoder.infer({**inputs, "end_penalty": inputs["end_penalty"] + np.float32(2.5)})
+            eager = {**inputs, "end_penalty": inputs["end_penalty"] + np.float32(2.5)}
+            return decoder.infer(eager, first_row)
 
     prompts = prompts_of(7, [5, 20])
     rules = SearchSettings(end=SMALL.end, least=3, most=40)

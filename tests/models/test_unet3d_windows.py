@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.unet3d_windows import origins, patch, segment, window_count
+from models.unet3d_windows import WindowBatches, origins, patch, segment, window_count
 
 SIDE = st.integers(2, 6).map(lambda count: 64 * count)
 
@@ -50,7 +50,7 @@ class Network:
         coarse = random.standard_normal((3, 16, 16, 16)).astype(np.float32)
         self.place = coarse.repeat(8, 1).repeat(8, 2).repeat(8, 3)
 
-    def infer(self, inputs):
+    def infer(self, inputs, first_row=0):
         (values,) = inputs.values()
         assert values.shape[1:] == (1, 128, 128, 128)
         assert len(values) <= self.batch_size
@@ -91,6 +91,24 @@ def test_a_volume_is_segmented_as_the_reference_does_it(shape, batch_size, batch
     expected = _slow_labels(volume)
     assert np.mean(labels != expected) < 1e-6, "but for ties that the division makes"
     assert set(np.unique(expected)) == {0, 1, 2}
+
+
+def test_volumes_share_the_batches_of_their_windows_and_keep_their_own_labels():
+    random = np.random.default_rng(3)
+    shapes = [(192, 128, 128), (128, 128, 128), (192, 192, 128), (128, 192, 128)]
+    volumes = [random.standard_normal(shape).astype(np.float32) for shape in shapes]
+    network = Network(3)
+    shared = WindowBatches(network)
+    found = {}
+    todo = list(range(len(volumes)))
+    while todo or shared.left:
+        while todo and shared.left < network.batch_size:
+            number = todo.pop(0)
+            shared.enter(number, volumes[number])
+        found.update(shared.step())
+    assert network.batches == [3, 3, 3], "9 windows; by themselves the volumes would need 5 batches"
+    for number, volume in enumerate(volumes):
+        np.testing.assert_array_equal(found[number], segment(Network(3), volume))
 
 
 def test_equal_scores_go_to_the_first_class():
