@@ -80,6 +80,10 @@ class InvalidRunError(PipelineError):
     """LoadGen called the run INVALID, or its log does not show the settings that were asked for."""
 
 
+class DisturbedRunError(PipelineError):
+    """A run is valid, but something else on the host disturbed it beyond the limits of the system file."""
+
+
 class AccuracyError(PipelineError):
     """The accuracy is below the target of the round."""
 

@@ -146,9 +146,11 @@ def bench_of(
             batch_size=tuning.batch_size,
             max_wait_us=tuning.max_wait_us,
             streams=tuning.streams,
+            disturbance_limits=system.interference.limits,
         ),
         engine_hash=runs.content_hash,
         samples_hash=prepared.samples.content_hash,
         settings=by_kind,
         limit_seconds=system.limits.run,
+        repeat_disturbed=system.repeats_disturbed_runs,
     )

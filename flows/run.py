@@ -79,6 +79,7 @@ def show_outcome(console: Console, outcome: SubmissionOutcome, seconds: float) -
     console.print(table)
     rows = [
         ("Verdict", outcome.verdict),
+        *(("Note", note) for note in outcome.notes),
         ("Backend", outcome.backend_notice),
         ("Tree", str(outcome.tree)),
         ("Page", str(outcome.page)),

@@ -14,6 +14,7 @@ from flows.measure import measure_result
 from flows.prepare import prepare
 from flows.request import SubmissionRequest
 from tasks.artifacts import publish
+from tasks.measurement import disturbances_of
 from tasks.package import Measured
 from tasks.step import run_logger
 from tasks.upload import check_store, store_for
@@ -41,6 +42,7 @@ class SubmissionOutcome(BaseModel):
         rehearsal: whether nothing of this is a result.
         verdict: the validation in one line.
         accepted: whether the validation accepted the tree.
+        notes: what a person should know of the runs, e.g. that something disturbed one.
         tree, page: where they lie on this host.
         s3_address: where the run lies in S3.
     """
@@ -54,6 +56,7 @@ class SubmissionOutcome(BaseModel):
     verdict: str
     accepted: bool
     warnings: int
+    notes: list[str] = []
     tree: Path
     page: Path
     s3_address: str
@@ -103,7 +106,9 @@ def submission(
         create_table_artifact,
         key=f"{request.system.name}-results",
         table=[line.model_dump(mode="json") for line in outcome.results],
-        description=f"{'REHEARSAL, NOT A RESULT. ' if outcome.rehearsal else ''}{outcome.verdict}",
+        description=". ".join(
+            ["REHEARSAL, NOT A RESULT"] * outcome.rehearsal + [outcome.verdict, *outcome.notes]
+        ),
     )
     publish(
         create_link_artifact,
@@ -126,10 +131,19 @@ def _outcome(request: SubmissionRequest, results: list[Measured], delivered: Del
         verdict=delivered.verdict.summary(),
         accepted=delivered.verdict.ok,
         warnings=len(delivered.verdict.warnings),
+        notes=[note for one in results for note in _notes(one)],
         tree=delivered.tree,
         page=delivered.page,
         s3_address=delivered.s3_address,
     )
+
+
+def _notes(one: Measured) -> list[str]:
+    return [
+        f"{one.benchmark} {one.scenario} {name} was disturbed, and is valid all the same: {text}"
+        for name, run in one.runs.items()
+        for text in disturbances_of(run)
+    ]
 
 
 def _units(one: Measured) -> str:

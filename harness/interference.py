@@ -13,7 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
+
+from mlperf.disturbance import DisturbanceLimits
+
+__all__ = [
+    "DisturbanceLimits",
+    "GpuState",
+    "HostState",
+    "disturbances",
+    "host_state",
+    "shown_states",
+]
 
 _GOVERNORS = "/sys/devices/system/cpu"
 # nvmlClocksEventReason* of NVIDIA's NVML reference; idle and application clocks are no disturbance.
@@ -32,7 +43,10 @@ _HARMLESS = frozenset({"idle", "application clocks", "software power cap"})
 
 
 class GpuState(BaseModel):
-    """One GPU at one moment; clocks in MHz, temperature in degrees Celsius, power in W."""
+    """One GPU at one moment; clocks in MHz, temperature in degrees Celsius, power in W.
+
+    `sm_clock_set` is the application clock, which an administrator sets.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -40,6 +54,7 @@ class GpuState(BaseModel):
     driver: str
     sm_clock: int | None = None
     sm_clock_highest: int | None = None
+    sm_clock_set: int | None = None
     temperature: int | None = None
     power: float | None = None
     clock_reasons: tuple[str, ...] = ()
@@ -76,24 +91,6 @@ class HostState(BaseModel):
     swapped_bytes: int
     gpus: tuple[GpuState, ...] = ()
     absent: tuple[str, ...] = ()
-
-
-class DisturbanceLimits(BaseModel):
-    """From where on a run counts as disturbed.
-
-    Attributes:
-        other_cpu_share: CPU time of other processes, as a share of all cores over the run.
-        stolen_share: CPU time that the hypervisor took, likewise.
-        swapped_bytes: bytes swapped during the run.
-        temperature: of a GPU, in degrees Celsius.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    other_cpu_share: float = Field(default=0.10, ge=0)
-    stolen_share: float = Field(default=0.02, ge=0)
-    swapped_bytes: int = Field(default=64 << 20, ge=0)
-    temperature: int = Field(default=90, gt=0)
 
 
 def host_state() -> HostState:
@@ -146,6 +143,11 @@ def disturbances(
     swapped = after.swapped_bytes - before.swapped_bytes
     if swapped > limits.swapped_bytes:
         found.append(f"{swapped / 2**20:.0f} MiB were swapped")
+    if before.governors != after.governors:
+        found.append(
+            f"the CPU frequency governor was changed from {', '.join(before.governors) or 'none'} to "
+            f"{', '.join(after.governors) or 'none'}"
+        )
     for number, gpu in enumerate(after.gpus):
         place = f"GPU {number} ({gpu.name})"
         earlier = before.gpus[number] if number < len(before.gpus) else gpu
@@ -155,9 +157,41 @@ def disturbances(
         reasons = sorted(({*gpu.clock_reasons} | {*earlier.clock_reasons}) - _HARMLESS)
         if reasons:
             found.append(f"{place} was slowed down: {', '.join(reasons)}")
+        if gpu.sm_clock_set != earlier.sm_clock_set:
+            found.append(
+                f"the clock of {place} was set from {earlier.sm_clock_set} to {gpu.sm_clock_set} MHz"
+            )
         if gpu.temperature is not None and gpu.temperature > limits.temperature:
             found.append(f"{place} was at {gpu.temperature} °C, more than {limits.temperature} °C")
     return tuple(found)
+
+
+def shown_states(before: HostState, after: HostState) -> tuple[tuple[str, str], ...]:
+    """Return names and values of two states for a person: what is the same in both is shown once."""
+    lines = zip(_shown(before), _shown(after), strict=False)
+    return tuple(
+        (name, earlier if earlier == later else f"{earlier} → {later}")
+        for (name, earlier), (_name, later) in lines
+    ) + tuple(("not looked at", text) for text in after.absent)
+
+
+def _shown(state: HostState) -> list[tuple[str, str]]:
+    lines = [
+        ("load of the last minute", f"{state.load:.2f} on {state.cores} cores"),
+        ("memory in use", f"{state.memory_percent:.0f} %"),
+    ]
+    if state.governors:
+        lines.append(("CPU frequency governor", ", ".join(state.governors)))
+    for number, gpu in enumerate(state.gpus):
+        values = {
+            "MHz": gpu.sm_clock,
+            "MHz at most": gpu.sm_clock_highest,
+            "°C": gpu.temperature,
+            "W": gpu.power,
+        }
+        known = [f"{value:g} {unit}" for unit, value in values.items() if value is not None]
+        lines.append((f"GPU {number}, {gpu.name}", ", ".join([*known, *gpu.clock_reasons])))
+    return lines
 
 
 def _governors(absent: list[str]) -> tuple[str, ...]:
@@ -217,6 +251,7 @@ def _gpu(nvml: Any, handle: Any, driver: str) -> GpuState:
         driver=driver,
         sm_clock=ask("nvmlDeviceGetClockInfo", nvml.NVML_CLOCK_SM),
         sm_clock_highest=ask("nvmlDeviceGetMaxClockInfo", nvml.NVML_CLOCK_SM),
+        sm_clock_set=ask("nvmlDeviceGetApplicationsClock", nvml.NVML_CLOCK_SM),
         temperature=ask("nvmlDeviceGetTemperature", nvml.NVML_TEMPERATURE_GPU),
         power=None if power is None else power / 1000,
         clock_reasons=tuple(word for bit, word in _CLOCK_REASONS.items() if (reasons or 0) & bit),

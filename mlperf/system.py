@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from common.errors import SettingError
 from mlperf import description
+from mlperf.disturbance import DisturbanceLimits
 from mlperf.rounds import ROUNDS, Scenario, get_round
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
@@ -103,6 +104,17 @@ class Limits(_Settings):
     upload: float = Field(default=2 * 3600, gt=0)
 
 
+class Interference(_Settings):
+    """What is done about a timed run that something else on the host disturbed."""
+
+    when_disturbed: Literal["repeat", "flag"] | None = Field(
+        default=None,
+        description="repeat: measure again, within the retries of an INVALID run, then flag what stays so; "
+        "flag: keep it and say so; by default repeat, for a rehearsal flag",
+    )
+    limits: DisturbanceLimits = DisturbanceLimits()
+
+
 class System(_Settings):
     """One system file."""
 
@@ -123,6 +135,7 @@ class System(_Settings):
         description="your own folders of data behind a licence, e.g. imagenet: /data/imagenet",
     )
     rehearsal_seconds: float = Field(default=2.0, gt=0, description="length of a timed run of a rehearsal")
+    interference: Interference = Interference()
     store: StoreLocation = StoreLocation()
     limits: Limits = Limits()
 
@@ -130,6 +143,12 @@ class System(_Settings):
     def is_rehearsal(self) -> bool:
         """Whether nothing of this system may ever pass as a result."""
         return self.edition == "mini"
+
+    @property
+    def repeats_disturbed_runs(self) -> bool:
+        """Whether a disturbed run is measured again, rather than only flagged."""
+        action = self.interference.when_disturbed
+        return action == "repeat" if action else not self.is_rehearsal
 
     @field_validator("name", "submitter")
     @classmethod

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from common.errors import AuditError, InvalidRunError
+from common.errors import AuditError, DisturbedRunError, InvalidRunError
 from common.files import write_atomic
 from harness.record import ACCURACY_LOG, DETAIL_LOG, RunOutcome
 from mlperf.audits import AuditRuns, AuditVerdict, audit_config, judge_audit
@@ -40,7 +40,7 @@ def audit_step(bench: Bench, kind: RunKind, performance: StepRecord, accuracy: S
     "audit",
     shown="{kind} {bench.benchmark} {bench.scenario}",
     retries=RETRIES,
-    again=lambda error: isinstance(error, InvalidRunError | AuditError),
+    again=lambda error: isinstance(error, InvalidRunError | AuditError | DisturbedRunError),
 )
 def audit(
     workspace: Workspace,
@@ -55,6 +55,7 @@ def audit(
 
     Raises:
         AuditError: the test failed, or its log does not prove that the audit was applied.
+        DisturbedRunError: something disturbed it, and a retry is left.
     """
 
     def judge(folder: Path, _outcome: RunOutcome) -> dict[str, JsonValue]:

@@ -12,15 +12,15 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from common.errors import InvalidRunError
-from harness.record import DETAIL_LOG, RunOutcome, RunRequest
+from common.errors import DisturbedRunError, InvalidRunError
+from harness.record import DETAIL_LOG, ChildReport, RunOutcome, RunRequest
 from harness.run import measure
 from harness.settings import RunSettings
 from mlperf.logs import DetailLog, read_detail
 from mlperf.rounds import RunKind, Scenario
 from storage.cache import StepRecord
 from tasks.hardware import host_identity
-from tasks.step import Recorder, Step, perform, run_logger
+from tasks.step import Recorder, Step, attempts_left, perform, run_logger
 from tasks.versions import benchmark_code, versions_of
 from tasks.workspace import Workspace
 
@@ -41,6 +41,7 @@ class Bench(BaseModel):
         samples_hash: content hash of the preprocessed samples.
         settings: the settings of each kind of run, by kind.
         limit_seconds: time limit of one run.
+        repeat_disturbed: whether a run that was disturbed is measured again as long as a retry is left.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -51,6 +52,7 @@ class Bench(BaseModel):
     samples_hash: str
     settings: dict[RunKind, RunSettings]
     limit_seconds: float
+    repeat_disturbed: bool = False
 
     def label(self) -> str:
         """Return what a person reads: benchmark and scenario."""
@@ -104,6 +106,7 @@ def run_loadgen(
 
     Raises:
         InvalidRunError: LoadGen called it INVALID, or its log shows other settings than were asked for.
+        DisturbedRunError: it is valid, but was disturbed, and can be measured again.
     """
     request = bench.request.model_copy(
         update={"settings": bench.settings[kind], "audit_config": audit_config}
@@ -118,6 +121,8 @@ def run_loadgen(
             on_message=run_logger().info,
         )
         require_valid(outcome, f"{kind} of {bench.label()}")
+        if outcome.disturbances and not outcome.settings.is_accuracy:
+            _require_kept(bench, outcome, f"{kind} of {bench.label()}")
         return {**outcome.model_dump(mode="json", exclude={"folder", "settings"}), **judge(folder, outcome)}
 
     return perform(workspace, step, produce)
@@ -131,6 +136,23 @@ def require_valid(outcome: RunOutcome, what: str) -> None:
             where=outcome.folder,
             remedy="; ".join(dict.fromkeys(reason.remedy for reason in outcome.reasons)),
         )
+
+
+def _require_kept(bench: Bench, outcome: RunOutcome, what: str) -> None:
+    """Raise DisturbedRunError if the disturbed run is to be measured again; else say that it is kept."""
+    text = f"the {what} was disturbed: {'; '.join(outcome.disturbances)}"
+    if bench.repeat_disturbed and attempts_left():
+        raise DisturbedRunError(
+            text, where=outcome.folder, remedy="it is measured again; keep the host free of other work"
+        )
+    run_logger().warning("%s; it is valid, and kept with this note", text)
+
+
+def disturbances_of(run: StepRecord) -> tuple[str, ...]:
+    """Return what disturbed a finished timed run beyond the limits; empty if nothing did."""
+    if run.step == RunKind.ACCURACY:
+        return ()
+    return ChildReport.model_validate(run.figures["child"]).disturbances
 
 
 def detail_log(run: StepRecord) -> DetailLog:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common.errors import InvalidRunError
+from common.errors import DisturbedRunError, InvalidRunError
 from mlperf.rounds import RunKind
 from storage.cache import StepRecord
 from tasks.measurement import RETRIES, Bench, run_loadgen, run_step
@@ -19,12 +19,13 @@ def performance_step(bench: Bench) -> Step:
     "performance",
     shown="{bench.benchmark} {bench.scenario}",
     retries=RETRIES,
-    again=lambda error: isinstance(error, InvalidRunError),
+    again=lambda error: isinstance(error, InvalidRunError | DisturbedRunError),
 )
 def performance(workspace: Workspace, bench: Bench) -> StepRecord:
     """Run LoadGen in performance mode. Figures: those of `harness.record.RunOutcome`.
 
     Raises:
         InvalidRunError: INVALID in each attempt; every attempt is kept as evidence.
+        DisturbedRunError: something disturbed it, and a retry is left.
     """
     return run_loadgen(workspace, bench, RunKind.PERFORMANCE, performance_step(bench))

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import JsonValue
 
+from harness.interference import shown_states
 from harness.record import DETAIL_LOG, ChildReport
 from harness.search import SearchOutcome
 from mlperf import page
@@ -25,7 +26,7 @@ from mlperf.page import (
 )
 from mlperf.system import System
 from storage.cache import StepRecord, code_version
-from tasks.measurement import detail_log
+from tasks.measurement import detail_log, disturbances_of
 from tasks.package import Measured
 from tasks.step import Recorder, Step, perform, step_task
 from tasks.validate import read_verdict
@@ -111,6 +112,10 @@ def _result(one: Measured) -> ResultEvidence:
         scenario=one.scenario,
         precision=one.precision,
         batch_size=one.batch_size,
+        disturbances=tuple(
+            f"{name}: {text}" for name, run in one.runs.items() for text in disturbances_of(run)
+        ),
+        host=_host(one),
         throughput=_throughput(one),
         probes=_probes(one),
         notice="" if ran_it else "run by ONNX Runtime on the CPU; the TensorRT engine is kept as an artifact",
@@ -128,6 +133,12 @@ def _result(one: Measured) -> ResultEvidence:
             for name in one.runs
         ),
     )
+
+
+def _host(one: Measured) -> tuple[Fact, ...]:
+    """Return the host's state before and after the performance run."""
+    child = ChildReport.model_validate(one.performance.figures["child"])
+    return tuple(Fact(label=name, value=text) for name, text in shown_states(child.before, child.after))
 
 
 def _throughput(one: Measured) -> tuple[ThroughputPoint, ...]:

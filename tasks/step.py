@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.context import TaskRunContext
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 from prefect.tasks import exponential_backoff
@@ -111,6 +112,14 @@ def perform(
 
 def _host_shared(what: str, say: Callable[[str], None]) -> AbstractContextManager[object]:
     return host_lock(None, True, HOST_TIMEOUT_SECONDS, what=what, on_wait=say)
+
+
+def attempts_left() -> int:
+    """Return how often Prefect would try the task of this call again; 0 outside of a task's run."""
+    context = TaskRunContext.get()
+    if context is None:
+        return 0
+    return max(0, context.task.retries + 1 - context.task_run.run_count)
 
 
 def run_logger() -> logging.Logger | logging.LoggerAdapter[Any]:

@@ -64,6 +64,10 @@ class ResultEvidence(_Evidence):
     precision: str = ""
     engine: EngineEvidence | None = None
     links: tuple[Link, ...] = ()
+    disturbances: tuple[str, ...] = Field(
+        default=(), description="what disturbed its timed runs beyond the limits, each with the run's name"
+    )
+    host: tuple[Fact, ...] = Field(default=(), description="the host before and after the performance run")
     throughput: tuple[ThroughputPoint, ...] = ()
     probes: tuple[Probe, ...] = ()
 

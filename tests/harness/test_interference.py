@@ -4,10 +4,19 @@ import os
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from harness.interference import DisturbanceLimits, GpuState, HostState, disturbances, host_state
+from harness.interference import (
+    DisturbanceLimits,
+    GpuState,
+    HostState,
+    disturbances,
+    host_state,
+    shown_states,
+)
 
 QUIET = HostState(
     at=1000.0,
@@ -82,3 +91,69 @@ def test_absent_hardware_is_said_to_be_absent() -> None:
     assert state.gpus or any("NVIDIA GPU" in text for text in state.absent)
     assert state.governors or any("governor" in text for text in state.absent)
     assert HostState.model_validate_json(state.model_dump_json()) == state
+
+
+def test_a_governor_or_clock_that_was_changed_is_named() -> None:
+    before = QUIET.model_copy(update={"governors": ("performance",), "gpus": gpu(sm_clock_set=2520)})
+    after = later(governors=("powersave",), gpus=gpu(sm_clock_set=1200))
+    assert disturbances(before, after) == (
+        "the CPU frequency governor was changed from performance to powersave",
+        "the clock of GPU 0 (NVIDIA L40S) was set from 2520 to 1200 MHz",
+    )
+
+
+class NvmlError(Exception):
+    """The library's own exception."""
+
+
+def played_nvml(**changes: Any) -> SimpleNamespace:
+    """NVIDIA's library with one GPU, whose application clock it does not tell."""
+
+    def not_supported(*_: object) -> Any:
+        raise NvmlError("Not Supported")
+
+    told = {
+        "NVMLError": NvmlError,
+        "NVML_CLOCK_SM": 1,
+        "NVML_TEMPERATURE_GPU": 0,
+        "nvmlInit": lambda: None,
+        "nvmlShutdown": lambda: None,
+        "nvmlSystemGetDriverVersion": lambda: "555.42",
+        "nvmlDeviceGetCount": lambda: 1,
+        "nvmlDeviceGetHandleByIndex": lambda at: at,
+        "nvmlDeviceGetName": lambda _: b"NVIDIA L40S",
+        "nvmlDeviceGetPowerUsage": lambda _: 300_500,
+        "nvmlDeviceGetCurrentClocksEventReasons": lambda _: 0x2,
+        "nvmlDeviceGetComputeRunningProcesses": lambda _: [SimpleNamespace(pid=os.getpid())],
+        "nvmlDeviceGetGraphicsRunningProcesses": lambda _: [],
+        "nvmlDeviceGetClockInfo": lambda *_: 2400,
+        "nvmlDeviceGetMaxClockInfo": lambda *_: 2520,
+        "nvmlDeviceGetApplicationsClock": not_supported,
+        "nvmlDeviceGetTemperature": lambda *_: 71,
+    }
+    return SimpleNamespace(**{**told, **changes})
+
+
+def test_a_gpus_state_is_read_and_its_changes_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", played_nvml())
+    before = host_state()
+    (found,) = before.gpus
+    assert (found.sm_clock, found.sm_clock_highest, found.sm_clock_set) == (2400, 2520, None)
+    assert (found.power, found.temperature, found.other_processes) == (300.5, 71, ())
+    monkeypatch.setitem(
+        sys.modules,
+        "pynvml",
+        played_nvml(
+            nvmlDeviceGetCurrentClocksEventReasons=lambda _: 0x42,
+            nvmlDeviceGetComputeRunningProcesses=lambda _: [
+                SimpleNamespace(pid=pid) for pid in (os.getpid(), os.getppid())
+            ],
+        ),
+    )
+    after = host_state()
+    lenient = DisturbanceLimits(other_cpu_share=100, stolen_share=100)
+    others, slowed = disturbances(before, after, lenient)
+    assert str(os.getppid()) in others
+    assert "slowed down: hardware thermal slowdown" in slowed
+    shown = dict(shown_states(before, after))
+    assert "2400 MHz, 2520 MHz at most, 71 °C, 300.5 W" in shown["GPU 0, NVIDIA L40S"]

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from common.errors import SettingError
-from mlperf.system import known_systems, load_system
+from mlperf.system import Interference, known_systems, load_system
 
 Change = Callable[[dict[str, object]], object]
 
@@ -77,3 +77,11 @@ def test_what_is_no_settings_is_refused(rehearsal_file: Path, text: str) -> None
     rehearsal_file.write_text(text)
     with pytest.raises(SettingError, match=r"not YAML|holds no settings"):
         load_system(str(rehearsal_file))
+
+
+def test_a_disturbed_run_is_repeated_unless_it_is_a_rehearsal_or_the_file_says_otherwise() -> None:
+    rehearsal = load_system("rehearsal")
+    assert not rehearsal.repeats_disturbed_runs
+    assert rehearsal.model_copy(update={"edition": "full"}).repeats_disturbed_runs
+    repeated = rehearsal.model_copy(update={"interference": Interference(when_disturbed="repeat")})
+    assert repeated.repeats_disturbed_runs
