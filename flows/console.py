@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -12,6 +13,18 @@ from rich.live import Live
 from rich.text import Text
 
 from tasks.progress import EVENTS, StepEvent
+
+_PARTS = {
+    **dict.fromkeys(
+        ("make_mini", "download", "verify_data", "preprocess", "quantize", "build_engine"), "prepare"
+    ),
+    **dict.fromkeys(("probe", "search"), "find the rate"),
+    "performance": "performance",
+    "accuracy": "accuracy",
+    **dict.fromkeys(("test01", "test04", "test05"), "audits"),
+}
+"""The part of a run that a step belongs to; the others deliver."""
+_ORDER = ("prepare", "find the rate", "performance", "accuracy", "audits", "deliver", "start and end")
 
 
 class Estimate:
@@ -53,6 +66,7 @@ class ProgressConsole(logging.Handler):
         self._at_work: StepEvent | None = None
         self._since = time.monotonic()
         self._notes: list[str] = []
+        self._spent: defaultdict[str, float] = defaultdict(float)
         self._live: Live | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -69,7 +83,16 @@ class ProgressConsole(logging.Handler):
         else:
             self._finish(event)
 
+    def split(self, whole: float) -> str:
+        """Return how a wall time in seconds splits, e.g. `prepare 0:38, accuracy 0:21, deliver 0:03`."""
+        parts: defaultdict[str, float] = defaultdict(float)
+        for step, seconds in self._spent.items():
+            parts[_PARTS.get(step, "deliver")] += seconds
+        parts["start and end"] = whole - sum(self._spent.values())
+        return ", ".join(f"{name} {clock(parts[name])}" for name in _ORDER if parts[name] >= 0.5)
+
     def _finish(self, event: StepEvent) -> None:
+        self._spent[event.step] += event.seconds
         if event.kind in ("found", "done"):
             self.estimate.finish(event)
         self._at_work = None

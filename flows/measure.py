@@ -21,8 +21,9 @@ from tasks.search import search
 from tasks.step import Step
 from tasks.workspace import Workspace
 
-PROBE_QPS = 400.0
-PROBE_SECONDS = 2.0
+PROBE_QPS = 16.0
+"""The rate that a probe's first run expects: a few samples, whatever the benchmark."""
+PROBE_SECONDS = 1.0
 FULL_LENGTH_MARGIN = 1.05
 """LoadGen adds 10 % of its own to the expected samples of an Offline run."""
 REHEARSAL_MARGIN = 2.0
@@ -101,7 +102,7 @@ def rate_from(request: SubmissionRequest, probed: StepRecord) -> float:
 
 
 def probe_bench(request: SubmissionRequest, prepared: Prepared, result: ResultRequest) -> Bench:
-    """Return the bench of a probe, which is short whatever the rate."""
+    """Return the bench of a probe, whose runs are short whatever the rate."""
     return bench_of(request, prepared, result, PROBE_QPS, RunLength.rehearsal(seconds=PROBE_SECONDS))
 
 

@@ -54,10 +54,11 @@ def run_submission(
             search_minutes=None if request.search_seconds is None else request.search_seconds / 60,
             work=workspace.root,
         )
-    show_outcome(console, outcome, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    show_outcome(console, outcome, f"{clock(seconds)} ({progress.split(seconds)})")
 
 
-def show_outcome(console: Console, outcome: SubmissionOutcome, seconds: float) -> None:
+def show_outcome(console: Console, outcome: SubmissionOutcome, time_taken: str) -> None:
     """Print the table of results, the verdict, and where everything lies."""
     title = f"{outcome.system} {outcome.run}"
     if outcome.rehearsal:
@@ -84,7 +85,7 @@ def show_outcome(console: Console, outcome: SubmissionOutcome, seconds: float) -
         ("Tree", str(outcome.tree)),
         ("Page", str(outcome.page)),
         ("S3", outcome.s3_address),
-        ("Time", f"{clock(seconds)}"),
+        ("Time", time_taken),
     ]
     for name, value in rows:
         console.print(Text.assemble((f"{name:<8}", "bold"), value), soft_wrap=True)

@@ -21,6 +21,7 @@ _STEP_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _CODE_INPUTS = frozenset({"code", "code_version"})
 _HASH = re.compile(r"(\w+:)?[0-9a-f]{32,64}")
 _HASH_DIGITS = 12
+_CHANGES_NAMED = 6
 _VALUE_CHARACTERS = 60
 
 
@@ -129,7 +130,10 @@ def read_record(root: Path, path: Path) -> StepRecord | None:
 
 
 def changes(old_inputs: Mapping[str, JsonValue], new_inputs: Mapping[str, JsonValue]) -> str:
-    """Name every input that changed, as `name: old -> new`, and those that came or went; "" if none did."""
+    """Name the inputs that changed, as `name: old -> new`, and those that came or went; "" if none did.
+
+    A long list is cut: the record holds every input.
+    """
     old, new = dict(_flat(old_inputs)), dict(_flat(new_inputs))
     changed = sorted(name for name in old.keys() & new.keys() if old[name] != new[name])
     code = [name for name in changed if name.rpartition(".")[2] in _CODE_INPUTS]
@@ -137,7 +141,8 @@ def changes(old_inputs: Mapping[str, JsonValue], new_inputs: Mapping[str, JsonVa
     parts += [f"{name}: {_brief(old[name])} -> {_brief(new[name])}" for name in changed if name not in code]
     parts += [f"{name}: added ({_brief(new[name])})" for name in sorted(new.keys() - old.keys())]
     parts += [f"{name}: removed" for name in sorted(old.keys() - new.keys())]
-    return ", ".join(parts)
+    more = len(parts) - _CHANGES_NAMED
+    return ", ".join(parts[:_CHANGES_NAMED]) + (f", and {more} more" if more > 0 else "")
 
 
 def _flat(value: Mapping[str, JsonValue], prefix: str = "") -> Iterator[tuple[str, JsonValue]]:

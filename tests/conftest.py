@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = ROOT / ".venv" / "bin" / "mlperf-submission"
@@ -76,7 +77,9 @@ def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
 
 @pytest.fixture
 def rehearsal_file(tmp_path: Path) -> Path:
-    """A copy of the rehearsal's system file, to be changed by a test."""
+    """The rehearsal's system file with resnet50 alone, to be changed by a test."""
+    content = yaml.safe_load((ROOT / "deployments" / "systems" / "rehearsal.yaml").read_text())
+    content["benchmarks"] = {"resnet50": content["benchmarks"]["resnet50"]}
     path = tmp_path / "system.yaml"
-    path.write_text((ROOT / "deployments" / "systems" / "rehearsal.yaml").read_text())
+    path.write_text(yaml.safe_dump(content))
     return path

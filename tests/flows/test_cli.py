@@ -49,7 +49,7 @@ def test_a_wrong_word_is_one_message_and_status_2(arguments: tuple[str, ...], me
 
 
 def test_a_plan_starts_nothing_and_names_every_step(tmp_path: Path) -> None:
-    done = command("plan", "rehearsal", "--work", str(tmp_path / "work"))
+    done = command("plan", "rehearsal", "--models", "resnet50", "--work", str(tmp_path / "work"))
     assert done.returncode == 0, done.stderr
     steps = ("make_mini", "download", "preprocess", "quantize", "build_engine", "probe", "performance")
     later = ("accuracy", "test01", "test04", "test05", "package", "validate", "report", "upload")

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.measures
 
 PREPARED = {"make_mini", "download", "preprocess", "quantize", "build_engine"}
 MEASURED = {"probe", "performance", "accuracy", "test01", "test04", "test05"}
+RESNET50 = (str(PROGRAM), "run", "rehearsal", "--models", "resnet50")
 STEP = re.compile(r"^ ([=✓✗]) +\d+/\d+ +(\S+) +(.+?)  ", re.MULTILINE)
 
 
@@ -40,7 +41,7 @@ def done_steps(output: str) -> set[tuple[str, str]]:
 def test_it_ends_with_results_verdict_page_and_address(rehearsal: Rehearsal) -> None:
     assert {step for _, step, _ in steps(rehearsal.output)} >= PREPARED | MEASURED | {"package", "upload"}
     assert "REHEARSAL, NOT A RESULT" in rehearsal.output
-    assert "rehearsal accepted by the rules of v4.1: 2 of 2 results, 0 errors" in rehearsal.output
+    assert "rehearsal accepted by the rules of v4.1: 9 of 9 results, 0 errors" in rehearsal.output
     assert f"s3://mlperf/rehearsals/rehearsal/{rehearsal.run}" in rehearsal.output
     page = (rehearsal.place / "page" / "index.html").read_text()
     assert "Throughput over time, resnet Offline" in page
@@ -59,17 +60,32 @@ def test_the_tree_is_no_submission_for_whoever_is_not_told_that_it_is_a_rehearsa
     assert rehearsal.manifest()["rehearsal"] is True
 
 
-@pytest.mark.parametrize("scenario", ["Offline", "Server"])
-def test_conf_files_are_those_of_the_run_beside_them(rehearsal: Rehearsal, scenario: str) -> None:
-    place = Path("rehearsal/resnet50", scenario)
+def test_conf_files_are_those_of_the_run_beside_them(rehearsal: Rehearsal) -> None:
     submitter = rehearsal.place / "tree" / "closed" / "Rehearsal"
-    measurements = submitter / "measurements" / place
-    log = read_detail(submitter / "results" / place / "performance" / "run_1" / "mlperf_log_detail.txt")
-    confs = [(measurements / name).read_text() for name in ("user.conf", "mlperf.conf")]
-    assert check(confs[0], confs[1], log, "resnet50") == []
+    places = sorted((submitter / "results" / "rehearsal").glob("*/*"))
+    assert len(places) == 9
     seeds = get_round("v4.1").seeds
-    assert log.values["effective_qsl_rng_seed"] == seeds.qsl
-    assert log.values["effective_schedule_rng_seed"] == seeds.schedule
+    for place in places:
+        benchmark, scenario = place.parent.name, place.name
+        log = read_detail(place / "performance" / "run_1" / "mlperf_log_detail.txt")
+        measurements = submitter / "measurements" / "rehearsal" / benchmark / scenario
+        confs = [(measurements / name).read_text() for name in ("user.conf", "mlperf.conf")]
+        assert check(confs[0], confs[1], log, benchmark) == []
+        assert log.values["effective_qsl_rng_seed"] == seeds.qsl
+        assert log.values["effective_schedule_rng_seed"] == seeds.schedule
+
+
+def test_each_run_that_the_round_asks_for_is_in_the_tree(rehearsal: Rehearsal) -> None:
+    submitter = rehearsal.place / "tree" / "closed" / "Rehearsal"
+    logs = [
+        path.relative_to(submitter).parts
+        for folder in ("results", "compliance")
+        for path in (submitter / folder).rglob("mlperf_log_summary.txt")
+    ]
+    measured = sum(part[0] == "results" for part in logs)
+    audited = sum(part[0] == "compliance" for part in logs)
+    # resnet50 has TEST01, 04 and 05, retinanet, bert and 3d-unet have TEST01 and 05; gptj has none.
+    assert (measured, audited) == (2 * 9, 2 * 3 + 5 * 2)
 
 
 def test_a_second_run_repeats_no_work(rehearsal: Rehearsal) -> None:
@@ -137,14 +153,14 @@ def test_after_kill_9_in_a_performance_run_the_same_command_finishes(
 ) -> None:
     work = tmp_path / "work"
     subprocess.run(["cp", "-a", str(rehearsal.work), str(work)], check=True)
-    command = [str(PROGRAM), "run", "rehearsal", "--work", str(work), "--measure-again"]
+    command = [*RESNET50, "--work", str(work), "--measure-again"]
     flow = psutil.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     family = wait_for_measurement(flow)
     flow.send_signal(signal.SIGKILL)
     flow.wait()
     _, alive = psutil.wait_procs(family, timeout=10)
     assert alive == [], "the flow's children outlived it"
-    again = shell(str(PROGRAM), "run", "rehearsal", "--work", str(work))
+    again = shell(*RESNET50, "--work", str(work))
     assert again.returncode == 0, again.stdout + again.stderr
     assert not {step for step, _ in done_steps(again.stdout)} & PREPARED
     assert ("performance", "resnet50 Offline") in done_steps(again.stdout)
@@ -173,7 +189,7 @@ def test_a_run_that_is_stopped_ends_at_once_and_says_how_to_go_on(
 ) -> None:
     work = tmp_path / "work"
     subprocess.run(["cp", "-a", str(rehearsal.work), str(work)], check=True)
-    command = [str(PROGRAM), "run", "rehearsal", "--work", str(work), "--measure-again"]
+    command = [*RESNET50, "--work", str(work), "--measure-again"]
     flow = psutil.Popen(
         command,
         cwd=ROOT,

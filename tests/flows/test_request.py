@@ -10,10 +10,11 @@ from flows.request import SubmissionRequest
 
 def test_everything_that_the_file_names_is_the_default() -> None:
     request = SubmissionRequest.checked("rehearsal")
-    assert [(one.benchmark, one.scenario.value) for one in request.results] == [
-        ("resnet50", "Offline"),
-        ("resnet50", "Server"),
-    ]
+    both = ["resnet50", "retinanet", "bert-99", "gptj-99"]
+    assert {(one.benchmark, one.scenario.value) for one in request.results} == {
+        ("3d-unet-99", "Offline"),
+        *((name, scenario) for name in both for scenario in ("Offline", "Server")),
+    }
     assert not request.full_length
     assert request.sample_count("resnet50") == 1200
     assert request.largest_batch("resnet50") == 16

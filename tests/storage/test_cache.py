@@ -87,6 +87,12 @@ def test_reason_names_what_changed_since_the_newest_step_of_the_label(cache: Ste
     assert cache.run("build", "l", inputs, writes(x="2")).reason == why
 
 
+def test_a_long_list_of_changes_is_cut(cache: StepCache) -> None:
+    cache.run("package", "l", {f"run{n}": 0 for n in range(9)}, writes(x="1"))
+    why = cache.why("package", "l", {f"run{n}": 1 for n in range(9)})
+    assert why.startswith("run0: 0 -> 1, ") and why.endswith("run5: 0 -> 1, and 3 more")
+
+
 @pytest.mark.parametrize(
     ("damage", "named"),
     [
