@@ -49,6 +49,8 @@ from models.unet3d_windows import INPUT, OUTPUT, WindowBatches, segment
 NETWORK_FILE = "unet3d.onnx"
 DATA_FILE = "kits19.tar"
 MINI_CALIBRATION_CASES = 8
+AGREEMENT_CASES = {"mini": 12, "full": 2}
+"""Cases that a converted network is compared on: a processor takes minutes for a window-by-window full one."""
 _READERS = 4
 """Cases that are verified at a time; one holds up to about 2 GB."""
 SMOOTHING = 1e-6
@@ -146,6 +148,10 @@ class Unet3d(Benchmark):
         if precision == "int8":
             return (TensorSpec(INPUT, "int8", (None, 1, *_SIDES), scale=INT8_SCALE),)
         return self.inputs
+
+    def agreement_samples(self, edition: Edition) -> int:
+        """Return few cases, which a processor is slow at."""
+        return AGREEMENT_CASES[edition.name]
 
     def run_batch(self, session: Session, samples: Samples, indices: NDArray[np.int64]) -> Responses:
         """Segment one volume after the other; the windows of a volume go through the network in batches."""
