@@ -50,7 +50,7 @@ NETWORK_FILE = "unet3d.onnx"
 DATA_FILE = "kits19.tar"
 MINI_CALIBRATION_CASES = 8
 AGREEMENT_CASES = {"mini": 12, "full": 2}
-"""Cases that a converted network is compared on: a processor takes minutes for a window-by-window full one."""
+"""Cases that a converted network is compared on: a processor takes minutes for each full one."""
 _READERS = 4
 """Cases that are verified at a time; one holds up to about 2 GB."""
 SMOOTHING = 1e-6
