@@ -27,6 +27,8 @@ from common.files import write_atomic
 
 _PR_SET_PDEATHSIG = 1
 _POLL_SECONDS = 0.05
+_REVIVAL_SECONDS = 1.0
+"""Pause before a server is started again, so that one that cannot start does not take the machine."""
 _KEPT_LINES = 40
 LOCKED_LINE = "::locked"
 """A child prints this when it has the lock it waited for: its time limit counts from here."""
@@ -235,6 +237,51 @@ def companion(
         yield child
     finally:
         end_group(child)
+
+
+@contextmanager
+def revived(
+    first: subprocess.Popen[bytes],
+    argv: Sequence[str],
+    *,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[None]:
+    """For the length of the block, start a companion again whenever it is gone; the last one ends with it.
+
+    A server that is killed (by the kernel when memory is short, by a person's slip) would otherwise take a
+    run of hours with it. Its clients try again meanwhile.
+
+    Args:
+        first: the companion that is running.
+        argv: starts another in its place: on the same address, with the same data.
+        log: what it prints.
+        environment: variables set for it in addition to ours.
+    """
+    over = threading.Event()
+
+    def watch() -> None:
+        _until_gone(first, over)
+        while not over.is_set():
+            with log.open("a") as sink:
+                sink.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} the server was gone; it is started again\n")
+            with companion(argv, log=log, environment=environment) as another:
+                _until_gone(another, over)
+            over.wait(_REVIVAL_SECONDS)
+
+    # The kernel's parent-death signal is tied to the thread that starts a child; this one lasts as long.
+    watcher = threading.Thread(target=watch, name="reviver", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+
+
+def _until_gone(server: subprocess.Popen[bytes], over: threading.Event) -> None:
+    while server.poll() is None and not over.wait(_POLL_SECONDS):
+        pass
 
 
 def serve_request(main: Callable[[dict[str, Any]], Mapping[str, Any]]) -> NoReturn:

@@ -1,6 +1,7 @@
 """A Prefect server of our own for the length of one command, on the loopback address.
 
-Prefect's ephemeral server outlives a flow that is killed; this one ends with us, however we end.
+Prefect's ephemeral server outlives a flow that is killed; this one ends with us, however we end, and it is
+started again if it is killed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 import httpx
 
 from common.errors import UnreachableError
-from common.process import companion
+from common.process import companion, revived
 
 START_SECONDS = 180.0
 _DRAIN_SECONDS = 10.0
@@ -57,7 +58,8 @@ def prefect_server(home: Path, log: Path) -> Iterator[str]:
     address = f"http://127.0.0.1:{port}/api"
     argv = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
     argv += ["--host", "127.0.0.1", "--port", str(port), "--log-level", "error"]
-    with companion(argv, log=log, environment={"PREFECT_LOGGING_SERVER_LEVEL": "ERROR"}) as server:
+    quiet = {"PREFECT_LOGGING_SERVER_LEVEL": "ERROR"}
+    with companion(argv, log=log, environment=quiet) as server:
         deadline = time.monotonic() + START_SECONDS
         while not _answers(address):
             if server.poll() is not None or time.monotonic() > deadline:
@@ -68,11 +70,12 @@ def prefect_server(home: Path, log: Path) -> Iterator[str]:
                 )
             time.sleep(0.1)
         os.environ["PREFECT_API_URL"] = address
-        try:
-            yield address
-        finally:
-            _send_what_is_queued()
-            del os.environ["PREFECT_API_URL"]
+        with revived(server, argv, log=log, environment=quiet):
+            try:
+                yield address
+            finally:
+                _send_what_is_queued()
+                del os.environ["PREFECT_API_URL"]
 
 
 def free_port() -> int:

@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 
 from common.errors import PipelineError, SettingError, StepFailedError
-from common.process import companion
+from common.process import companion, revived
 from storage.s3 import Credentials, make_client, s3_errors
 
 _STARTED = re.compile(r"Starting s3 server on \[(http://127\.0\.0\.1:\d+)/?\]")
@@ -45,6 +45,8 @@ class Endpoint:
 def embedded_s3(folder: Path, log: Path) -> Iterator[Endpoint]:
     """Run an S3 server over a folder for the length of the block; it ends with this process in any case.
 
+    If it is killed, it is started again on the same port and with the same key.
+
     Buckets are the folders in it, objects their files, so what earlier runs stored is there again. The key is
     new each time. Two servers may work on the same folder at once: each sees within seconds what the other
     wrote.
@@ -68,21 +70,18 @@ def embedded_s3(folder: Path, log: Path) -> Iterator[Endpoint]:
         "RCLONE_LOG_LEVEL": "NOTICE",
         "RCLONE_USE_JSON_LOG": "false",
     }
-    argv = [
-        str(_rclone()),
-        "serve",
-        "s3",
-        "--addr",
-        "127.0.0.1:0",
-        "--dir-cache-time",
-        _LISTING_KEPT,
-        str(folder),
-    ]
     begin = log.stat().st_size if log.exists() else 0
-    with companion(argv, log=log, environment=environment) as server:
+    with companion(_command(folder, "127.0.0.1:0"), log=log, environment=environment) as server:
         endpoint = Endpoint(_address(server, log, begin), access_key, secret_key)
         _wait_until_it_answers(server, endpoint, log, begin)
-        yield endpoint
+        again = _command(folder, endpoint.url.removeprefix("http://").rstrip("/"))
+        with revived(server, again, log=log, environment=environment):
+            yield endpoint
+
+
+def _command(folder: Path, address: str) -> list[str]:
+    cached = ["--dir-cache-time", _LISTING_KEPT]
+    return [str(_rclone()), "serve", "s3", "--addr", address, *cached, str(folder)]
 
 
 def _rclone() -> Path:

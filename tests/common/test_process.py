@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import SourceError, StepFailedError, StepTimeoutError
-from common.process import companion, progress_in, run_command, run_module
+from common.process import companion, progress_in, revived, run_command, run_module
 
 ROOT = Path(__file__).resolve().parents[2]
 CHILD = """
@@ -140,3 +140,19 @@ def test_a_companion_runs_for_the_length_of_its_block(tmp_path: Path) -> None:
         assert eventually(lambda: log.read_text() == "hello you\n")
         assert server.poll() is None
     assert not alive(server.pid)
+
+
+def test_a_companion_that_is_killed_is_started_again_until_its_block_ends(tmp_path: Path) -> None:
+    log, pids = tmp_path / "log", tmp_path / "pids"
+    argv = ["sh", "-c", f"echo $$ >> {pids}; exec sleep 60"]
+
+    def started() -> list[int]:
+        return [int(pid) for pid in pids.read_text().split()] if pids.exists() else []
+
+    with companion(argv, log=log) as server, revived(server, argv, log=log):
+        for number in (1, 2):
+            assert eventually(lambda number=number: len(started()) == number)
+            os.kill(started()[-1], signal.SIGKILL)
+        assert eventually(lambda: len(started()) == 3)
+    assert "started again" in log.read_text()
+    assert not any(alive(pid) for pid in started())

@@ -6,12 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from common.errors import StepFailedError
+from common.errors import StepFailedError, UnreachableError
 from storage.bucket import Bucket
 from storage.embedded import Endpoint, embedded_s3
 
@@ -112,3 +113,19 @@ def test_old_leftovers_of_killed_uploads_are_removed(tmp_path: Path) -> None:
     with embedded_s3(tmp_path / "data", tmp_path / "log"):
         assert not old.exists()
         assert young.exists()
+
+
+def test_a_server_that_is_killed_is_there_again_with_the_same_key(tmp_path: Path) -> None:
+    with embedded_s3(tmp_path / "data", tmp_path / "log") as endpoint:
+        bucket = bucket_at(endpoint)
+        bucket.write("a/b", b"kept")
+        children = Path(f"/proc/{os.getpid()}/task/{threading.get_native_id()}/children").read_text().split()
+        server = next(pid for pid in children if "rclone" in Path(f"/proc/{pid}/cmdline").read_text())
+        os.kill(int(server), signal.SIGKILL)
+        limit = time.monotonic() + 30
+        while True:
+            try:
+                assert bucket.read("a/b") == b"kept"
+                return
+            except UnreachableError:
+                assert time.monotonic() < limit
