@@ -15,6 +15,7 @@ import pytest
 from storage.bucket import Bucket
 from storage.embedded import Endpoint, embedded_s3
 from storage.store import RunFile, Store
+from tests.storage.ceph import ceph_is_installed, ceph_s3
 from tests.storage.stored_runs import CONTENTS, MADE_BY
 
 Answer = Callable[[socket.socket, dict[str, str]], None]
@@ -68,12 +69,18 @@ def scripted_server() -> Iterator[ScriptedServer]:
         yield server
 
 
-@pytest.fixture(scope="session")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
-    """A real S3 server (rclone)."""
+@pytest.fixture(scope="session", params=["rclone", "ceph"])
+def s3_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    """A real S3 server: rclone's, and that of a whole small Ceph where one is installed."""
     folder = tmp_path_factory.mktemp("s3")
-    with embedded_s3(folder / "data", folder / "s3.log") as endpoint:
-        yield endpoint
+    if request.param == "rclone":
+        with embedded_s3(folder / "data", folder / "s3.log") as endpoint:
+            yield endpoint
+    elif not ceph_is_installed():
+        pytest.skip("the second S3 server, Ceph (radosgw, ceph-mon, ceph-osd), is not installed here")
+    else:
+        with ceph_s3(folder) as endpoint:
+            yield endpoint
 
 
 @pytest.fixture
