@@ -138,7 +138,7 @@ def report(
     Console().print(str(make_pages(tree, system, out, round_name, compare or [])), soft_wrap=True)
 
 
-@app.command(epilog="Example: mlperf-submission fetch rehearsal --to fetched")
+@app.command(epilog="Example: mlperf-submission fetch rehearsal --to fetched --only resnet50 --dry-run")
 def fetch(
     run_name: Annotated[
         str,
@@ -150,17 +150,21 @@ def fetch(
     to: Annotated[Path, typer.Option("--to", help="The folder that the run is restored into.")],
     only: Annotated[
         str | None,
-        typer.Option("--only", help="Only files below these folders of the run, e.g. page,engines."),
+        typer.Option(
+            "--only", help="Only these parts of the run, e.g. resnet50,page (a benchmark, a folder, a file)."
+        ),
     ] = None,
     system: Annotated[
         str | None, typer.Option("--system", help="The system file that names the store; by default RUN's.")
     ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be fetched.")] = False,
     work: WorkOption = Path("work"),
 ) -> None:
-    """Restore a run out of S3 and verify every file of it."""
-    from flows.retrieve import fetch_run
+    """Restore a run out of S3, whole or in part, and verify every file of it."""
+    from flows.retrieve import RetrieveRequest, fetch_run
 
-    fetch_run(Console(), run_name, to, names_in(only), system, work)
+    request = RetrieveRequest.checked(run_name, to, only=names_in(only), system=system, dry_run=dry_run)
+    fetch_run(Console(), request, work)
 
 
 @app.command(epilog="Example: mlperf-submission describe --yaml > description.yaml")

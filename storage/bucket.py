@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from botocore.exceptions import ClientError
+from botocore.response import StreamingBody
 
-from common.errors import StoreError
+from common.errors import StoreError, UnreachableError
 from storage.s3 import Credentials, make_client, s3_errors
 from storage.transfer import Limits
 
@@ -18,6 +19,8 @@ _MULTIPART_BYTES = 64 << 20
 _PART_BYTES = 32 << 20
 _MOST_PARTS = 9_000
 _THREADS_PER_FILE = 4
+_PAUSES_SECONDS = (0.2, 1.0, 3.0)
+"""How long to wait before an object that broke off is asked for again, from where it ended."""
 _THERE_ALREADY = (409, 412)
 """Answers to a conditional write that came second; 409 when both were under way at once."""
 
@@ -136,8 +139,8 @@ class Bucket:
         """Upload a file, in parts if it is large, and verify what the server has by reading it back.
 
         Reading back is the one check that means the same everywhere: entity tags are MD5 here and something
-        else there, and servers exist that accept a wrong `x-amz-checksum-sha256`. An object that turns out
-        wrong is removed, because its key says what it must hold.
+        else there, and servers exist that accept a wrong `x-amz-checksum-sha256`. An object that reads wrong
+        is sent once more, and never removed: other runs may name it, and perhaps only the reading failed.
 
         Raises:
             StoreError: the server holds something else than the file.
@@ -154,36 +157,57 @@ class Bucket:
             multipart_chunksize=max(_PART_BYTES, -(-size // _MOST_PARTS)),
             max_concurrency=_THREADS_PER_FILE,
         )
-        with s3_errors(self.endpoint, bucket=self.name, key=key), path.open("rb") as stream:
-            self._client.upload_fileobj(
-                stream, self.name, self.prefix + key, Config=config, Callback=progressed
-            )
-        found = self.hash_of(key, limits)
-        if found != sha256:
-            self.remove(key)
-            raise StoreError(
-                f"the server stored something else than {path.name}: expected {sha256}, found {found}",
-                where=self.address(key),
-                remedy="the file changed while it was sent, or connection or server are faulty; start again",
-            )
+        found: str | None = None
+        for _ in range(2):
+            with s3_errors(self.endpoint, bucket=self.name, key=key), path.open("rb") as stream:
+                self._client.upload_fileobj(
+                    stream, self.name, self.prefix + key, Config=config, Callback=progressed
+                )
+            found = self.hash_of(key, limits)
+            if found == sha256:
+                return
+        raise StoreError(
+            f"the server stored something else than {path.name}: expected {sha256}, found {found}",
+            where=self.address(key),
+            remedy="the file changed while it was sent, or connection or server are faulty; start again",
+        )
 
     def hash_of(self, key: str, limits: Limits) -> str | None:
         """Return the SHA-256 of an object's content, or None if there is none."""
         state = hashlib.sha256()
-        blocks = self._blocks(key, limits)
+        blocks = self._blocks(key, 0, limits)
         if blocks is None:
             return None
         for block in blocks:
             state.update(block)
         return state.hexdigest()
 
-    def download(self, key: str, path: Path, limits: Limits, on_bytes: OnBytes) -> str | None:
-        """Write an object to a file; return the SHA-256 of what came, or None if there is no such object."""
+    def download(self, key: str, path: Path, size: int, limits: Limits, on_bytes: OnBytes) -> str | None:
+        """Write an object to a file; go on behind the bytes that an earlier call left there.
+
+        Args:
+            key: of the object.
+            path: the file.
+            size: bytes that the object is to have.
+            limits: when to end.
+            on_bytes: called while bytes arrive, once with those that were there.
+
+        Returns:
+            The SHA-256 of the whole file, or None if there is no such object.
+        """
         state = hashlib.sha256()
-        blocks = self._blocks(key, limits)
-        if blocks is None:
-            return None
-        with path.open("wb") as stream:
+        with path.open("a+b") as stream:
+            if stream.tell() > size:
+                stream.truncate(0)
+            stream.seek(0)
+            there = 0
+            while block := stream.read(_BLOCK):
+                state.update(block)
+                there += len(block)
+            on_bytes(there)
+            blocks = self._blocks(key, there, limits) if there < size or size == 0 else iter(())
+            if blocks is None:
+                return None
             for block in blocks:
                 state.update(block)
                 stream.write(block)
@@ -197,19 +221,43 @@ class Bucket:
         with s3_errors(self.endpoint, bucket=self.name, key=key):
             self._client.delete_object(Bucket=self.name, Key=self.prefix + key)
 
-    def _blocks(self, key: str, limits: Limits) -> Iterator[bytes] | None:
-        with s3_errors(self.endpoint, bucket=self.name, key=key):
-            try:
-                body = self._client.get_object(Bucket=self.name, Key=self.prefix + key)["Body"]
-            except ClientError as error:
-                if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
-                    return None
-                raise
+    def _blocks(self, key: str, start: int, limits: Limits) -> Iterator[bytes] | None:
+        """Read an object from an offset on; None if there is none. What breaks off is asked for again."""
+        first = self._open(key, start)
+        if first is None:
+            return None
 
         def read() -> Iterator[bytes]:
-            with s3_errors(self.endpoint, bucket=self.name, key=key):
-                for block in body.iter_chunks(_BLOCK):
-                    limits.check()
-                    yield block
+            body: StreamingBody | None = first
+            position, pauses = start, iter(_PAUSES_SECONDS)
+            while True:
+                try:
+                    body = body or self._open(key, position)
+                    if body is None:
+                        return
+                    with s3_errors(self.endpoint, bucket=self.name, key=key):
+                        for block in body.iter_chunks(_BLOCK):
+                            limits.check()
+                            yield block
+                            position, pauses = position + len(block), iter(_PAUSES_SECONDS)
+                    return
+                except UnreachableError:
+                    pause = next(pauses, None)
+                    if pause is None:
+                        raise
+                body = None
+                limits.stopped.wait(pause)
+                limits.check()
 
         return read()
+
+    def _open(self, key: str, start: int) -> StreamingBody | None:
+        with s3_errors(self.endpoint, bucket=self.name, key=key):
+            span = {"Range": f"bytes={start}-"} if start else {}
+            try:
+                return self._client.get_object(Bucket=self.name, Key=self.prefix + key, **span)["Body"]  # type: ignore[arg-type]
+            except ClientError as error:
+                status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+                if status == 404:
+                    return None
+                raise

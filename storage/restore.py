@@ -5,20 +5,21 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import SettingError, SourceError, StoreError
-from common.files import disk_full_named, inside, require_free_space, sync_folder
+from common.files import copy_durably, disk_full_named, inside, require_free_space, sync_folder
 from storage.bucket import Bucket
 from storage.hashing import Differences, FileEntry, differences
 from storage.manifest import Manifest, ManifestFile, RunAddress, StoredRun, object_key
 from storage.parallel import ByteCounter, in_parallel
+from storage.selection import select_files
 from storage.transfer import Limits
 
-_TEMPORARY = ".fetching"
+_UNFINISHED = ".fetching"
 _NAMED_AT_MOST = 20
 
 
@@ -58,28 +59,29 @@ def restore_run(
 ) -> Restored:
     """Bring the files of a run into a folder, each under its own name only when its hash is right.
 
-    Files that are there already with the right content are kept, so a call that broke off is simply made
-    again. A file that is there with another content is not overwritten but named.
+    Files that are there already with the right content are kept, and a file that broke off goes on where it
+    ended: a call that failed is simply made again. A file that is there with another content is not
+    overwritten but named. Content that several files share is fetched once.
 
     Args:
         bucket: where the objects are.
         stored: the run.
         to: made if it is missing.
-        only: paths (files or folders) of the run; None for all.
+        only: what part of the run, as in `storage.selection.select_files`; None for all.
         dry_run: only say what would be fetched.
         workers: downloads at once.
         limits: when to end.
         on_progress: called with bytes done and bytes of all, from several threads.
 
     Raises:
-        SettingError: `only` names a path that the run does not have, or another fetch uses the folder.
+        SettingError: `only` names something that the run does not have, or another fetch uses the folder.
         StoreError: objects are missing or tampered with, or the folder holds extra or changed files: all are
             named in one error, after everything else was fetched.
         SourceError: a path leads out of the folder through a link.
         DiskFullError: there is too little space.
     """
     manifest = stored.manifest
-    wanted = _selected(manifest, only)
+    wanted = select_files(manifest, only)
     before = compare_folder(manifest, to, only)
     absent = set(before.missing)
     fetched = [file for file in wanted if file.path in absent]
@@ -92,27 +94,29 @@ def restore_run(
     require_free_space(to, size, f"run {manifest.run}")
     problems = [f"{path}: changed in {to} (not overwritten)" for path in before.changed]
     problems += [f"{path}: extra, not of this run" for path in before.extra]
-    counter = ByteCounter(size, on_progress)
+    objects: dict[str, list[ManifestFile]] = {}
+    for file in fetched:
+        _target(to, file.path)
+        objects.setdefault(file.sha256, []).append(file)
+    counter = ByteCounter(sum(files[0].size for files in objects.values()), on_progress)
 
-    with _temporary_folder(to) as temporary, disk_full_named(to):
+    with _unfinished_folder(to, objects.keys()) as unfinished, disk_full_named(to):
 
-        def fetch(numbered: tuple[int, ManifestFile]) -> str | None:
-            number, file = numbered
-            limits.check()
-            target = _target(to, file.path)
-            found = bucket.download(object_key(file.sha256), temporary / str(number), limits, counter)
-            if found is None:
-                return f"{file.path}: missing in the store"
-            if found != file.sha256:
-                return f"{file.path}: tampered with in the store (expected {file.sha256}, found {found})"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            (temporary / str(number)).rename(target)
-            return None
+        def fetch(files: list[ManifestFile]) -> list[str]:
+            part = unfinished / files[0].sha256
+            problem = _fetch_object(bucket, files[0], part, limits, counter)
+            if problem:
+                return [f"{file.path}: {problem}" for file in files]
+            for file in files:
+                target = _target(to, file.path)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if file is not files[-1]:
+                    copy_durably(part, part.with_suffix(".copy")).rename(target)
+            part.rename(_target(to, files[-1].path))
+            return []
 
-        for file in fetched:
-            _target(to, file.path)
-        found = in_parallel(fetch, enumerate(fetched), workers=workers, limits=limits)
-        problems += [problem for problem in found if problem]
+        found = in_parallel(fetch, objects.values(), workers=workers, limits=limits)
+        problems += [problem for several in found for problem in several]
     sync_folder(to)
     if problems:
         more = len(problems) - _NAMED_AT_MOST
@@ -129,7 +133,7 @@ def restore_run(
 
 def compare_folder(manifest: Manifest, folder: Path, only: Sequence[str] | None = None) -> Differences:
     """Compare a folder with a run's manifest; with `only`, other files of the run may be there or not."""
-    wanted = {file.path for file in _selected(manifest, only)}
+    wanted = {file.path for file in select_files(manifest, only)}
     entries = [
         FileEntry(path=file.path, size=file.size, sha256=file.sha256)
         for file in manifest.files
@@ -138,28 +142,25 @@ def compare_folder(manifest: Manifest, folder: Path, only: Sequence[str] | None 
     found = differences(folder, entries)
     others = {file.path for file in manifest.files} - wanted
     extra = tuple(
-        path for path in found.extra if path not in others and not path.startswith(f"{_TEMPORARY}/")
+        path for path in found.extra if path not in others and not path.startswith(f"{_UNFINISHED}/")
     )
     return Differences(found.missing, found.changed, extra)
 
 
-def _selected(manifest: Manifest, only: Sequence[str] | None) -> list[ManifestFile]:
-    if only is None:
-        return list(manifest.files)
-    paths = [path.strip("/") for path in only]
-    for path in paths:
-        if not any(_is_at(file.path, path) for file in manifest.files):
-            tops = sorted({file.path.partition("/")[0] for file in manifest.files})
-            raise SettingError(
-                f"run {manifest.run} has no file or folder {path!r}",
-                where=f"{manifest.system}/{manifest.run}",
-                remedy=f"it has: {', '.join(tops[:_NAMED_AT_MOST])}",
-            )
-    return [file for file in manifest.files if any(_is_at(file.path, path) for path in paths)]
-
-
-def _is_at(path: str, place: str) -> bool:
-    return path == place or path.startswith(f"{place}/")
+def _fetch_object(
+    bucket: Bucket, file: ManifestFile, part: Path, limits: Limits, counter: Callable[[int], None]
+) -> str | None:
+    """Fetch an object into its part; return what is wrong with it. A wrong hash is looked at twice."""
+    found: str | None = None
+    for _ in range(2):
+        limits.check()
+        found = bucket.download(object_key(file.sha256), part, file.size, limits, counter)
+        if found is None:
+            return "missing in the store"
+        if found == file.sha256:
+            return None
+        part.unlink()
+    return f"tampered with in the store (expected {file.sha256}, found {found})"
 
 
 def _target(to: Path, path: str) -> Path:
@@ -173,8 +174,8 @@ def _target(to: Path, path: str) -> Path:
 
 
 @contextmanager
-def _temporary_folder(to: Path) -> Iterator[Path]:
-    """A folder for unfinished downloads; the lock on it ends with this process."""
+def _unfinished_folder(to: Path, wanted: Collection[str]) -> Iterator[Path]:
+    """A folder for the parts of this fetch; kept if it breaks off. The lock on it ends with this process."""
     to.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(to, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -184,12 +185,12 @@ def _temporary_folder(to: Path) -> Iterator[Path]:
             raise SettingError(
                 "another fetch into this folder is running", where=to, remedy="wait for it, or name another"
             ) from None
-        temporary = to / _TEMPORARY
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        try:
-            yield temporary
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        unfinished = to / _UNFINISHED
+        unfinished.mkdir(exist_ok=True)
+        for path in unfinished.iterdir():
+            if path.name not in wanted:
+                path.unlink()
+        yield unfinished
+        shutil.rmtree(unfinished)
     finally:
         os.close(descriptor)

@@ -10,6 +10,7 @@ from mlperf.system import System
 from storage.store import Store
 from tasks.progress import StepEvent, emit
 from tasks.step import Step, run_logger, step_task
+from tasks.upload import STORE_RETRIES
 
 
 class Published(BaseModel):
@@ -19,7 +20,7 @@ class Published(BaseModel):
     address: str
 
 
-@step_task("publish", shown="{run}", retries=4)
+@step_task("publish", shown="{run}", retries=STORE_RETRIES)
 def publish(system: System, run: str, store: Store) -> Published:
     """Put a candidate's manifest among the published runs, then the pointer to it; nothing is copied.
 

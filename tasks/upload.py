@@ -21,6 +21,8 @@ from tasks.progress import EventKind, StepEvent, emit
 from tasks.step import Step, run_logger, step_task
 from tasks.workspace import Workspace
 
+STORE_RETRIES = 7
+"""How often a step is tried again that S3 did not answer: about two minutes in all."""
 _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 
 
@@ -77,7 +79,7 @@ def check_store(store: Store) -> str:
     return store.address
 
 
-@step_task("upload", shown="{run}", retries=4)
+@step_task("upload", shown="{run}", retries=STORE_RETRIES)
 def upload(
     workspace: Workspace,
     system: System,
