@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -55,6 +56,12 @@ def progress_in(line: str) -> float | None:
         return min(max(done / total, 0.0), 1.0)
     except (ValueError, ZeroDivisionError):
         return None
+
+
+def peak_bytes() -> int | None:
+    """Return the most memory that this process held; getrusage would count its parent's before the exec."""
+    match = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    return int(match[1]) * 1024 if match else None
 
 
 def end_with_parent(parent: int | None = None) -> None:

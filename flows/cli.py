@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -45,6 +45,17 @@ FindServerQpsOption = Annotated[
 SearchMinutesOption = Annotated[
     float, typer.Option("--search-minutes", help="What that search may take for each benchmark.")
 ]
+WeightsOption = Annotated[
+    Literal["trained", "random"],
+    typer.Option(
+        "--weights",
+        help="random: build and time the official networks with random weights; never a result.",
+    ),
+]
+LayersOption = Annotated[
+    int | None,
+    typer.Option("--layers", help="Layers of gptj-99's random network; by default all 28."),
+]
 
 
 @app.command(epilog="Example: mlperf-submission run rehearsal --scenarios Offline")
@@ -58,6 +69,8 @@ def run(
     ] = False,
     find_server_qps: FindServerQpsOption = False,
     search_minutes: SearchMinutesOption = 30.0,
+    weights: WeightsOption = "trained",
+    layers: LayersOption = None,
     work: WorkOption = Path("work"),
 ) -> None:
     """Run everything that is not finished yet: prepare, measure, audit, package, validate, report, upload."""
@@ -65,7 +78,15 @@ def run(
     from flows.server import prefect_server
 
     minutes = search_minutes if find_server_qps else None
-    asked = SubmissionRequest.checked(system, names_in(models), names_in(scenarios), full_length, minutes)
+    asked = SubmissionRequest.checked(
+        system,
+        names_in(models),
+        names_in(scenarios),
+        full_length,
+        minutes,
+        weights=weights,
+        layers=layers,
+    )
     home = work.expanduser().resolve()
     try:
         with prefect_server(home / "prefect", home / "logs" / "prefect.log"):
@@ -87,6 +108,8 @@ def plan(
     full_length: FullLengthOption = False,
     find_server_qps: FindServerQpsOption = False,
     search_minutes: SearchMinutesOption = 30.0,
+    weights: WeightsOption = "trained",
+    layers: LayersOption = None,
     work: WorkOption = Path("work"),
 ) -> None:
     """List the steps with what is finished, the expected wall time and the disk space; start nothing."""
@@ -95,7 +118,15 @@ def plan(
     from tasks.workspace import Workspace
 
     minutes = search_minutes if find_server_qps else None
-    request = SubmissionRequest.checked(system, names_in(models), names_in(scenarios), full_length, minutes)
+    request = SubmissionRequest.checked(
+        system,
+        names_in(models),
+        names_in(scenarios),
+        full_length,
+        minutes,
+        weights=weights,
+        layers=layers,
+    )
     show_plan(Console(), make_plan(Workspace.at(work), request))
 
 

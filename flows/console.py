@@ -16,7 +16,8 @@ from tasks.progress import EVENTS, StepEvent
 
 _PARTS = {
     **dict.fromkeys(
-        ("make_mini", "download", "verify_data", "preprocess", "quantize", "build_engine"), "prepare"
+        ("make_mini", "download", "verify_data", "random_network", "preprocess", "quantize", "build_engine"),
+        "prepare",
     ),
     **dict.fromkeys(("probe", "search"), "find the rate"),
     "performance": "performance",

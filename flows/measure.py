@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from flows.prepare import Prepared
 from flows.request import ResultRequest, SubmissionRequest
 from harness.record import RunRequest
 from harness.settings import RunLength, RunSettings, settings_for
 from mlperf.rounds import RunKind, Scenario
+from mlperf.system import System
 from storage.cache import StepRecord
 from tasks.accuracy import accuracy, accuracy_step
 from tasks.build_engine import ENGINE_FILE
@@ -17,6 +20,7 @@ from tasks.package import Measured
 from tasks.performance import performance, performance_step
 from tasks.probe import probe
 from tasks.quantize import NETWORK_FILE
+from tasks.random_network import weights_of
 from tasks.search import search
 from tasks.step import Step
 from tasks.workspace import Workspace
@@ -101,6 +105,13 @@ def rate_from(request: SubmissionRequest, probed: StepRecord) -> float:
     return float(f"{float(str(probed.figures['value'])) * margin:.3g}")
 
 
+def can_measure(system: System) -> Literal["tensorrt", "onnxruntime"] | None:
+    """Return what runs full networks here as the system file has it; None: `auto`, and there is no GPU."""
+    if system.backend == "auto":
+        return "tensorrt" if gpu_names() else None
+    return system.backend
+
+
 def probe_bench(request: SubmissionRequest, prepared: Prepared, result: ResultRequest) -> Bench:
     """Return the bench of a probe, whose runs are short whatever the rate."""
     return bench_of(request, prepared, result, PROBE_QPS, RunLength.rehearsal(seconds=PROBE_SECONDS))
@@ -115,7 +126,7 @@ def bench_of(
 ) -> Bench:
     """Return what is measured: TensorRT's engine on a GPU, the same network in ONNX Runtime on a CPU."""
     system, settings, tuning = request.system, request.settings_of(result.benchmark), result.tuning
-    on_gpu = system.backend == "tensorrt" or (system.backend == "auto" and bool(gpu_names()))
+    on_gpu = can_measure(system) == "tensorrt"
     runs = prepared.engine if on_gpu else prepared.quantized
     rules = request.rules_of(result.benchmark)
     official, short = RunLength.official(), RunLength.rehearsal(seconds=system.rehearsal_seconds)
@@ -140,7 +151,7 @@ def bench_of(
             settings=by_kind[RunKind.PERFORMANCE],
             benchmark=result.benchmark,
             precision=settings.precision,
-            edition=system.edition,
+            edition=prepared.edition.name,
             backend="tensorrt" if on_gpu else "onnxruntime",
             engine=runs.file(ENGINE_FILE if on_gpu else NETWORK_FILE),
             samples=prepared.samples.folder,
@@ -154,4 +165,5 @@ def bench_of(
         settings=by_kind,
         limit_seconds=system.limits.run,
         repeat_disturbed=system.repeats_disturbed_runs,
+        weights=weights_of(prepared.quantized),
     )

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.console import clock
-from flows.measure import bench_of, probe_bench, rate_from, target_from
+from flows.measure import bench_of, can_measure, probe_bench, rate_from, target_from
 from flows.prepare import Prepared
 from flows.request import ResultRequest, SubmissionRequest
 from harness.settings import OFFLINE_SLACK
@@ -25,6 +25,7 @@ from tasks.performance import performance_step
 from tasks.preprocess import SUBSETS, preprocess_step
 from tasks.probe import probe_step
 from tasks.quantize import quantize_step
+from tasks.random_network import random_network_step, weights_label
 from tasks.search import search_seconds, search_step
 from tasks.step import Step
 from tasks.workspace import Workspace
@@ -39,6 +40,7 @@ _FIRST_GUESS_SECONDS = {
     "download": 2.0,
     "verify_data": 300.0,
     "preprocess": 10.0,
+    "random_network": 5.0,
     "quantize": 12.0,
     "build_engine": 8.0,
     "package": 2.0,
@@ -110,23 +112,26 @@ def make_plan(workspace: Workspace, request: SubmissionRequest) -> Plan:
     """Return every step of a request; reads the work folder, changes nothing, starts nothing."""
     planner = _Planner(workspace)
     prepared = {one.name: _plan_preparation(planner, request, one) for one in request.benchmarks}
-    for result in request.results:
+    random = request.weights == "random"
+    for result in () if random and not can_measure(request.system) else request.results:
         ready = prepared[result.benchmark]
-        label = f"{result.benchmark} {result.scenario}"
+        label = weights_label(f"{result.benchmark} {result.scenario}", request.weights)
         rate = result.tuning.target_qps
         if rate is None:
             probing = probe_step(probe_bench(request, ready, result)) if ready else None
             probed = planner.add("probe", label, probing)
             rate = rate_from(request, probed) if probed else None
         bench = bench_of(request, ready, result, rate) if ready and rate else None
-        if result.scenario is Scenario.SERVER and request.search_seconds is not None:
+        if result.scenario is Scenario.SERVER and request.search_seconds is not None and not random:
             searching = search_step(bench, request.search_seconds) if bench else None
             seconds = (
                 search_seconds(workspace, bench, request.search_seconds) if bench else request.search_seconds
             )
             found = planner.add("search", label, searching, seconds)
             bench = bench_of(request, ready, result, target_from(found)) if ready and found else None
-        kinds = (RunKind.PERFORMANCE, RunKind.ACCURACY, *request.rules_of(result.benchmark).audits)
+        kinds: tuple[RunKind, ...] = (RunKind.PERFORMANCE,)
+        if not random:
+            kinds = (*kinds, RunKind.ACCURACY, *request.rules_of(result.benchmark).audits)
         done: dict[RunKind, StepRecord | None] = {}
         for kind in kinds:
             step: Step | None = None
@@ -139,7 +144,7 @@ def make_plan(workspace: Workspace, request: SubmissionRequest) -> Plan:
                 step = audit_step(bench, kind, measured, scored)
             done[kind] = planner.add(kind.value.lower(), label, step, _run_seconds(request, result, kind))
     publishing = () if request.system.is_rehearsal else ("publish",)
-    for name in ("package", "validate", "report", "upload", *publishing):
+    for name in () if random else ("package", "validate", "report", "upload", *publishing):
         planner.add(name, request.system.name, None)
     return Plan(tuple(planner.steps))
 
@@ -177,14 +182,17 @@ def _plan_preparation(planner: _Planner, request: SubmissionRequest, benchmark: 
     """Follow `flows.prepare.prepare`, with what is finished; None if something of it is not."""
     name, precision = benchmark.name, request.settings_of(benchmark.name).precision
     edition: Edition | None = benchmark.full_edition()
-    if request.system.is_rehearsal:
+    edition_name = "mini" if request.on_mini_data else "full"
+    if request.on_mini_data:
         making = make_mini_step(name, request.sample_count(name))
         made = planner.add(making.name, making.label, making)
         edition = benchmark.mini_edition(listing_of(made, "")) if made else None
     network, data = (
-        planner.add(
+        _plan_random_network(planner, request, name)
+        if what == "network" and request.weights == "random"
+        else planner.add(
             "download",
-            f"{name} {request.system.edition} {what}",
+            f"{name} {edition_name} {what}",
             download_step(name, edition, what) if edition else None,
         )
         for what in DOWNLOADS
@@ -198,7 +206,7 @@ def _plan_preparation(planner: _Planner, request: SubmissionRequest, benchmark: 
     samples, calibration = (
         planner.add(
             "preprocess",
-            f"{name} {request.system.edition} {subset}",
+            f"{name} {edition_name} {subset}",
             preprocess_step(name, edition, subset, precision, dataset_hash)
             if edition and dataset_hash
             else None,
@@ -210,13 +218,14 @@ def _plan_preparation(planner: _Planner, request: SubmissionRequest, benchmark: 
         if network and calibration and samples
         else None
     )
-    quantized = planner.add("quantize", f"{name} {precision}", quantizing)
+    label = weights_label(f"{name} {precision}", request.weights)
+    quantized = planner.add("quantize", label, quantizing)
     building = (
         build_engine_step(name, precision, quantized, request.largest_batch(name), request.system.accelerator)
         if quantized
         else None
     )
-    engine = planner.add("build_engine", f"{name} {precision}", building)
+    engine = planner.add("build_engine", label, building)
     if not (edition and dataset and dataset_hash and samples and quantized and engine):
         return None
     return Prepared(
@@ -229,3 +238,9 @@ def _plan_preparation(planner: _Planner, request: SubmissionRequest, benchmark: 
         engine=engine,
         steps=[],
     )
+
+
+def _plan_random_network(planner: _Planner, request: SubmissionRequest, name: str) -> StepRecord | None:
+    layers = request.layers_of(name)
+    step = random_network_step(name, request.settings_of(name).precision, layers)
+    return planner.add(step.name, step.label, step)

@@ -17,6 +17,7 @@ from tasks.download import assemble_dataset, download, licensed_folder, verify_d
 from tasks.mini import listing_of, make_mini
 from tasks.preprocess import SUBSETS, preprocess
 from tasks.quantize import quantize
+from tasks.random_network import random_network, with_random_network
 from tasks.workspace import Workspace
 
 
@@ -41,10 +42,18 @@ class Prepared(BaseModel):
 
 
 def prepare(workspace: Workspace, request: SubmissionRequest, benchmark: Benchmark) -> Prepared:
-    """Download, preprocess, quantise and build; each step is found if nothing that goes into it changed."""
+    """Download, preprocess, quantise and build; each step is found if nothing that goes into it changed.
+
+    With random weights the network is written in place of its download, and small data serve.
+    """
     limits, settings = request.system.limits, request.settings_of(benchmark.name)
     with edition_offered(workspace, request, benchmark) as (edition, made):
-        network = download(workspace, benchmark.name, edition, "network", limits.download)
+        if request.weights == "random":
+            layers = request.layers_of(benchmark.name)
+            network = random_network(workspace, benchmark.name, settings.precision, layers, limits.quantize)
+            edition = with_random_network(edition, network)
+        else:
+            network = download(workspace, benchmark.name, edition, "network", limits.download)
         data = download(workspace, benchmark.name, edition, "data", limits.download)
     steps = [*made, network, data]
     dataset, dataset_hash = data.folder, data.content_hash
@@ -104,7 +113,7 @@ def edition_offered(
     workspace: Workspace, request: SubmissionRequest, benchmark: Benchmark
 ) -> Iterator[tuple[Edition, list[StepRecord]]]:
     """Yield the edition while its sources can be reached: a mini edition is made and served on this host."""
-    if not request.system.is_rehearsal:
+    if not request.on_mini_data:
         yield benchmark.full_edition(), []
         return
     made = make_mini(

@@ -9,7 +9,8 @@ from typing import Literal
 from common.errors import SettingError
 from mlperf.rounds import ModelRules, Round, Scenario, get_round
 from mlperf.system import BenchmarkSettings, System, Tuning, load_system
-from models.benchmark import Benchmark
+from models.benchmark import Benchmark, Weights
+from models.random_network import LAYERED
 from models.registry import get_benchmark
 
 
@@ -31,12 +32,16 @@ class SubmissionRequest:
         results: the results that are asked for, by benchmark, Offline first.
         full_length: official durations, counts and sample numbers (always so for the full edition).
         search_seconds: budget for the search of the highest Server target; None: the file's target is taken.
+        weights: `random`: the official layers with random weights on small data, which is never a result.
+        layers: of gptj-99's random network; None: the official number.
     """
 
     system: System
     results: tuple[ResultRequest, ...]
     full_length: bool
     search_seconds: float | None = None
+    weights: Weights = "trained"
+    layers: int | None = None
 
     @staticmethod
     def checked(
@@ -45,6 +50,9 @@ class SubmissionRequest:
         scenarios: Sequence[str] | None = None,
         full_length: bool = False,
         search_minutes: float | None = None,
+        *,
+        weights: Weights = "trained",
+        layers: int | None = None,
     ) -> SubmissionRequest:
         """Read the system file and choose from it.
 
@@ -76,12 +84,28 @@ class SubmissionRequest:
             )  # a benchmark that the round knows, but this version does not run, is an error now
         if search_minutes is not None and not search_minutes > 0:
             raise SettingError(f"the search cannot take {search_minutes} minutes", remedy="give more than 0")
+        if layers is not None and (weights != "random" or layers < 1):
+            raise SettingError(
+                f"{layers} layers with {weights} weights cannot be",
+                remedy="give at least 1, and only with --weights random",
+            )
         return SubmissionRequest(
             loaded,
             results,
-            full_length or not loaded.is_rehearsal,
+            full_length or (weights == "trained" and not loaded.is_rehearsal),
             None if search_minutes is None else 60 * search_minutes,
+            weights,
+            layers,
         )
+
+    @property
+    def on_mini_data(self) -> bool:
+        """Whether the data are those of the mini editions: in a rehearsal, and with random weights."""
+        return self.system.is_rehearsal or self.weights == "random"
+
+    def layers_of(self, benchmark: str) -> int | None:
+        """Return how many layers of a random network are asked for; None: the official number."""
+        return self.layers if benchmark == LAYERED else None
 
     @property
     def round(self) -> Round:
@@ -104,10 +128,16 @@ class SubmissionRequest:
         return self.system.benchmarks[benchmark]
 
     def sample_count(self, benchmark: str) -> int:
-        """Return how many validation samples a mini edition is made with, at most the official set."""
+        """Return how many validation samples a mini edition is made with, at most the official set.
+
+        With random weights they are at least as many as are to be loaded: a full system file does not say.
+        """
+        rules, settings = self.rules_of(benchmark), self.settings_of(benchmark)
         if self.full_length:
-            return self.rules_of(benchmark).dataset_size
-        return min(self.settings_of(benchmark).mini_samples, self.rules_of(benchmark).dataset_size)
+            return rules.dataset_size
+        loaded = settings.performance_sample_count or rules.performance_sample_count
+        least = loaded if self.weights == "random" else 1
+        return min(max(settings.mini_samples, least), rules.dataset_size)
 
     def largest_batch(self, benchmark: str) -> int:
         """Return the largest batch of the benchmark's scenarios, which its engine is built for."""

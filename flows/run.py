@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.console import Estimate, ProgressConsole, clock
+from flows.networks import LABEL, NetworksOutcome, show_networks
 from flows.plan import make_plan
 from flows.request import SubmissionRequest
 from flows.submission import SubmissionOutcome, submission
@@ -38,6 +39,7 @@ def run_submission(
     workspace = Workspace.at(work)
     plan = make_plan(workspace, request)
     kind = "rehearsal" if request.system.is_rehearsal else "submission"
+    kind = LABEL.lower() if request.weights == "random" else kind
     console.print(
         f"[bold]{request.system.name}[/]: {kind}, {len(request.results)} results of {request.round.name}, "
         f"{len(plan.steps)} steps, {plan.finished} of them finished, about {clock(plan.seconds_left)} to go"
@@ -52,10 +54,16 @@ def run_submission(
             full_length=request.full_length,
             measure_again=measure_again,
             search_minutes=None if request.search_seconds is None else request.search_seconds / 60,
+            weights=request.weights,
+            layers=request.layers,
             work=workspace.root,
         )
     seconds = time.monotonic() - started
-    show_outcome(console, outcome, f"{clock(seconds)} ({progress.split(seconds)})")
+    taken = f"{clock(seconds)} ({progress.split(seconds)})"
+    if isinstance(outcome, NetworksOutcome):
+        show_networks(console, outcome, taken)
+    else:
+        show_outcome(console, outcome, taken)
 
 
 def show_outcome(console: Console, outcome: SubmissionOutcome, time_taken: str) -> None:

@@ -11,8 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from flows.deliver import Delivered, deliver
 from flows.measure import measure_result
+from flows.networks import NetworksOutcome, rehearse_networks
 from flows.prepare import prepare
 from flows.request import SubmissionRequest
+from models.benchmark import Weights
 from tasks.artifacts import publish
 from tasks.measurement import disturbances_of
 from tasks.package import Measured
@@ -81,17 +83,28 @@ def submission(
         float | None,
         Field(description="Search the highest Server target for so long first; none: take the file's"),
     ] = None,
+    weights: Annotated[
+        Weights,
+        Field(description="random: the official networks with random weights, built and timed; no result"),
+    ] = "trained",
+    layers: Annotated[
+        int | None, Field(description="Layers of gptj-99's random network; none: all 28")
+    ] = None,
     work: Annotated[Path, Field(description="The folder that everything is kept in")] = Path("work"),
-) -> SubmissionOutcome:
-    """Take one system from nothing to a checked submission in S3.
+) -> SubmissionOutcome | NetworksOutcome:
+    """Take one system from nothing to a checked submission in S3; with random weights to engines and speeds.
 
     Raises:
         PipelineError: a step failed: INVALID run, accuracy below target, failed audit, refused tree, …
     """
-    request = SubmissionRequest.checked(system, models, scenarios, full_length, search_minutes)
+    request = SubmissionRequest.checked(
+        system, models, scenarios, full_length, search_minutes, weights=weights, layers=layers
+    )
     workspace = Workspace.at(work)
     logger = run_logger()
     logger.info("%s: %d results of round %s", request.system.name, len(request.results), request.round.name)
+    if request.weights == "random":
+        return rehearse_networks(workspace, request, measure_again)
     with store_for(workspace, request.system) as store:
         check_store(store)
         prepared = {one.name: prepare(workspace, request, one) for one in request.benchmarks}

@@ -26,9 +26,10 @@ from models.benchmark import (
     Samples,
     ignore_progress,
 )
+from models.calibration import as_input, batch_size_for, input_scales
 from models.onnx_checks import read_network
 from models.onnx_state import DTYPES, StatefulRunner, has_state
-from models.quantization import as_input, batch_size_for, input_scales, progress_printer
+from models.quantization import progress_printer
 
 SAMPLE_LIMIT = 1000
 """Enough to see a conversion that failed; the accuracy run of the harness is what counts."""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
 Precision = Literal["fp32", "fp16", "int8"]
+Weights = Literal["trained", "random"]
+"""Random: the official layers with seeded random weights, to rehearse building, memory and speed with."""
 EditionName = Literal["full", "mini"]
 Subset = Literal["validation", "calibration"]
 Arrays = Mapping[str, NDArray[np.generic]]

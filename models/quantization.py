@@ -19,15 +19,13 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import ModelProto
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from common.errors import PipelineError, SettingError, StepFailedError
+from common.errors import PipelineError, StepFailedError
 from common.files import disk_full_named, write_atomic
-from common.process import print_progress, serve_request
+from common.process import peak_bytes, print_progress, serve_request
 from models.benchmark import (
-    Arrays,
     Benchmark,
     OnProgress,
     Precision,
@@ -36,6 +34,7 @@ from models.benchmark import (
     TensorSpec,
     ignore_progress,
 )
+from models.calibration import CalibrationReader, FirstSamples
 from models.onnx_checks import check_network
 from models.onnx_edits import (
     clean,
@@ -63,8 +62,6 @@ QUANTIZED_OPERATORS = ("Conv", "ConvTranspose", "MatMul", "Gemm", "Add", "Reduce
 PRODUCTS = ("MatMul", "Gemm")
 """What is rounded in a network without convolutions: in a transformer the residual sums feed normalisations,
 and the mask's sum feeds a softmax; rounding those costs accuracy and saves no product."""
-_BATCH_BYTES = 8 << 20
-_MOST_PER_BATCH = 32
 
 
 class QuantizeRequest(BaseModel):
@@ -75,6 +72,7 @@ class QuantizeRequest(BaseModel):
         output: the ONNX file to write.
         benchmark: its name in models.registry.
         calibration: folder of preprocessed calibration samples; needed for INT8.
+        calibration_limit: only the first so many of them are taken; None: all.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -83,6 +81,7 @@ class QuantizeRequest(BaseModel):
     benchmark: str
     precision: Precision
     calibration: Path | None = None
+    calibration_limit: int | None = Field(default=None, ge=1)
 
 
 def quantize(
@@ -111,8 +110,8 @@ def quantize(
         on_progress: told how many calibration samples are done.
 
     Returns:
-        Figures: precision, opset, nodes, bytes, seconds, int8_weights, qdq_pairs, calibration_samples,
-        calibration_method.
+        Figures: precision, opset, nodes, bytes, seconds, peak_bytes (memory of this process), int8_weights,
+        qdq_pairs, calibration_samples, calibration_method.
 
     Raises:
         NetworkFileError: the file is no network of this benchmark.
@@ -121,7 +120,7 @@ def quantize(
     """
     converted = benchmark.convert(network, output, precision, on_progress)
     if converted is not None:
-        return converted
+        return {**converted, "peak_bytes": peak_bytes()}
     started = time.monotonic()
     specs = benchmark.inputs, benchmark.outputs
     model = clean(check_network(network, *specs, adapt=benchmark.adapt), *specs)
@@ -131,7 +130,7 @@ def quantize(
         if precision == "int8" and published:
             store_weights_as_int8(model)
         elif precision == "int8":
-            model = _to_int8(model, inputs, _CalibrationReader(benchmark, calibration, network, on_progress))
+            model = _to_int8(model, inputs, CalibrationReader(benchmark, calibration, network, on_progress))
         elif precision == "fp16":
             model = _to_fp16(model, inputs, benchmark.outputs)
     except (PipelineError, OSError):
@@ -154,6 +153,7 @@ def quantize(
         "nodes": len(model.graph.node),
         "bytes": len(content),
         "seconds": round(time.monotonic() - started, 3),
+        "peak_bytes": peak_bytes(),
     }
     if precision == "int8":
         figures |= {"int8_weights": tensor_count(model), "qdq_pairs": kinds["QuantizeLinear"]}
@@ -165,91 +165,7 @@ def quantize(
     return figures
 
 
-def as_input(values: NDArray[np.generic], dtype: str, scale: float) -> NDArray[np.generic]:
-    """Return samples in the dtype that a network takes; `scale` is that of the benchmark's int8 input."""
-    if values.dtype == dtype:
-        return values
-    if dtype == "int8":
-        steps = np.rint(values.astype(np.float32) / np.float32(scale))
-        return np.asarray(np.clip(steps, -128, 127).astype(np.int8))
-    if values.dtype == np.int8 and np.issubdtype(np.dtype(dtype), np.floating):
-        return (values.astype(np.float32) * np.float32(scale)).astype(dtype)
-    return values.astype(dtype)
-
-
-def input_scales(benchmark: Benchmark) -> dict[str, float]:
-    """Return the scale of each input of the benchmark's INT8 network, by name."""
-    return {spec.name: spec.scale for spec in benchmark.network_inputs("int8")}
-
-
-def batch_size_for(inputs: tuple[TensorSpec, ...]) -> int:
-    """Return how many samples a batch may hold so that its inputs stay within a few megabytes."""
-    one = sum(
-        int(np.prod([size or 1 for size in spec.shape[1:]])) * np.dtype(spec.dtype).itemsize
-        for spec in inputs
-    )
-    return max(1, min(_MOST_PER_BATCH, _BATCH_BYTES // max(one, 1)))
-
-
-class _CalibrationReader:
-    """Calibration samples for ONNX Runtime, one batch at a time (its CalibrationDataReader, by duck typing).
-
-    With `CalibStridedMinMax` 1 the calibrator is given one batch after the other and keeps histograms only.
-    """
-
-    def __init__(
-        self, benchmark: Benchmark, samples: Samples | None, network: Path, on_progress: OnProgress
-    ) -> None:
-        if samples is None or len(samples) == 0:
-            raise SettingError(
-                "INT8 needs calibration samples, and there are none",
-                where=network,
-                remedy="preprocess the calibration subset first, or choose precision fp16 or fp32",
-            )
-        self._samples = samples
-        self._specs = {spec.name: spec for spec in benchmark.inputs}
-        self._scales = input_scales(benchmark)
-        self._batch = benchmark.calibration_batch or batch_size_for(benchmark.inputs)
-        self._on_progress = on_progress
-        self._waiting: Iterator[int] = iter(())
-
-    def __len__(self) -> int:
-        return -(-len(self._samples) // self._batch)
-
-    def set_range(self, start_index: int, end_index: int) -> None:
-        """Choose the batches that `get_next` gives out."""
-        self._waiting = iter(range(start_index, end_index))
-
-    def get_next(self) -> Arrays | None:
-        """Return the inputs of the next batch, or None at the end of the range."""
-        batch = next(self._waiting, None)
-        if batch is None:
-            return None
-        first, count = batch * self._batch, len(self._samples)
-        indices = np.arange(first, min(first + self._batch, count), dtype=np.int64)
-        inputs = {name: self._fit(name, values) for name, values in self._samples.gather(indices).items()}
-        self._on_progress(Progress(int(indices[-1]) + 1, count))
-        return inputs
-
-    def _fit(self, name: str, values: NDArray[np.generic]) -> NDArray[np.generic]:
-        spec = self._specs.get(name)
-        if spec is None or not _fits(values.shape, spec):
-            known = "; ".join(f"{one.name} {one.shape[1:]}" for one in self._specs.values())
-            raise SettingError(
-                f"the calibration samples are {name} {values.shape[1:]}, but the network takes {known}",
-                remedy="preprocess the calibration subset with the same benchmark",
-            )
-        return as_input(values, spec.dtype, self._scales.get(name, 1.0))
-
-
-def _fits(shape: tuple[int, ...], spec: TensorSpec) -> bool:
-    return len(shape) == len(spec.shape) and all(
-        want in (None, have) or (axis in spec.variable_axes and have < want)
-        for axis, (have, want) in enumerate(zip(shape, spec.shape, strict=True))
-    )
-
-
-def _to_int8(model: ModelProto, inputs: tuple[TensorSpec, ...], reader: _CalibrationReader) -> ModelProto:
+def _to_int8(model: ModelProto, inputs: tuple[TensorSpec, ...], reader: CalibrationReader) -> ModelProto:
     import onnxruntime.quantization as ort
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -353,12 +269,13 @@ def _main(request: Mapping[str, Any]) -> Mapping[str, JsonValue]:
 
     asked = QuantizeRequest.model_validate(request)
     benchmark = get_benchmark(asked.benchmark)
+    calibration = benchmark.open_samples(asked.calibration) if asked.calibration else None
     return quantize(
         asked.network,
         asked.output,
         benchmark=benchmark,
         precision=asked.precision,
-        calibration=benchmark.open_samples(asked.calibration) if asked.calibration else None,
+        calibration=FirstSamples(calibration, asked.calibration_limit) if calibration else None,
         on_progress=progress_printer(),
     )
 

@@ -13,6 +13,7 @@ from models.benchmark import Precision
 from storage.cache import StepRecord, code_version
 from tasks.child import call_child
 from tasks.quantize import NETWORK_FILE
+from tasks.random_network import weights_label, weights_of
 from tasks.step import Recorder, Step, perform, step_task
 from tasks.workspace import Workspace
 
@@ -25,9 +26,10 @@ def build_engine_step(
     """Return everything that goes into an engine; calibration and network are one file here."""
     return Step(
         name="build_engine",
-        label=f"{benchmark} {precision}",
+        label=weights_label(f"{benchmark} {precision}", weights_of(network)),
         inputs={
             "network": network.content_hash,
+            "weights": weights_of(network),
             "precision": precision,
             "max_batch_size": batch_size,
             "compute_capability": accelerator.compute_capability,

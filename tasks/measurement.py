@@ -18,8 +18,10 @@ from harness.run import measure
 from harness.settings import RunSettings
 from mlperf.logs import DetailLog, read_detail
 from mlperf.rounds import RunKind, Scenario
+from models.benchmark import Weights
 from storage.cache import StepRecord
 from tasks.hardware import host_identity
+from tasks.random_network import weights_label
 from tasks.step import Recorder, Step, attempts_left, perform, run_logger
 from tasks.versions import benchmark_code, versions_of
 from tasks.workspace import Workspace
@@ -42,6 +44,7 @@ class Bench(BaseModel):
         settings: the settings of each kind of run, by kind.
         limit_seconds: time limit of one run.
         repeat_disturbed: whether a run that was disturbed is measured again as long as a retry is left.
+        weights: of the network, for the record.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -53,10 +56,11 @@ class Bench(BaseModel):
     settings: dict[RunKind, RunSettings]
     limit_seconds: float
     repeat_disturbed: bool = False
+    weights: Weights = "trained"
 
     def label(self) -> str:
         """Return what a person reads: benchmark and scenario."""
-        return f"{self.benchmark} {self.scenario}"
+        return weights_label(f"{self.benchmark} {self.scenario}", self.weights)
 
 
 def run_step(bench: Bench, kind: RunKind, **more: JsonValue) -> Step:
@@ -67,6 +71,7 @@ def run_step(bench: Bench, kind: RunKind, **more: JsonValue) -> Step:
         label=bench.label(),
         inputs={
             "engine": bench.engine_hash,
+            "weights": bench.weights,
             "samples": bench.samples_hash,
             "settings": bench.settings[kind].model_dump(mode="json"),
             "tuning": request.model_dump(

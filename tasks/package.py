@@ -21,6 +21,7 @@ from models.registry import get_benchmark
 from storage.cache import StepRecord, code_version
 from tasks.accuracy import ACCURACY_FILE
 from tasks.compliance import verdict_of
+from tasks.random_network import require_trained
 from tasks.step import Recorder, Step, perform, step_task
 from tasks.versions import files_version
 from tasks.workspace import Workspace
@@ -63,6 +64,12 @@ class Measured(BaseModel):
         audits = {kind.value: record for kind, record in self.audits.items()}
         return {"performance": self.performance, "accuracy": self.accuracy, **audits}
 
+    @property
+    def records(self) -> list[StepRecord]:
+        """Every step that the result was made from."""
+        search = [self.search] if self.search else []
+        return [self.quantized, self.engine, *search, *self.runs.values()]
+
 
 def package_step(system: System, full_length: bool, results: Sequence[Measured]) -> Step:
     """Return what goes into a tree: the runs, what they were made from, and the system's description."""
@@ -92,8 +99,9 @@ def package(workspace: Workspace, system: System, full_length: bool, results: li
     """Write the submission tree; the step's folder is its root.
 
     Raises:
-        TreeError: the runs do not make a submission; every reason is named.
+        TreeError: the runs do not make a submission; every reason is named. Random weights never do.
     """
+    require_trained(record for one in results for record in one.records)
 
     def produce(folder: Path, _recorder: Recorder) -> dict[str, JsonValue]:
         with tempfile.TemporaryDirectory() as place:

@@ -9,9 +9,11 @@ from pydantic import JsonValue
 from models.agreement import AgreementRequest
 from models.benchmark import Edition, Precision, Source
 from models.quantization import QuantizeRequest
+from models.random_network import CALIBRATION_SAMPLES
 from models.registry import get_benchmark
 from storage.cache import StepRecord
 from tasks.child import call_child
+from tasks.random_network import weights_label, weights_of
 from tasks.step import Recorder, Step, perform, step_task
 from tasks.versions import benchmark_code, versions_of
 from tasks.workspace import Workspace
@@ -27,11 +29,13 @@ def quantize_step(
     """Return what goes into a quantised network; the calibration only where it is used."""
     return Step(
         name="quantize",
-        label=f"{benchmark} {precision}",
+        label=weights_label(f"{benchmark} {precision}", weights_of(network)),
         inputs={
             "precision": precision,
+            "weights": weights_of(network),
             "network": network.content_hash,
             "calibration": calibration.content_hash if precision == "int8" else None,
+            "calibration_limit": _calibration_limit(network),
             "validation": validation.content_hash,
             "code_version": benchmark_code(benchmark, "models.quantization", "models.agreement"),
             **versions_of("onnx", "onnxruntime"),
@@ -54,7 +58,7 @@ def quantize(
     """Write `network.onnx` in the system's precision, calibrated on samples apart from the validation set.
 
     Figures: those of `models.quantization.quantize`, and `agreement` with the FP32 network
-    (None where the benchmark compares no samples).
+    (None where the benchmark compares no samples, and for random weights).
 
     Raises:
         NetworkFileError: the file is no ONNX network, or not this benchmark's.
@@ -70,11 +74,13 @@ def quantize(
                 benchmark=benchmark,
                 precision=precision,
                 calibration=calibration.folder if precision == "int8" else None,
+                calibration_limit=_calibration_limit(network),
             ),
             recorder.part(0.0, 0.5),
             limit_seconds,
         )
-        limit = get_benchmark(benchmark).agreement_samples(edition)
+        trained = weights_of(network) == "trained"
+        limit = get_benchmark(benchmark).agreement_samples(edition) if trained else 0
         if limit == 0:
             return {**figures, "agreement": None}
         agreement = call_child(
@@ -99,6 +105,10 @@ def quantize(
         produce,
         prepares=True,
     )
+
+
+def _calibration_limit(network: StepRecord) -> int | None:
+    return CALIBRATION_SAMPLES if weights_of(network) == "random" else None
 
 
 def _source_path(network: StepRecord, source: Source) -> Path:

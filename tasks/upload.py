@@ -18,6 +18,7 @@ from storage.records import record_file
 from storage.store import Area, MadeBy, RunFile, RunInfo, Store
 from tasks.package import PROJECT, Measured
 from tasks.progress import EventKind, StepEvent, emit
+from tasks.random_network import require_trained
 from tasks.step import Step, run_logger, step_task
 from tasks.workspace import Workspace
 
@@ -97,7 +98,9 @@ def upload(
     Raises:
         UnreachableError: the endpoint is down or slow (tried again by Prefect).
         StoreError: the key is refused, the bucket is missing, or the run is there with other content.
+        TreeError: something of it was made from random weights.
     """
+    require_trained([*prepared, *(record for one in results for record in one.records)])
     step = Step(name="upload", label=system.name, inputs={"run": run})
     emit(StepEvent("start", step.name, step.label))
     started = time.monotonic()

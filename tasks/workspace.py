@@ -50,6 +50,10 @@ class Workspace(BaseModel):
         """What the servers that we start print."""
         return self.root / "logs"
 
+    def random_weights(self, system: str) -> Path:
+        """Where the engines of full networks with random weights are laid out for a person."""
+        return self.root / "random_weights" / system
+
     def submission(self, system: str, run: str) -> Path:
         """Where a finished run is laid out for a person: tree, page, verdict."""
         return self.root / "submissions" / system / run

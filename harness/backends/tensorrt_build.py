@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from common.errors import NetworkFileError, SettingError, StepFailedError
 from common.files import disk_full_named, write_atomic
-from common.process import serve_request
+from common.process import peak_bytes, serve_request
 from harness.backends.tensorrt_library import (
     EngineInfo,
     LibraryName,
@@ -138,7 +138,7 @@ def build(
         "bytes": len(content),
         "seconds": round(time.monotonic() - started, 3),
         "parse_seconds": round(parsed - started, 3),
-        "peak_host_bytes": _peak_host_bytes(),
+        "peak_host_bytes": peak_bytes(),
         "activation_bytes": memory.get("Activation"),
         "weights_bytes": memory.get("Weights"),
     }
@@ -299,12 +299,6 @@ def _precisions(definition: Any) -> Counter[str]:
 
 def _memory(line: str) -> dict[str, int]:
     return {what: int(size) for what, size in _MEMORY.findall(line)}
-
-
-def _peak_host_bytes() -> int | None:
-    """Return the most memory that this process held; getrusage would count its parent's before the exec."""
-    match = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
-    return int(match[1]) * 1024 if match else None
 
 
 def _no_engine(messages: Messages, network: Path) -> StepFailedError:

@@ -18,7 +18,8 @@ from harness.backends.tensorrt_library import gpu_facts
 from models.agreement import CpuSession
 from models.architectures.resnet50 import resnet50
 from models.benchmark import Precision
-from models.quantization import as_input, quantize
+from models.calibration import as_input
+from models.quantization import quantize
 from models.resnet50 import Resnet50
 
 INPUT = "input_tensor:0"

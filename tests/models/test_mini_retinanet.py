@@ -17,9 +17,10 @@ from mlperf.rounds import get_round
 from models import retinanet, retinanet_boxes
 from models.agreement import CpuSession
 from models.benchmark import ignore_progress
+from models.calibration import input_scales
 from models.mini import retinanet_files, shapes
 from models.openimages import official_pixels, to_int8
-from models.quantization import input_scales, quantize
+from models.quantization import quantize
 from tests.models.retinanet_mini import RETINANET, make_edition, responses_of, truth_rows
 
 TARGET = get_round("v4.1").model("retinanet").accuracy[0].floor

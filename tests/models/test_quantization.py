@@ -19,8 +19,9 @@ from common.process import progress_in, run_module
 from models.agreement import CpuSession
 from models.architectures.resnet50 import resnet50
 from models.benchmark import Precision, Progress, TensorSpec
+from models.calibration import as_input
 from models.onnx_checks import check_network
-from models.quantization import as_input, quantize
+from models.quantization import quantize
 from models.resnet50 import Resnet50
 
 BENCHMARK = Resnet50()

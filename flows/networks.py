@@ -1,0 +1,210 @@
+"""The rehearsal of the official networks with random weights: building, memory and speed, never a result.
+
+Nothing is packaged, validated or uploaded: there is no accuracy, and the figures only say what to expect.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect.artifacts import create_table_artifact
+from pydantic import BaseModel, ConfigDict
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from flows.deliver import lay_out
+from flows.measure import bench_of, can_measure, expected_rate
+from flows.prepare import Prepared, prepare
+from flows.request import SubmissionRequest
+from storage.cache import StepRecord
+from tasks.artifacts import publish
+from tasks.measurement import REHEARSAL_RETRIES
+from tasks.performance import performance, performance_step
+from tasks.workspace import Workspace
+
+LABEL = "RANDOM WEIGHTS, NOT A RESULT"
+_NOT_MEASURED = (
+    "no GPU here, so the engines were built but not run; `backend: onnxruntime` in the system file runs the "
+    "full networks on the CPU, which takes long"
+)
+
+
+class Speed(BaseModel):
+    """What one scenario of a benchmark reached."""
+
+    model_config = ConfigDict(frozen=True)
+    scenario: str
+    value: float
+    units: str
+
+
+class NetworkLine(BaseModel):
+    """What it took to bring one full network to the accelerator.
+
+    Attributes:
+        layers: of a network that was shortened; None: all official layers.
+        network_bytes: size of the network in its precision.
+        convert_seconds, convert_peak_bytes: of the process that converted it, and its memory.
+        build_seconds, build_peak_bytes: of the process that built the engine.
+        engine_bytes: size of the engine.
+        device_bytes: weights and scratch memory on the accelerator, as TensorRT states them; None: unknown.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    benchmark: str
+    precision: str
+    layers: int | None
+    network_bytes: int
+    convert_seconds: float
+    convert_peak_bytes: int
+    build_seconds: float
+    build_peak_bytes: int
+    engine_bytes: int
+    device_bytes: int | None
+    speeds: list[Speed]
+
+
+class NetworksOutcome(BaseModel):
+    """What the flow hands back after a run with random weights.
+
+    Attributes:
+        label: says that nothing of this is a result.
+        built_for: the accelerator, and what built the engines.
+        notice: what ran the networks, or why nothing did.
+        engines: the folder with each benchmark's engine.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    system: str
+    label: str = LABEL
+    built_for: str
+    notice: str
+    networks: list[NetworkLine]
+    engines: Path
+
+
+def rehearse_networks(
+    workspace: Workspace, request: SubmissionRequest, measure_again: bool
+) -> NetworksOutcome:
+    """Write, convert and build each full network; measure its performance where something can run it.
+
+    Raises:
+        PipelineError: a step failed; without a GPU nothing is measured, which is no failure.
+    """
+    lines, built = [], ""
+    engines = workspace.random_weights(request.system.name)
+    for benchmark in request.benchmarks:
+        prepared = prepare(workspace, request, benchmark)
+        speeds = _measured(workspace, request, prepared, measure_again)
+        lines.append(_line(prepared, speeds))
+        lay_out(engines, {benchmark.name: prepared.engine})
+        figures = prepared.engine.figures
+        built = (
+            f"{request.system.accelerator.name}, compute capability {figures['compute_capability']}, "
+            f"by {figures['library']} {figures['version']}"
+        )
+    backend = can_measure(request.system)
+    outcome = NetworksOutcome(
+        system=request.system.name,
+        built_for=built,
+        notice=f"run by {backend}" if backend else _NOT_MEASURED,
+        networks=lines,
+        engines=engines,
+    )
+    publish(
+        create_table_artifact,
+        key=f"{request.system.name}-random-weights",
+        table=[line.model_dump(mode="json") for line in lines],
+        description=f"{LABEL}. Built for {built}; {outcome.notice}",
+    )
+    return outcome
+
+
+def show_networks(console: Console, outcome: NetworksOutcome, time_taken: str) -> None:
+    """Print what each network took, and that nothing of it is a result."""
+    table = Table(title=f"{LABEL}: {outcome.system}", title_justify="left", header_style="bold")
+    headings = (
+        "benchmark",
+        "network",
+        "convert",
+        "its memory",
+        "build",
+        "its memory",
+        "engine",
+        "on the device",
+        "speed",
+    )
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in ("benchmark", "network", "speed") else "right")
+    for line in outcome.networks:
+        speeds = [f"{one.scenario} {one.value:,.2f} {one.units}" for one in line.speeds]
+        layers = "" if line.layers is None else f", {line.layers} layers"
+        table.add_row(
+            line.benchmark,
+            f"{line.precision}{layers}, {_size(line.network_bytes)}",
+            f"{line.convert_seconds:.1f} s",
+            _size(line.convert_peak_bytes),
+            f"{line.build_seconds:.1f} s",
+            _size(line.build_peak_bytes),
+            _size(line.engine_bytes),
+            _size(line.device_bytes),
+            "\n".join(speeds) or "not measured",
+        )
+    console.print()
+    console.print(table)
+    for name, value in (
+        ("Built for", outcome.built_for),
+        ("Backend", outcome.notice),
+        ("Engines", str(outcome.engines)),
+        ("Time", time_taken),
+    ):
+        console.print(Text.assemble((f"{name:<10}", "bold"), value), soft_wrap=True)
+
+
+def _measured(
+    workspace: Workspace, request: SubmissionRequest, prepared: Prepared, again: bool
+) -> list[tuple[str, StepRecord]]:
+    if not can_measure(request.system):
+        return []
+    found = []
+    for result in (one for one in request.results if one.benchmark == prepared.benchmark):
+        bench = bench_of(request, prepared, result, expected_rate(workspace, request, prepared, result))
+        step = performance_step(bench)
+        finished = workspace.cache.find(step.name, step.label, step.inputs) if again else None
+        if finished:
+            workspace.cache.remove(finished)
+        done = performance.with_options(retries=REHEARSAL_RETRIES)(workspace, bench)
+        found.append((result.scenario.value, done))
+    return found
+
+
+def _line(prepared: Prepared, speeds: list[tuple[str, StepRecord]]) -> NetworkLine:
+    network, engine = prepared.quantized.figures, prepared.engine.figures
+    on_device = (engine["weights_bytes"], engine["activation_bytes"])
+    known = [one for one in on_device if isinstance(one, int)]
+    layers = next(step.figures["layers"] for step in prepared.steps if step.step == "random_network")
+    return NetworkLine.model_validate(
+        {
+            "benchmark": prepared.benchmark,
+            "precision": network["precision"],
+            "layers": layers,
+            "network_bytes": network["bytes"],
+            "convert_seconds": network["seconds"],
+            "convert_peak_bytes": network["peak_bytes"],
+            "build_seconds": engine["seconds"],
+            "build_peak_bytes": engine["peak_host_bytes"],
+            "engine_bytes": engine["bytes"],
+            "device_bytes": sum(known) if known else None,
+            "speeds": [
+                {"scenario": name, "value": run.figures["value"], "units": run.figures["units"]}
+                for name, run in speeds
+            ],
+        }
+    )
+
+
+def _size(size: int | None) -> str:
+    if size is None:
+        return "unknown"
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

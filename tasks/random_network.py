@@ -1,0 +1,94 @@
+"""Write a benchmark's official layers with random weights; and the mark that keeps them out of submissions.
+
+Every step that comes of a network has `weights` among its inputs. They are part of the step's key and of its
+record, so the mark cannot be lost on the way to a result: `require_trained` stands before each way out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+from pydantic import JsonValue
+
+from common.errors import TreeError
+from models.benchmark import Edition, Precision, Source, Weights
+from models.random_network import RandomNetworkRequest
+from storage.cache import StepRecord
+from tasks.child import call_child
+from tasks.step import Recorder, Step, perform, step_task
+from tasks.versions import benchmark_code, versions_of
+from tasks.workspace import Workspace
+
+NETWORK_FILE = "random_weights.onnx"
+_MARK = "weights"
+
+
+def random_network_step(benchmark: str, precision: Precision, layers: int | None) -> Step:
+    """Return what goes into a network of random weights; their seed is part of the code."""
+    return Step(
+        name="random_network",
+        label=weights_label(f"{benchmark} {precision}", "random"),
+        inputs={
+            "benchmark": benchmark,
+            "precision": precision,
+            "layers": layers,
+            _MARK: "random",
+            "code_version": benchmark_code(benchmark, "models.random_network"),
+            **versions_of("numpy", "onnx"),
+        },
+    )
+
+
+@step_task("random network", shown="{benchmark}")
+def random_network(
+    workspace: Workspace, benchmark: str, precision: Precision, layers: int | None, limit_seconds: float
+) -> StepRecord:
+    """Write `random_weights.onnx`. Figures: those of `models.random_network.write_random_network`.
+
+    Raises:
+        SettingError: layers are given for another network than gptj-99's.
+    """
+
+    def produce(folder: Path, recorder: Recorder) -> dict[str, JsonValue]:
+        request = RandomNetworkRequest(
+            benchmark=benchmark, output=folder / NETWORK_FILE, precision=precision, layers=layers
+        )
+        return call_child("models.random_network", request, recorder, limit_seconds)
+
+    return perform(workspace, random_network_step(benchmark, precision, layers), produce, prepares=True)
+
+
+def with_random_network(edition: Edition, network: StepRecord) -> Edition:
+    """Return an edition's data with a network of random weights."""
+    made = next(entry for entry in network.files if entry.path == NETWORK_FILE)
+    source = Source(NETWORK_FILE, (), f"sha256:{made.sha256}", made.size)
+    return replace(edition, network=source, quantized_network=None, notes="random weights; never a result")
+
+
+def weights_of(record: StepRecord) -> Weights:
+    """Return which weights a finished step was made from; a step that does not say so has no network."""
+    found = record.inputs.get(_MARK)
+    return next((weights for weights in get_args(Weights) if weights == found), "trained")
+
+
+def weights_label(label: str, weights: Weights) -> str:
+    """Return what a person reads of a step, with random weights named as such."""
+    return f"{label}, random weights" if weights == "random" else label
+
+
+def require_trained(records: Iterable[StepRecord]) -> None:
+    """Raise unless nothing of this was made from random weights: a result never is.
+
+    Raises:
+        TreeError: the step that was; nothing is packaged or uploaded.
+    """
+    for record in records:
+        if weights_of(record) == "random":
+            raise TreeError(
+                f"{record.step} ({record.label}) was made from random weights, which are never a result",
+                where=record.folder,
+                remedy="run the submission without --weights random",
+            )
