@@ -242,6 +242,28 @@ class MiniListing:
     sample_count: int
     base_url: str = field(default="")
 
+    def source(self, name: str, unpack: str | None = None) -> Source:
+        """Return one of the files as a source; `unpack` is the folder that an archive is unpacked into."""
+        size, sha256 = self.files[name]
+        return Source(name, (f"{self.base_url.rstrip('/')}/{name}",), f"sha256:{sha256}", size, unpack)
+
+
+@dataclass(frozen=True)
+class Libraries:
+    """Distributions whose behaviour is part of what a stage makes; their versions are part of its step's key.
+
+    NumPy is part of every stage, ONNX and ONNX Runtime of every conversion: they are not named here.
+
+    Attributes:
+        make_mini: of the files of the mini edition.
+        preprocess: of the samples.
+        score: of the accuracy.
+    """
+
+    make_mini: tuple[str, ...] = ()
+    preprocess: tuple[str, ...] = ()
+    score: tuple[str, ...] = ()
+
 
 class Benchmark(ABC):
     """One of the benchmarks. Instances hold no state: everything comes in as an argument."""
@@ -254,6 +276,8 @@ class Benchmark(ABC):
     """NumPy dtype of a response, for TEST01's comparison."""
     metric: str
     """The first metric of the accuracy, as the round names it."""
+    libraries: Libraries
+    """What the benchmark uses beside NumPy, by stage."""
     samples_per_batch: int | None = None
     """Samples that the harness hands to `run_batch` at a time; None: the batch size of the system file.
 

@@ -21,6 +21,7 @@ from models.benchmark import (
     Arrays,
     Benchmark,
     Edition,
+    Libraries,
     MiniListing,
     OnProgress,
     Precision,
@@ -94,6 +95,7 @@ class Bert99(Benchmark):
     )
     response_dtype = "float32"
     metric = "F1"
+    libraries = Libraries(make_mini=("tokenizers",), preprocess=("tokenizers",), score=("tokenizers",))
     calibration_batch = 4
 
     def full_edition(self) -> Edition:
@@ -105,8 +107,8 @@ class Bert99(Benchmark):
         names = (QUESTIONS_FILE, MINI_CALIBRATION_FILE, VOCABULARY_FILE)
         return Edition(
             "mini",
-            _listed(listing, NETWORK_FILE),
-            tuple(_listed(listing, name) for name in names),
+            listing.source(NETWORK_FILE),
+            tuple(listing.source(name) for name in names),
             listing.sample_count,
             notes="generated facts about invented people; never a result",
         )
@@ -243,11 +245,6 @@ def _answered(
     for index in sorted(responses):
         logits = responses[index]
         yield found[index], logits[:, 0], logits[:, 1]
-
-
-def _listed(listing: MiniListing, name: str) -> Source:
-    size, sha256 = listing.files[name]
-    return Source(name, (f"{listing.base_url.rstrip('/')}/{name}",), f"sha256:{sha256}", size)
 
 
 _bad_log = partial(

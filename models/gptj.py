@@ -19,6 +19,7 @@ from models.benchmark import (
     Arrays,
     Benchmark,
     Edition,
+    Libraries,
     LicensedFolder,
     LoopStep,
     MiniListing,
@@ -80,6 +81,7 @@ class GptJ(Benchmark):
     outputs = gptj_decoder.OUTPUTS
     response_dtype = "int32"
     metric = "ROUGE1"
+    libraries = Libraries(preprocess=("tokenizers",), score=("nltk", "rouge-score", "tokenizers"))
     has_loop = True
     """Searches take unequally long: a request enters as soon as another leaves (in-flight batching)."""
 
@@ -104,8 +106,8 @@ class GptJ(Benchmark):
         data = [name for name in listing.files if name != gptj_files.NETWORK_FILE]
         return Edition(
             "mini",
-            _listed(listing, gptj_files.NETWORK_FILE),
-            tuple(_listed(listing, name) for name in data),
+            listing.source(gptj_files.NETWORK_FILE),
+            tuple(listing.source(name) for name in data),
             listing.sample_count,
             notes="short articles made from templates; never a result",
         )
@@ -305,8 +307,3 @@ def _items(folder: Path, edition: Edition, subset: Subset) -> list[gptj_text.New
             remedy="make the file anew; the subset of another script or split does not count",
         )
     return items
-
-
-def _listed(listing: MiniListing, name: str) -> Source:
-    size, sha256 = listing.files[name]
-    return Source(name, (f"{listing.base_url.rstrip('/')}/{name}",), f"sha256:{sha256}", size)

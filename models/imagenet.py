@@ -7,12 +7,10 @@ Source of the steps: MLPerf Inference v4.1, vision/classification_and_detection/
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +19,7 @@ from common.errors import SourceError
 from common.files import disk_full_named, inside, require_free_space
 from models.benchmark import OnProgress, Progress, ignore_progress
 from models.imagenet_folder import JPEG_TAIL, LabelledImage, jpeg_problem
+from models.parallel import in_parallel
 
 SIDE = 224
 """Side of the network's input, pixels."""
@@ -32,7 +31,6 @@ INT8_SCALE = 1.0
 """Real value of one step of an INT8 sample: the preprocessed values, rounded, are the integers themselves."""
 SAMPLES_FILE = "samples.npy"
 
-_Result = TypeVar("_Result")
 _PROGRESS_EVERY = 64
 
 
@@ -172,24 +170,6 @@ def preprocess_images(
         path.unlink(missing_ok=True)
         raise
     return path
-
-
-def in_parallel(work: Callable[[int], _Result], items: Iterable[int], workers: int) -> Iterator[_Result]:
-    """Call `work` on every item in threads and yield the results in order; few are in flight at a time.
-
-    The first error ends it: what has not begun is dropped, what runs is waited for.
-    """
-    pending: deque[Future[_Result]] = deque()
-    with ThreadPoolExecutor(max(workers, 1), thread_name_prefix="samples") as pool:
-        try:
-            for item in items:
-                pending.append(pool.submit(work, item))
-                if len(pending) > 4 * max(workers, 1):
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _allocate(path: Path, shape: tuple[int, ...], dtype: str) -> np.memmap[Any, Any]:

@@ -20,6 +20,7 @@ from models.benchmark import (
     Benchmark,
     Edition,
     EditionName,
+    Libraries,
     LicensedFolder,
     MiniListing,
     OnProgress,
@@ -71,6 +72,9 @@ class Resnet50(Benchmark):
     outputs = (TensorSpec(ARG_MAX, "int64", (None,)),)
     response_dtype = "int32"
     metric = "acc"
+    libraries = Libraries(
+        make_mini=("opencv-python-headless", "scikit-learn"), preprocess=("opencv-python-headless",)
+    )
 
     def full_edition(self) -> Edition:
         """Return the official network (opset 11), labels, and the folder that a person has to provide."""
@@ -80,8 +84,8 @@ class Resnet50(Benchmark):
         """Return the rendered digits and their network, as `make_mini` listed them."""
         return Edition(
             "mini",
-            _listed(listing, NETWORK_FILE),
-            (_listed(listing, "val.tar", "validation"), _listed(listing, "calibration.tar", "calibration")),
+            listing.source(NETWORK_FILE),
+            (listing.source("val.tar", "validation"), listing.source("calibration.tar", "calibration")),
             listing.sample_count,
             notes="handwritten digits rendered as colour pictures; never a result",
         )
@@ -176,11 +180,6 @@ class Resnet50(Benchmark):
             return imagenet_folder.calibration_images(dataset, edition, classes=classes)
         path = imagenet_folder.labels_file(dataset, edition)
         return imagenet_folder.read_list(path, classes=classes, count=edition.sample_count)
-
-
-def _listed(listing: MiniListing, name: str, unpack: str | None = None) -> Source:
-    size, sha256 = listing.files[name]
-    return Source(name, (f"{listing.base_url.rstrip('/')}/{name}",), f"sha256:{sha256}", size, unpack)
 
 
 _bad_log = partial(

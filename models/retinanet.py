@@ -19,6 +19,7 @@ from models.benchmark import (
     Arrays,
     Benchmark,
     Edition,
+    Libraries,
     LicensedFolder,
     MiniListing,
     OnProgress,
@@ -82,6 +83,9 @@ class Retinanet(Benchmark):
     outputs = head_outputs()
     response_dtype = "float32"
     metric = "mAP"
+    libraries = Libraries(
+        make_mini=("opencv-python-headless",), preprocess=("opencv-python-headless",), score=("pycocotools",)
+    )
 
     def full_edition(self) -> Edition:
         """Return the official network, annotations and calibration list; a person brings the images."""
@@ -98,8 +102,8 @@ class Retinanet(Benchmark):
         }
         return Edition(
             "mini",
-            _listed(listing, files.NETWORK.name),
-            tuple(_listed(listing, name, folder) for name, folder in folders.items()),
+            listing.source(files.NETWORK.name),
+            tuple(listing.source(name, folder) for name, folder in folders.items()),
             listing.sample_count,
             notes="rendered shapes in colours; never a result",
         )
@@ -191,8 +195,3 @@ def _as_response(index: int, found: Detections) -> NDArray[np.float32]:
     response[:, 5] = found.scores
     response[:, 6] = found.labels
     return response
-
-
-def _listed(listing: MiniListing, name: str, unpack: str | None = None) -> Source:
-    size, sha256 = listing.files[name]
-    return Source(name, (f"{listing.base_url.rstrip('/')}/{name}",), f"sha256:{sha256}", size, unpack)

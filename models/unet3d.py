@@ -21,6 +21,7 @@ from models.benchmark import (
     Arrays,
     Benchmark,
     Edition,
+    Libraries,
     LicensedFolder,
     LoopStep,
     MiniListing,
@@ -77,6 +78,7 @@ class Unet3d(Benchmark):
     outputs = (TensorSpec(OUTPUT, "float32", (None, CLASSES, *_SIDES)),)
     response_dtype = "uint8"
     metric = "DICE"
+    libraries = Libraries(make_mini=("nibabel",), preprocess=("nibabel", "scipy"), score=("nibabel", "scipy"))
     samples_per_batch = 1
     """A volume at a time: its windows are what the network takes in batches."""
     has_loop = True
@@ -90,8 +92,8 @@ class Unet3d(Benchmark):
         """Return the rendered volumes and their network, as `make_mini` listed them."""
         return Edition(
             "mini",
-            _listed(listing, NETWORK_FILE),
-            (_listed(listing, DATA_FILE, FOLDER),),
+            listing.source(NETWORK_FILE),
+            (listing.source(DATA_FILE, FOLDER),),
             listing.sample_count,
             notes="rendered volumes with bodies for kidneys and tumours; never a result",
         )
@@ -251,11 +253,6 @@ def _dice(entry: AccuracyEntry, truth: NDArray[np.uint8]) -> tuple[float, float]
         both, all_ = np.count_nonzero(wanted & marked), np.count_nonzero(wanted) + np.count_nonzero(marked)
         scores.append((2.0 * both + SMOOTHING) / (all_ + SMOOTHING))
     return scores[0], scores[1]
-
-
-def _listed(listing: MiniListing, name: str, unpack: str | None = None) -> Source:
-    size, sha256 = listing.files[name]
-    return Source(name, (f"{listing.base_url.rstrip('/')}/{name}",), f"sha256:{sha256}", size, unpack)
 
 
 _bad_log = partial(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from common.errors import PipelineError, SourceError
 from models.benchmark import Edition, OnProgress, Progress, Subset
-from models.imagenet import in_parallel
+from models.parallel import in_parallel
 from models.unet3d_volumes import read_image, read_label
 
 FOLDER = "kits19"

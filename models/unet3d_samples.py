@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from common.errors import SettingError, SourceError
 from common.files import disk_full_named, inside, require_free_space, write_atomic
 from models.benchmark import OnProgress, Progress
-from models.imagenet import in_parallel
+from models.parallel import in_parallel
 from models.unet3d_cases import IMAGE, case_folder
 from models.unet3d_volumes import STRIDE, WINDOW, prepare_image, read_image, to_int8
 from models.unet3d_windows import INPUT, origins, window_count

@@ -16,6 +16,7 @@ from models.registry import get_benchmark
 from storage.cache import StepRecord
 from tasks.measurement import Bench, run_loadgen, run_step
 from tasks.step import Step, step_task
+from tasks.versions import library_versions
 from tasks.workspace import Workspace
 
 ACCURACY_FILE = "accuracy.txt"
@@ -23,7 +24,8 @@ ACCURACY_FILE = "accuracy.txt"
 
 def accuracy_step(bench: Bench, dataset_hash: str) -> Step:
     """Return what goes into the accuracy run: that of a run, and the data set with its ground truth."""
-    return run_step(bench, RunKind.ACCURACY, dataset=dataset_hash)
+    scored_by = library_versions(bench.benchmark, "score")
+    return run_step(bench, RunKind.ACCURACY, dataset=dataset_hash, **scored_by)
 
 
 @step_task("accuracy", shown="{bench.benchmark} {bench.scenario}")

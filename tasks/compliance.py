@@ -18,6 +18,7 @@ from models.registry import get_benchmark
 from storage.cache import StepRecord, code_version
 from tasks.measurement import RETRIES, Bench, detail_log, run_loadgen, run_step
 from tasks.step import Step, step_task
+from tasks.versions import library_versions
 from tasks.workspace import Workspace
 
 VERDICT_FILE = "audit_verdict.json"
@@ -33,6 +34,7 @@ def audit_step(bench: Bench, kind: RunKind, performance: StepRecord, accuracy: S
         performance=performance.content_hash,
         accuracy=accuracy.content_hash if kind is RunKind.TEST01 else None,
         judged_by=code_version("mlperf.audits"),
+        **(library_versions(bench.benchmark, "score") if kind is RunKind.TEST01 else {}),
     )
 
 

@@ -11,7 +11,7 @@ from models.benchmark import MiniListing
 from models.registry import get_benchmark
 from storage.cache import StepRecord
 from tasks.step import Recorder, Step, perform, step_task
-from tasks.versions import benchmark_code, versions_of
+from tasks.versions import benchmark_code, library_versions
 from tasks.workspace import Workspace
 
 
@@ -24,7 +24,7 @@ def make_mini_step(benchmark: str, sample_count: int) -> Step:
             "benchmark": benchmark,
             "sample_count": sample_count,
             "code_version": benchmark_code(benchmark, _files_module(benchmark)),
-            **versions_of("numpy", "opencv-python-headless", "scikit-learn", "tokenizers"),
+            **library_versions(benchmark, "make_mini"),
         },
     )
 

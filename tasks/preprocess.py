@@ -9,7 +9,7 @@ from models.benchmark import Edition, Precision, Subset
 from models.registry import get_benchmark
 from storage.cache import StepRecord
 from tasks.step import Recorder, Step, perform, step_task
-from tasks.versions import benchmark_code, versions_of
+from tasks.versions import benchmark_code, library_versions
 from tasks.workspace import Workspace
 
 SUBSETS: tuple[Subset, ...] = ("validation", "calibration")
@@ -29,7 +29,7 @@ def preprocess_step(
             "subset": subset,
             "input_dtypes": [*dtypes] if subset == "validation" else None,
             "code_version": benchmark_code(benchmark),
-            **versions_of("numpy", "opencv-python-headless", "tokenizers"),
+            **library_versions(benchmark, "preprocess"),
         },
     )
 

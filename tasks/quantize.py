@@ -15,7 +15,7 @@ from storage.cache import StepRecord
 from tasks.child import call_child
 from tasks.random_network import weights_label, weights_of
 from tasks.step import Recorder, Step, perform, step_task
-from tasks.versions import benchmark_code, versions_of
+from tasks.versions import benchmark_code, library_versions, versions_of
 from tasks.workspace import Workspace
 
 NETWORK_FILE = "network.onnx"
@@ -26,7 +26,7 @@ AGREEMENT_SAMPLES = 500
 def quantize_step(
     benchmark: str, precision: Precision, network: StepRecord, calibration: StepRecord, validation: StepRecord
 ) -> Step:
-    """Return what goes into a quantised network; the calibration only where it is used."""
+    """Return what goes into a quantised network and its agreement; the calibration only where it is used."""
     return Step(
         name="quantize",
         label=weights_label(f"{benchmark} {precision}", weights_of(network)),
@@ -39,6 +39,7 @@ def quantize_step(
             "validation": validation.content_hash,
             "code_version": benchmark_code(benchmark, "models.quantization", "models.agreement"),
             **versions_of("onnx", "onnxruntime"),
+            **library_versions(benchmark, "score"),
         },
     )
 

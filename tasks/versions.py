@@ -5,15 +5,29 @@ from __future__ import annotations
 import hashlib
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Literal
 
 from common.files import files_below, sha256_of
 from models.registry import get_benchmark
 from storage.cache import code_version
 
+Stage = Literal["make_mini", "preprocess", "score"]
+
 
 def versions_of(*distributions: str) -> dict[str, str]:
     """Return `version_<distribution>` for each installed distribution, `absent` for the others."""
     return {f"version_{name.replace('-', '_')}": _version(name) for name in distributions}
+
+
+def library_versions(benchmark: str, stage: Stage) -> dict[str, str]:
+    """Return `version_<distribution>` of what a stage of a benchmark uses (`models.benchmark.Libraries`)."""
+    libraries = get_benchmark(benchmark).libraries
+    chosen = {
+        "make_mini": libraries.make_mini,
+        "preprocess": libraries.preprocess,
+        "score": libraries.score,
+    }
+    return versions_of("numpy", *chosen[stage])
 
 
 def benchmark_code(benchmark: str, *modules: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import string
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any
 
 from tokenizers import normalizers, pre_tokenizers
 
-from common.errors import SettingError, SourceError
-from common.files import disk_full_named, require_free_space, sha256_of, write_atomic
+from common.files import disk_full_named, require_free_space, write_atomic
 from models.benchmark import MiniListing, OnProgress, Progress
 from models.mini import facts
+from models.mini.listing import check_count, copy_committed, listing_of
 from models.squad import Paragraph, Question
 from models.squad_features import features
 from models.wordpiece import CLASSIFY, PAD, SEPARATE, UNKNOWN, WordPiece
@@ -49,20 +48,10 @@ def make(folder: Path, sample_count: int, on_progress: OnProgress) -> MiniListin
         SourceError: the committed network is not the one that belongs to this code.
         DiskFullError: there is not enough space.
     """
-    if not 1 <= sample_count <= MOST_SAMPLES:
-        raise SettingError(
-            f"the mini edition of bert-99 cannot have {sample_count} samples",
-            remedy=f"ask for 1 to {MOST_SAMPLES}",
-        )
-    if sha256_of(NETWORK) != NETWORK_SHA256:
-        raise SourceError(
-            "the network of the mini edition is not the one that belongs to this code",
-            where=NETWORK,
-            remedy="check the file out anew; after a new training write its SHA-256 into bert_files.py",
-        )
+    check_count("bert-99", sample_count, MOST_SAMPLES)
     require_free_space(folder, sample_count * _BYTES_PER_SAMPLE, f"a mini edition of {sample_count} samples")
     with disk_full_named(folder):
-        shutil.copyfile(NETWORK, folder / NETWORK.name)
+        copy_committed(NETWORK, NETWORK_SHA256, folder / NETWORK.name)
         write_vocabulary(folder / VOCABULARY_FILE)
         tokenizer = WordPiece(folder / VOCABULARY_FILE)
         splits: tuple[tuple[str, facts.Split, int], ...] = (
@@ -78,8 +67,7 @@ def make(folder: Path, sample_count: int, on_progress: OnProgress) -> MiniListin
                 on_progress(Progress(done, total))
             write_atomic(folder / name, _squad(chosen))
     names = (NETWORK.name, CALIBRATION_FILE, QUESTIONS_FILE, VOCABULARY_FILE)
-    files = {name: ((folder / name).stat().st_size, sha256_of(folder / name)) for name in names}
-    return MiniListing(files, sample_count)
+    return listing_of(folder, names, sample_count)
 
 
 def write_vocabulary(path: Path) -> None:

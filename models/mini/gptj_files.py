@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
-from common.errors import SettingError, SourceError
-from common.files import disk_full_named, require_free_space, sha256_of, write_atomic
+from common.files import disk_full_named, require_free_space, write_atomic
 from models.benchmark import MiniListing, OnProgress, Progress
 from models.gptj_text import (
     ARTICLES_FILE,
@@ -19,6 +17,7 @@ from models.gptj_text import (
     as_json,
 )
 from models.mini import articles
+from models.mini.listing import check_count, copy_committed, listing_of
 
 NETWORK_FILE = "gptj.onnx"
 PROMPT_LIMIT = 256
@@ -59,22 +58,11 @@ def make(folder: Path, sample_count: int, on_progress: OnProgress) -> MiniListin
         SourceError: a committed file is not the one that belongs to this code.
         DiskFullError: there is not enough space.
     """
-    if not 1 <= sample_count <= MOST_SAMPLES:
-        raise SettingError(
-            f"the mini edition of gptj-99 cannot have {sample_count} samples",
-            remedy=f"ask for 1 to {MOST_SAMPLES}",
-        )
+    check_count("gptj-99", sample_count, MOST_SAMPLES)
     require_free_space(folder, sample_count * _BYTES_PER_ARTICLE, "the mini edition of gptj-99")
     with disk_full_named(folder):
         for name, digest in COMMITTED.items():
-            kept = committed_file(name)
-            if sha256_of(kept) != digest:
-                raise SourceError(
-                    f"{kept.name} of the mini edition is not the one that belongs to this code",
-                    where=kept,
-                    remedy="check it out anew; after a new training write its SHA-256 into gptj_files.py",
-                )
-            shutil.copyfile(kept, folder / name)
+            copy_committed(committed_file(name), digest, folder / name)
         write_atomic(folder / LIMIT_FILE, f"{PROMPT_LIMIT}\n")
         splits: tuple[tuple[str, articles.Split, int], ...] = (
             (CALIBRATION_FILE, "calibration", CALIBRATION_COUNT),
@@ -85,5 +73,4 @@ def make(folder: Path, sample_count: int, on_progress: OnProgress) -> MiniListin
             write_atomic(folder / name, content)
             on_progress(Progress(count, CALIBRATION_COUNT + sample_count))
     names = (*COMMITTED, LIMIT_FILE, CALIBRATION_FILE, ARTICLES_FILE)
-    files = {name: ((folder / name).stat().st_size, sha256_of(folder / name)) for name in names}
-    return MiniListing(files, sample_count)
+    return listing_of(folder, names, sample_count)

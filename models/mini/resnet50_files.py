@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import os
-import shutil
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from common.errors import SettingError, SourceError
-from common.files import disk_full_named, require_free_space, sha256_of
+from common.files import disk_full_named, require_free_space
 from models.benchmark import MiniListing, OnProgress, Progress
-from models.imagenet import in_parallel
 from models.imagenet_folder import CALIBRATION_LIST, LABELS
 from models.mini import digits
+from models.mini.listing import check_count, copy_committed, listing_of, written_archive
+from models.parallel import in_parallel
 
 NETWORK = Path(__file__).with_name("resnet50.onnx")
 NETWORK_SHA256 = "84d5185663ae2593e234a2b93c877503c5eda41186d2132fb6c559172be350eb"
@@ -40,26 +37,14 @@ def make(folder: Path, sample_count: int, on_progress: OnProgress) -> MiniListin
         SourceError: the committed network is not the one that belongs to this code.
         DiskFullError: there is not enough space.
     """
-    if not 1 <= sample_count <= MOST_SAMPLES:
-        raise SettingError(
-            f"the mini edition of resnet50 cannot have {sample_count} samples",
-            remedy=f"ask for 1 to {MOST_SAMPLES}",
-        )
-    if sha256_of(NETWORK) != NETWORK_SHA256:
-        raise SourceError(
-            "the network of the mini edition is not the one that belongs to this code",
-            where=NETWORK,
-            remedy="check the file out anew; after a new training write its SHA-256 into resnet50_files.py",
-        )
+    check_count("resnet50", sample_count, MOST_SAMPLES)
     require_free_space(folder, sample_count * _BYTES_PER_IMAGE, f"a mini edition of {sample_count} samples")
     total = sample_count + CALIBRATION_COUNT
     with disk_full_named(folder):
-        shutil.copyfile(NETWORK, folder / NETWORK.name)
+        copy_committed(NETWORK, NETWORK_SHA256, folder / NETWORK.name)
         _write_tar(folder / "calibration.tar", "calibration", CALIBRATION_COUNT, 0, total, on_progress)
         _write_tar(folder / "val.tar", "validation", sample_count, CALIBRATION_COUNT, total, on_progress)
-    names = (NETWORK.name, "calibration.tar", "val.tar")
-    files = {name: ((folder / name).stat().st_size, sha256_of(folder / name)) for name in names}
-    return MiniListing(files, sample_count)
+    return listing_of(folder, (NETWORK.name, "calibration.tar", "val.tar"), sample_count)
 
 
 def image_name(split: digits.Split, index: int) -> str:
@@ -72,14 +57,14 @@ def _write_tar(
 ) -> None:
     """Write one archive: pictures in order, then the list, without times and owners."""
     lines = []
-    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
+    with written_archive(path) as archive:
         for index, picture in enumerate(_pictures(split, count)):
             name = image_name(split, index)
             lines.append(f"{name}\t{picture.label}\n" if split == "validation" else f"{name}\n")
-            _add(archive, name, picture.jpeg)
+            archive.add(name, picture.jpeg)
             if (index + 1) % 64 == 0 or index + 1 == count:
                 on_progress(Progress(before + index + 1, total))
-        _add(archive, LABELS if split == "validation" else CALIBRATION_LIST, "".join(lines).encode())
+        archive.add(LABELS if split == "validation" else CALIBRATION_LIST, "".join(lines).encode())
 
 
 def _pictures(split: digits.Split, count: int) -> Iterator[digits.Picture]:
@@ -91,9 +76,3 @@ def _pictures(split: digits.Split, count: int) -> Iterator[digits.Picture]:
         os.cpu_count() or 1,
     ):
         yield from pictures
-
-
-def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
-    entry = tarfile.TarInfo(name)
-    entry.size = len(content)
-    archive.addfile(entry, io.BytesIO(content))

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import shutil
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from common.errors import SettingError, SourceError
-from common.files import disk_full_named, require_free_space, sha256_of
+from common.files import disk_full_named, require_free_space
 from models.benchmark import MiniListing, OnProgress, Progress
-from models.imagenet import in_parallel
 from models.mini import shapes
+from models.mini.listing import check_count, copy_committed, listing_of, written_archive
 from models.openimages import ANNOTATIONS, CALIBRATION_LIST, IMAGES_FOLDER
+from models.parallel import in_parallel
 
 NETWORK = Path(__file__).with_name("retinanet.onnx")
 NETWORK_SHA256 = "1a76b2f24a6a7ba69e236d06a0b012d9beb33bbfa997f423f96c41107ad0dc50"
@@ -43,28 +40,16 @@ def make(folder: Path, sample_count: int, on_progress: OnProgress) -> MiniListin
         SourceError: the committed network is not the one that belongs to this code.
         DiskFullError: there is not enough space.
     """
-    if not 1 <= sample_count <= MOST_SAMPLES:
-        raise SettingError(
-            f"the mini edition of retinanet cannot have {sample_count} samples",
-            remedy=f"ask for 1 to {MOST_SAMPLES}",
-        )
-    if sha256_of(NETWORK) != NETWORK_SHA256:
-        raise SourceError(
-            "the network of the mini edition is not the one that belongs to this code",
-            where=NETWORK,
-            remedy="check the file out anew; after a new training write its SHA-256 into retinanet_files.py",
-        )
+    check_count("retinanet", sample_count, MOST_SAMPLES)
     require_free_space(folder, sample_count * _BYTES_PER_IMAGE, f"a mini edition of {sample_count} samples")
     total = sample_count + CALIBRATION_COUNT
     with disk_full_named(folder):
-        shutil.copyfile(NETWORK, folder / NETWORK.name)
+        copy_committed(NETWORK, NETWORK_SHA256, folder / NETWORK.name)
         _write_calibration(folder / CALIBRATION, total, on_progress)
         pictures = _write_validation(folder / VALIDATION, sample_count, total, on_progress)
-        with tarfile.open(folder / ANNOTATED, "w", format=tarfile.USTAR_FORMAT) as archive:
-            _add(archive, ANNOTATIONS, json.dumps(coco_annotations(pictures)).encode())
-    names = (NETWORK.name, CALIBRATION, VALIDATION, ANNOTATED)
-    files = {name: ((folder / name).stat().st_size, sha256_of(folder / name)) for name in names}
-    return MiniListing(files, sample_count)
+        with written_archive(folder / ANNOTATED) as archive:
+            archive.add(ANNOTATIONS, json.dumps(coco_annotations(pictures)).encode())
+    return listing_of(folder, (NETWORK.name, CALIBRATION, VALIDATION, ANNOTATED), sample_count)
 
 
 def image_name(index: int) -> str:
@@ -113,21 +98,21 @@ def coco_annotations(pictures: list[shapes.Picture]) -> dict[str, object]:
 
 
 def _write_calibration(path: Path, total: int, on_progress: OnProgress) -> None:
-    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
+    with written_archive(path) as archive:
         names = []
         for index, picture in enumerate(_pictures("calibration", CALIBRATION_COUNT)):
             names.append(image_name(index))
-            _add(archive, f"{IMAGES_FOLDER}/{names[-1]}", picture.jpeg)
-        _add(archive, CALIBRATION_LIST, "".join(f"{name}\n" for name in names).encode())
+            archive.add(f"{IMAGES_FOLDER}/{names[-1]}", picture.jpeg)
+        archive.add(CALIBRATION_LIST, "".join(f"{name}\n" for name in names).encode())
     on_progress(Progress(CALIBRATION_COUNT, total))
 
 
 def _write_validation(path: Path, count: int, total: int, on_progress: OnProgress) -> list[shapes.Picture]:
     """Write the images in order, without times and owners; return what is in them, without their bytes."""
     kept = []
-    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
+    with written_archive(path) as archive:
         for index, picture in enumerate(_pictures("validation", count)):
-            _add(archive, f"{IMAGES_FOLDER}/{image_name(index)}", picture.jpeg)
+            archive.add(f"{IMAGES_FOLDER}/{image_name(index)}", picture.jpeg)
             kept.append(shapes.Picture(b"", picture.height, picture.width, picture.boxes, picture.labels))
             if (index + 1) % 64 == 0 or index + 1 == count:
                 on_progress(Progress(CALIBRATION_COUNT + index + 1, total))
@@ -142,9 +127,3 @@ def _pictures(split: shapes.Split, count: int) -> Iterator[shapes.Picture]:
         os.cpu_count() or 1,
     ):
         yield from pictures
-
-
-def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
-    entry = tarfile.TarInfo(name)
-    entry.size = len(content)
-    archive.addfile(entry, io.BytesIO(content))

@@ -21,8 +21,9 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.imagenet import MEANS, SIDE, decode_bytes, in_parallel, official_pixels
+from models.imagenet import MEANS, SIDE, decode_bytes, official_pixels
 from models.mini import digits
+from models.parallel import in_parallel
 
 STEM = 16
 STAGES = ((16, 1), (32, 2), (64, 2))

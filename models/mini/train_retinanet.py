@@ -22,9 +22,10 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.imagenet import decode_bytes, in_parallel
+from models.imagenet import decode_bytes
 from models.mini import shapes
 from models.openimages import official_pixels
+from models.parallel import in_parallel
 from models.retinanet_boxes import ANCHORS, SIDE, anchors
 from models.retinanet_network import INPUT, MEANS, STANDARD_DEVIATIONS, head_names
 

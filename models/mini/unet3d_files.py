@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import gzip
-import io
 import os
-import shutil
-import tarfile
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import SettingError, SourceError
-from common.files import disk_full_named, require_free_space, sha256_of
+from common.files import disk_full_named, require_free_space
 from models.benchmark import MiniListing, OnProgress, Progress
-from models.imagenet import in_parallel
 from models.mini import volumes
+from models.mini.listing import check_count, copy_committed, listing_of, written_archive
+from models.parallel import in_parallel
 from models.unet3d import DATA_FILE, MINI_CALIBRATION_CASES, NETWORK_FILE
 from models.unet3d_cases import CALIBRATION_CASES, COPIED, IMAGE, INFERENCE_CASES, LABEL, ORIGINAL
 
@@ -45,17 +42,7 @@ def make(folder: Path, sample_count: int, on_progress: OnProgress) -> MiniListin
         SourceError: the committed network is not the one that belongs to this code.
         DiskFullError: there is not enough space.
     """
-    if not 1 <= sample_count <= MOST_SAMPLES:
-        raise SettingError(
-            f"the mini edition of 3d-unet-99 cannot have {sample_count} samples",
-            remedy=f"ask for 1 to {MOST_SAMPLES}, the number of official cases",
-        )
-    if sha256_of(NETWORK) != NETWORK_SHA256:
-        raise SourceError(
-            "the network of the mini edition is not the one that belongs to this code",
-            where=NETWORK,
-            remedy="check the file out anew; after a new training write its SHA-256 into unet3d_files.py",
-        )
+    check_count("3d-unet-99", sample_count, MOST_SAMPLES)
     cases: list[tuple[str, volumes.Split, int]] = [
         (name, "validation", INFERENCE_CASES.index(ORIGINAL if name == COPIED else name))
         for name in INFERENCE_CASES[:sample_count]
@@ -72,16 +59,14 @@ def make(folder: Path, sample_count: int, on_progress: OnProgress) -> MiniListin
         return name, image, label
 
     with disk_full_named(folder):
-        shutil.copyfile(NETWORK, folder / NETWORK.name)
-        with tarfile.open(folder / DATA_FILE, "w", format=tarfile.USTAR_FORMAT) as archive:
+        copy_committed(NETWORK, NETWORK_SHA256, folder / NETWORK.name)
+        with written_archive(folder / DATA_FILE) as archive:
             made = in_parallel(lambda one: files_of(cases[one]), range(len(cases)), os.cpu_count() or 1)
             for done, (name, image, label) in enumerate(made, 1):
-                _add(archive, f"data/{name}/{IMAGE}", image)
-                _add(archive, f"data/{name}/{LABEL}", label)
+                archive.add(f"data/{name}/{IMAGE}", image)
+                archive.add(f"data/{name}/{LABEL}", label)
                 on_progress(Progress(done, len(cases), "cases"))
-    names = (NETWORK.name, DATA_FILE)
-    files = {name: ((folder / name).stat().st_size, sha256_of(folder / name)) for name in names}
-    return MiniListing(files, sample_count)
+    return listing_of(folder, (NETWORK.name, DATA_FILE), sample_count)
 
 
 def nifti(values: NDArray[np.generic], spacing: volumes.Triple) -> bytes:
@@ -91,9 +76,3 @@ def nifti(values: NDArray[np.generic], spacing: volumes.Triple) -> bytes:
     image = cast(Any, Nifti1Image)(values, np.diag([*spacing, 1.0]))
     image.header.set_xyzt_units("mm")
     return gzip.compress(image.to_bytes(), compresslevel=1, mtime=0)
-
-
-def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
-    entry = tarfile.TarInfo(name)
-    entry.size = len(content)
-    archive.addfile(entry, io.BytesIO(content))

@@ -1,0 +1,148 @@
+"""A library's version is part of the keys of exactly the steps whose outcome it determines."""
+
+from __future__ import annotations
+
+import ast
+from datetime import UTC, datetime
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
+
+import pytest
+
+from harness.record import RunRequest
+from harness.settings import RunLength, settings_for
+from mlperf.rounds import RunKind, Scenario, get_round
+from models.registry import benchmark_names, get_benchmark
+from storage.cache import StepRecord, step_key
+from tasks import versions
+from tasks.accuracy import accuracy_step
+from tasks.compliance import audit_step
+from tasks.measurement import Bench
+from tasks.mini import make_mini_step
+from tasks.performance import performance_step
+from tasks.preprocess import preprocess_step
+from tasks.quantize import quantize_step
+from tasks.step import Step
+from tests.conftest import ROOT
+
+SCORED_UNAUDITED = {"quantize", "accuracy"}
+SCORED = {*SCORED_UNAUDITED, "test01"}
+MADE = {"make_mini", "preprocess"}
+EXPECTED = {
+    "opencv-python-headless": {"resnet50": MADE, "retinanet": MADE},
+    "scikit-learn": {"resnet50": {"make_mini"}},
+    "pycocotools": {"retinanet": SCORED},
+    "tokenizers": {"bert-99": MADE | SCORED, "gptj-99": {"preprocess", *SCORED_UNAUDITED}},
+    "nibabel": {"3d-unet-99": MADE | SCORED},
+    "scipy": {"3d-unet-99": {"preprocess"} | SCORED},
+    "rouge-score": {"gptj-99": SCORED_UNAUDITED},
+    "nltk": {"gptj-99": SCORED_UNAUDITED},
+}
+"""The steps of each benchmark that a distribution's version counts in."""
+EVERYWHERE = {"numpy", "onnx", "onnxruntime", "pydantic"}
+
+
+def steps(benchmark: str) -> dict[str, Step]:
+    """Return the steps of a benchmark by name, with records and settings that do not matter."""
+    record = StepRecord(
+        step="any",
+        label="any",
+        key="0" * 64,
+        inputs={},
+        folder=Path("/nowhere"),
+        files=[],
+        figures={},
+        created=datetime(2024, 7, 1, tzinfo=UTC),
+        seconds=1.0,
+    )
+    rules = get_round("v4.1").model(benchmark)
+    kinds = (RunKind.PERFORMANCE, RunKind.ACCURACY, *rules.audits)
+    settings = {
+        kind: settings_for(
+            get_round("v4.1"),
+            benchmark,
+            kind,
+            Scenario.OFFLINE,
+            target_qps=100,
+            performance_sample_count=None,
+            length=RunLength.official(),
+        )
+        for kind in kinds
+    }
+    bench = Bench(
+        benchmark=benchmark,
+        scenario=Scenario.OFFLINE,
+        request=RunRequest(
+            settings=settings[RunKind.PERFORMANCE], benchmark=benchmark, backend="onnxruntime", batch_size=1
+        ),
+        engine_hash="",
+        samples_hash="",
+        settings=settings,
+        limit_seconds=1,
+    )
+    precision = "fp16" if benchmark == "gptj-99" else "int8"
+    edition = get_benchmark(benchmark).full_edition()
+    made = [
+        make_mini_step(benchmark, 8),
+        preprocess_step(benchmark, edition, "validation", precision, ""),
+        quantize_step(benchmark, precision, record, record, record),
+        performance_step(bench),
+        accuracy_step(bench, ""),
+        *(audit_step(bench, kind, record, record) for kind in rules.audits),
+    ]
+    return {step.name: step for step in made}
+
+
+def keys() -> dict[tuple[str, str], str]:
+    return {
+        (name, step.name): step_key(step.name, step.inputs)
+        for name in benchmark_names()
+        for step in steps(name).values()
+    }
+
+
+@pytest.mark.parametrize("distribution", EXPECTED)
+def test_another_version_repeats_exactly_what_it_determines(
+    distribution: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = keys()
+    monkeypatch.setattr(
+        versions, "version", lambda name: "another" if name == distribution else version(name)
+    )
+    changed = {place for place, key in keys().items() if key != before[place]}
+    assert changed == {(name, step) for name, names in EXPECTED[distribution].items() for step in names}
+
+
+@pytest.mark.parametrize("benchmark", benchmark_names())
+def test_whatever_a_benchmark_imports_is_declared(benchmark: str) -> None:
+    module = type(get_benchmark(benchmark)).__module__
+    owners = packages_distributions()
+    imported = {
+        owners[name][0].replace("_", "-")
+        for name in third_party(module, set())
+        if name in owners and owners[name][0] != "mlperf-submission"
+    }
+    libraries = get_benchmark(benchmark).libraries
+    declared = {*libraries.make_mini, *libraries.preprocess, *libraries.score}
+    assert declared <= imported
+    assert imported - declared <= EVERYWHERE
+
+
+def third_party(module: str, seen: set[str]) -> set[str]:
+    """Return the top-level names that a module and ours that it imports import, wherever in the file."""
+    seen.add(module)
+    place = ROOT.joinpath(*module.split("."))
+    path = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())) if path.is_file() else ():
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for name in names:
+            if name.partition(".")[0] != "models":
+                found.add(name.partition(".")[0])
+            elif name not in seen and ROOT.joinpath(*name.split(".")).with_suffix(".py").is_file():
+                found |= third_party(name, seen)
+    return found
