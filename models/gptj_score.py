@@ -26,6 +26,21 @@ RESPONSE_DTYPE = "<i4"
 KEYS = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 METRICS = {"ROUGE1": "rouge1", "ROUGE2": "rouge2", "ROUGEL": "rougeL", "GEN_LEN": "gen_len"}
 """The round's names of the metrics, and those of the official script."""
+_CLEANED = {
+    " .": ".",
+    " ?": "?",
+    " !": "!",
+    " ,": ",",
+    " ' ": "'",
+    " n't": "n't",
+    " 'm": "'m",
+    " 's": "'s",
+    " 've": "'ve",
+    " 're": "'re",
+}
+"""What `batch_decode` of transformers 4 replaces in decoded text, in this order (its default,
+clean_up_tokenization_spaces; the reference leaves it alone). CNN/DailyMail ends its sentences with " .", so
+GEN_LEN depends on it."""
 _ABBREVIATIONS = (
     "dr e.g gen gov i.e inc jr lt ltd mr mrs ms no prof rep rev sen sgt sr st u.k u.n u.s vs a.m p.m "
     "jan feb mar apr jun jul aug sep sept oct nov dec"
@@ -63,7 +78,8 @@ def score(entries: Iterable[AccuracyEntry], targets: Sequence[str], tokenizer: T
     if not chosen:
         raise _bad_log("the log holds no response")
     splitter = sentence_splitter()
-    predictions = tokenizer.decode_batch(list(chosen.values()), skip_special_tokens=True)
+    decoded = tokenizer.decode_batch(list(chosen.values()), skip_special_tokens=True)
+    predictions = [clean_spaces(text) for text in decoded]
     pairs = [
         (split_sentences(prediction, splitter), split_sentences(targets[index], splitter))
         for index, prediction in zip(chosen, predictions, strict=True)
@@ -73,6 +89,13 @@ def score(entries: Iterable[AccuracyEntry], targets: Sequence[str], tokenizer: T
     line = {**values, "gen_len": length, "gen_num": len(pairs)}
     metrics = {name: float(line[key]) for name, key in METRICS.items()}
     return Score(metrics, ("", "Results", "", str(line)), len(pairs))
+
+
+def clean_spaces(text: str) -> str:
+    """Return a decoded text without the spaces before punctuation and contractions."""
+    for found, wanted in _CLEANED.items():
+        text = text.replace(found, wanted)
+    return text
 
 
 def sentence_splitter() -> PunktSentenceTokenizer:

@@ -76,6 +76,16 @@ def test_the_end_token_and_white_space_around_do_not_count(tokenizer: Any) -> No
     assert found.metrics == {"ROUGE1": 100.0, "ROUGE2": 100.0, "ROUGEL": 100.0, "GEN_LEN": 6.0}
 
 
+def test_spaces_before_punctuation_and_contractions_do_not_count_either(tokenizer: Any) -> None:
+    """As batch_decode of transformers removes them, from the predictions alone."""
+    said = "It is n't so . They 're here , he said ! Why ? I 've ' seen ' it 's ours ; I 'm sure ."
+    cleaned = "It isn't so. They're here, he said! Why? I've'seen'it's ours ; I'm sure."
+    found = gptj_score.score([entry(tokenizer, 0, said)], [cleaned], tokenizer)
+    assert found.metrics == {"ROUGE1": 100.0, "ROUGE2": 100.0, "ROUGEL": 100.0, "GEN_LEN": len(cleaned)}
+    kept = gptj_score.score([entry(tokenizer, 0, cleaned)], [said], tokenizer)
+    assert kept.metrics["ROUGE1"] < 100
+
+
 @pytest.mark.parametrize(
     ("text", "lines"),
     [
