@@ -12,6 +12,8 @@ class PipelineError(Exception):
         what: what is wrong, with the value that was found.
         where: the file, setting, URL or run that it was found in.
         remedy: what the person can do about it.
+
+    `diagnosis` is set at the edge, once: what the table of failures (`mlperf.triage`) knows of it.
     """
 
     retryable: ClassVar[bool] = False
@@ -22,20 +24,24 @@ class PipelineError(Exception):
         self.what = what
         self.where = str(where)
         self.remedy = remedy
+        self.diagnosis = ""
 
     def __str__(self) -> str:
         """Return the message as a person reads it."""
         place = f" [{self.where}]" if self.where else ""
         remedy = f"\n  What to do: {self.remedy}" if self.remedy else ""
-        return f"{self.what}{place}{remedy}"
+        diagnosis = f"\n{self.diagnosis}" if self.diagnosis else ""
+        return f"{self.what}{place}{remedy}{diagnosis}"
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Keep all three parts when the exception crosses a process border."""
-        return _rebuild, (type(self), self.what, self.where, self.remedy)
+        """Keep all parts when the exception crosses a process border."""
+        return _rebuild, (type(self), self.what, self.where, self.remedy, self.diagnosis)
 
 
-def _rebuild(kind: type[PipelineError], what: str, where: str, remedy: str) -> PipelineError:
-    return kind(what, where=where, remedy=remedy)
+def _rebuild(kind: type[PipelineError], what: str, where: str, remedy: str, diagnosis: str) -> PipelineError:
+    error = kind(what, where=where, remedy=remedy)
+    error.diagnosis = diagnosis
+    return error
 
 
 class SettingError(PipelineError):

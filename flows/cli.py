@@ -231,6 +231,9 @@ def main() -> None:
     except SettingError as error:
         _fail(error, 2)
     except PipelineError as error:
+        from mlperf.triage import explanation
+
+        error.diagnosis = error.diagnosis or explanation(error)
         _fail(error, 1)
 
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from common.errors import SettingError
 from common.files import write_atomic
 from mlperf.rounds import get_round
+from mlperf.triage import diagnose_rule
 from mlperf.validation import Verdict, validate_tree
 
 ACCEPTED, REFUSED = 0, 1
@@ -68,6 +69,9 @@ def show_verdict(console: Console, verdict: Verdict) -> None:
             f"         {escape(failure.message)}\n         [dim]{escape(failure.remedy)}[/]",
             soft_wrap=True,
         )
+        if failure.severity == "error":
+            redo = diagnose_rule(failure.rule, failure.message).redo
+            console.print(f"         [dim]Done again: {escape(redo)}[/]", soft_wrap=True)
     if len(failures) > _SHOWN:
         console.print(f"… and {len(failures) - _SHOWN} more; --json FILE has them all")
     console.print(f"[bold]{escape(verdict.summary())}[/]", soft_wrap=True)

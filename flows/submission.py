@@ -10,6 +10,7 @@ from prefect.artifacts import create_link_artifact, create_table_artifact
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.deliver import Delivered, deliver
+from flows.explain import explained
 from flows.measure import measure_result
 from flows.networks import NetworksOutcome, rehearse_networks
 from flows.prepare import prepare
@@ -65,6 +66,7 @@ class SubmissionOutcome(BaseModel):
 
 
 @flow(name="submission", persist_result=True, result_serializer="json")
+@explained
 def submission(
     system: Annotated[str, Field(description="A name in deployments/systems, or the path of a system file")],
     models: Annotated[

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlperf.page.text import clean
+from mlperf.triage import diagnose_rule
 from mlperf.validation.verdict import Verdict
 
 _AUDIT_NAME = re.compile(r"\s*\(TEST\d\d\)")
@@ -14,13 +15,15 @@ _AUDIT_NAME = re.compile(r"\s*\(TEST\d\d\)")
 
 @dataclass(frozen=True)
 class Finding:
-    """One failure or warning, ready to show."""
+    """One failure or warning, ready to show. Cause and redo are given of errors only."""
 
     rule: str
     severity: str
     path: str
     message: str
     remedy: str
+    cause: str = ""
+    redo: str = ""
     benchmark: str = ""
     scenario: str = ""
 
@@ -33,14 +36,17 @@ class FindingGroup:
     severity: str
     message: str
     remedy: str
+    cause: str
+    redo: str
     paths: tuple[str, ...]
 
 
 def grouped(findings: Sequence[Finding]) -> tuple[FindingGroup, ...]:
     """Put together what differs only in its place; the order stays."""
-    groups: dict[tuple[str, str, str, str], list[str]] = {}
+    groups: dict[tuple[str, str, str, str, str, str], list[str]] = {}
     for one in findings:
-        key = (one.rule, one.severity, _AUDIT_NAME.sub("", one.message), one.remedy)
+        message = _AUDIT_NAME.sub("", one.message)
+        key = (one.rule, one.severity, message, one.remedy, one.cause, one.redo)
         groups.setdefault(key, []).append(one.path)
     return tuple(FindingGroup(*key, tuple(dict.fromkeys(paths))) for key, paths in groups.items())
 
@@ -101,6 +107,8 @@ def verdict_on(verdict: Verdict, division: str, submitter: str, system: str) -> 
         if not _concerns(parts, division, submitter, system):
             elsewhere += failure.severity == "error"
             continue
+        is_error = failure.severity == "error"
+        known = diagnose_rule(failure.rule, failure.message) if is_error else None
         below = parts[parts.index(system) + 1 :] if system in parts else []
         findings.append(
             Finding(
@@ -109,6 +117,8 @@ def verdict_on(verdict: Verdict, division: str, submitter: str, system: str) -> 
                 path=clean(failure.path),
                 message=clean(failure.message),
                 remedy=clean(failure.remedy),
+                cause=known.cause if known else "",
+                redo=known.redo if known else "",
                 benchmark=clean(below[0]) if below else "",
                 scenario=clean(below[1]) if len(below) > 1 else "",
             )

@@ -329,3 +329,13 @@ def test_unknown_names_are_refused_with_the_known_ones(make_tree: MakeTree, tmp_
     with pytest.raises(SettingError, match="closed/Other/server_4"):
         _page(tree, tmp_path, "server_4")
     assert "Acme" in _page(tree, tmp_path / "out", "closed/Acme/server_4")
+
+
+def test_an_error_has_its_cause_and_what_is_done_again(make_tree: MakeTree, tmp_path: Path) -> None:
+    tree = make_tree()
+    path = "closed/Acme/results/server_4/resnet50/Server/performance/run_1/mlperf_log_detail.txt"
+    page = _page(tree, tmp_path / "refused", verdict=_verdict(_failure(path)))
+    assert "The run was not made with the settings of the round" in page
+    assert "<span>Done again</span> <bdi>performance, accuracy, test01" in page
+    accepted = _page(tree, tmp_path / "accepted", verdict=_verdict(_failure(path, "warning")))
+    assert "Done again" not in accepted

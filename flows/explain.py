@@ -1,0 +1,42 @@
+"""The edge of a flow: a failure leaves it with what is known of it, in the log and in its final state."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from common.errors import PipelineError, StepFailedError
+from mlperf.triage import explanation
+from tasks.step import run_logger
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def explained(body: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a flow's function, below `@flow`: what it raises says its cause and what is done again.
+
+    Raises:
+        PipelineError: as the function raised it, with its diagnosis.
+        StepFailedError: in place of any other error, which is a fault of this program.
+    """
+
+    @wraps(body)
+    def told(*arguments: P.args, **settings: P.kwargs) -> R:
+        try:
+            return body(*arguments, **settings)
+        except PipelineError as error:
+            error.diagnosis = explanation(error)
+            run_logger().error("%s", error)
+            raise
+        except Exception as error:
+            known = StepFailedError(f"{type(error).__name__}: {error}")
+            known.diagnosis = explanation(error)
+            run_logger().exception("%s", known)
+            raise known from error
+
+    # Prefect reads the parameters' types off the function, and would look their names up in this module.
+    told.__signature__ = inspect.signature(body, eval_str=True)  # type: ignore[attr-defined]
+    return told

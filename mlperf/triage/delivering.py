@@ -1,0 +1,164 @@
+"""What can go wrong around the work: settings, disk, host, tree, store and Prefect."""
+
+from __future__ import annotations
+
+from mlperf.triage.entry import Entry
+
+_STORE = ("StoreError",)
+_TREE = ("TreeError",)
+
+DELIVERING = (
+    Entry(
+        id="plan-does-not-fit",
+        signs=("the plan does not fit this host",),
+        cause="The expected files, or the samples of a run, need more than this host has free.",
+        remedy="Free what is missing, choose another folder with --work, or run all the same with --anyway.",
+        kinds=("DiskFullError", "SettingError"),
+    ),
+    Entry(
+        id="disk-full",
+        signs=("the disk is full (", "GB, but only … GB are free"),
+        cause="A step ran out of space; what it had half done is removed, finished steps are kept.",
+        remedy="Free some space and run the same command again; `plan` says how much is needed.",
+        kinds=("DiskFullError",),
+    ),
+    Entry(
+        id="host-busy",
+        signs=("the host is still in use by",),
+        cause="Another measurement, or preparation, held this host for longer than the flow may wait.",
+        remedy="Let it end, and run the same command again; the message says who it is.",
+        kinds=("HostBusyError",),
+    ),
+    Entry(
+        id="archive-too-large",
+        signs=("the archive unpacks to more than",),
+        cause="An archive would fill the disk, or was made to do so.",
+        remedy="Free some space; see that the archive is its owner's.",
+        redo=("download",),
+        kinds=("DiskFullError",),
+    ),
+    Entry(
+        id="tree-not-written",
+        signs=("reasons against this tree", "the tree of round … cannot be written",
+               "the folder is not empty"),
+        cause="The runs do not make a submission: one is missing, or two do not belong together.",
+        remedy="Each reason is named; run what is missing.",
+        redo=("package",),
+        kinds=_TREE,
+    ),
+    Entry(
+        id="random-weights",
+        signs=("was made from random weights, which are never a result",),
+        cause="An engine or network with random weights shows how fast the hardware is, and nothing else.",
+        remedy="Run the system with the official weights.",
+        redo=("download",),
+        kinds=_TREE,
+    ),
+    Entry(
+        id="no-tree",
+        signs=("there is no submission tree here", "there is no such folder", "the folder cannot be read"),
+        cause="The path is not the root of a submission tree, or may not be read.",
+        remedy="Give the folder that holds closed/ or open/.",
+        kinds=_TREE,
+    ),
+    Entry(
+        id="store-key",
+        signs=("refuses the access key", "no complete S3 access key was found", "refuses the request for"),
+        cause="The S3 server does not know the key, or the key may not do this.",
+        remedy="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or the profile) of a user who may read "
+        "and write the bucket; check the clock.",
+        redo=("upload",),
+        kinds=_STORE,
+    ),
+    Entry(
+        id="store-missing",
+        signs=("there is no bucket", "there is no object", "there is no complete run",
+               "several systems have a run"),
+        cause="The bucket, object or run is not there, or its name is not unique.",
+        remedy="Create the bucket, or name the run as the message lists it.",
+        kinds=_STORE,
+    ),
+    Entry(
+        id="store-damaged",
+        signs=("the server stored something else than", "could not be restored whole",
+               "objects of the run are not in the store", "the manifest is damaged",
+               "the manifest is that of", "the manifest is gone"),
+        cause="What lies in the store is not what was put there: damaged, removed or tampered with.",
+        remedy="Upload the run again from the host that made it; compare with the manifest.",
+        redo=("upload",),
+        kinds=_STORE,
+    ),
+    Entry(
+        id="store-run-exists",
+        signs=("with another content is in the store already",),
+        cause="A stored run is never changed, and one of this name with other content is there.",
+        remedy="Change an input (or the code), which gives the run another name; or remove the stored one.",
+        redo=("upload",),
+        kinds=_STORE,
+    ),
+    Entry(
+        id="rehearsal-published",
+        signs=("is a rehearsal, which is never published",),
+        cause="A rehearsal is never a result.",
+        remedy="Run the system with edition: full.",
+        kinds=_STORE,
+    ),
+    Entry(
+        id="store-away",
+        signs=("the S3 server answers", "the S3 server does not answer", "S3 failed:"),
+        cause="The S3 server is down, overloaded or not reachable; four more attempts were made.",
+        remedy="Run the same command again: what was sent is not sent twice.",
+        redo=("upload",),
+        kinds=("UnreachableError", *_STORE),
+    ),
+    Entry(
+        id="store-files-gone",
+        signs=("a file of the run is missing", "the run cannot be described"),
+        cause="A finished step lost a file between its end and the upload.",
+        remedy="Run the same command again: the step is found damaged and made anew.",
+        kinds=("SourceError",),
+    ),
+    Entry(
+        id="prefect-not-started",
+        signs=("the Prefect server did not start",),
+        cause="The Prefect server of the command line ended: most often the disk is full, or its database "
+        "in work/prefect is of another version.",
+        remedy="Its log (work/logs/prefect.log) says why; work/prefect may be removed, it holds only "
+        "history.",
+        kinds=("UnreachableError",),
+    ),
+    Entry(
+        id="s3-not-started",
+        signs=("the embedded S3 server did not start",),
+        cause="rclone is missing, or its port or folder cannot be used.",
+        remedy="Install rclone, or set store.endpoint_url; work/logs/s3.log says why.",
+        kinds=("StepFailedError",),
+    ),
+)  # fmt: skip
+
+OTHERWISE_DELIVERING = (
+    Entry(
+        id="setting",
+        signs=(),
+        cause="The system file, an option or a parameter holds something that cannot be.",
+        remedy="Correct the setting that is named; docs/systems.md lists all of them.",
+        kinds=("SettingError",),
+    ),
+    Entry(
+        id="tree",
+        signs=(),
+        cause="The validation refuses the tree, or it cannot be read.",
+        remedy="Follow each rule that is named; docs/rules/ has a page for each.",
+        redo=("package",),
+        kinds=_TREE,
+    ),
+    Entry(
+        id="store",
+        signs=(),
+        cause="The store refused a request for good.",
+        remedy="Check bucket, key and prefix of the system file.",
+        redo=("upload",),
+        kinds=_STORE,
+    ),
+)  # fmt: skip
+"""What is said of a failure of these kinds that no sign knows."""
