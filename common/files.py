@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -13,6 +14,8 @@ from pathlib import Path, PurePosixPath
 from common.errors import DiskFullError, SourceError
 
 _HASH_BLOCK = 1 << 20
+_FULL_BYTES = 1 << 20
+"""Whatever fails on a disk with less than this free is taken to have failed for want of space."""
 
 
 def sha256_of(path: Path) -> str:
@@ -82,16 +85,23 @@ def inside(folder: Path, name: str) -> Path:
 
 def require_free_space(folder: Path, needed: int, purpose: str) -> None:
     """Raise DiskFullError unless the file system of `folder` has `needed` bytes free."""
-    existing = folder
-    while not existing.exists():
-        existing = existing.parent
-    free = shutil.disk_usage(existing).free
+    free = shutil.disk_usage(_existing(folder)).free
     if free < needed:
         raise DiskFullError(
-            f"{purpose} needs {needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free",
+            f"the disk is too full: {purpose} needs {_size(needed)}, but only {_size(free)} are free",
             where=folder,
             remedy="free some space, or choose another folder with --work",
         )
+
+
+def _existing(folder: Path) -> Path:
+    while not folder.exists():
+        folder = folder.parent
+    return folder
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 def files_below(folder: Path) -> Iterator[Path]:
@@ -106,14 +116,22 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def disk_full_named(where: Path) -> Iterator[None]:
-    """Turn the operating system's "no space left" into the project's DiskFullError."""
+    """Turn a failure for want of space into the project's DiskFullError.
+
+    That is the operating system's "no space left", and any failure while hardly a byte is free: native
+    libraries and servers tell of a write that failed in words of their own.
+    """
     try:
         yield
-    except OSError as error:
-        if error.errno in (28, 122):  # ENOSPC, EDQUOT
-            raise DiskFullError(
-                f"the disk is full ({error.strerror})",
-                where=where,
-                remedy="free some space and start the same command again; finished steps are kept",
-            ) from error
+    except DiskFullError:
         raise
+    except Exception as error:
+        named = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if not named and shutil.disk_usage(_existing(where)).free > _FULL_BYTES:
+            raise
+        said = (error.strerror if isinstance(error, OSError) else None) or str(error).partition("\n")[0]
+        raise DiskFullError(
+            f"the disk is full ({said or type(error).__name__})",
+            where=where,
+            remedy="free some space and start the same command again; finished steps are kept",
+        ) from error

@@ -172,8 +172,9 @@ def run_command(
                 continue
             last.append(line)
             if sink:
-                sink.write(raw)
-                sink.flush()
+                with suppress(OSError):  # the disk is full: closing it says so, and the child must be read on
+                    sink.write(raw)
+                    sink.flush()
             on_line(line)
 
     reader = threading.Thread(target=read, name="child-output", daemon=True)

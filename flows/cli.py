@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from common.errors import PipelineError, SettingError
+from common.files import disk_full_named
 
 app = typer.Typer(
     name="mlperf-submission",
@@ -89,7 +90,7 @@ def run(
     )
     home = work.expanduser().resolve()
     try:
-        with prefect_server(home / "prefect", home / "logs" / "prefect.log"):
+        with disk_full_named(home), prefect_server(home / "prefect", home / "logs" / "prefect.log"):
             # Prefect reads its settings when it is imported, so it may be imported only now.
             from flows.run import run_submission
 

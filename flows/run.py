@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+import httpx
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from common.errors import PipelineError, UnreachableError
 from flows.console import Estimate, ProgressConsole, clock
 from flows.networks import LABEL, NetworksOutcome, show_networks
 from flows.plan import make_plan
@@ -46,7 +51,7 @@ def run_submission(
     )
     signal.signal(signal.SIGTERM, _as_interrupt)
     progress = ProgressConsole(console, Estimate(plan.expected()))
-    with progress.shown():
+    with progress.shown(), _server_errors():
         outcome = submission(
             system=system,
             models=[benchmark.name for benchmark in request.benchmarks],
@@ -97,6 +102,26 @@ def show_outcome(console: Console, outcome: SubmissionOutcome, time_taken: str) 
     ]
     for name, value in rows:
         console.print(Text.assemble((f"{name:<8}", "bold"), value), soft_wrap=True)
+
+
+@contextmanager
+def _server_errors() -> Iterator[None]:
+    """Say in our words that Prefect's server failed; if that hid an error of ours, raise that one.
+
+    Prefect tells its server that a run failed before it raises what the run failed with.
+    """
+    try:
+        yield
+    except httpx.HTTPError as error:
+        hidden: BaseException | None = error
+        while hidden and not isinstance(hidden, PipelineError):
+            hidden = hidden.__context__
+        raise hidden or UnreachableError(
+            f"the Prefect server does not answer, or broke off ({type(error).__name__})",
+            where=os.environ.get("PREFECT_API_URL", ""),
+            remedy="see that it runs (the command's own prints to logs/prefect.log in its work folder); then "
+            "start the same command again: finished steps are kept",
+        ) from error
 
 
 def _as_interrupt(_number: int, _frame: FrameType | None) -> NoReturn:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from common.files import disk_full_named
 from mlperf.system import System
 from storage.cache import StepRecord
 from storage.embedded import embedded_s3
@@ -114,14 +115,15 @@ def upload(
         figures={f"{one.benchmark}/{one.scenario}": one.performance.figures["value"] for one in results},
     )
     files = run_files(workspace, {**placed(results), **delivered}, prepared)
-    done = store.upload_run(
-        info,
-        files,
-        deadline=time.monotonic() + system.limits.upload,
-        on_progress=lambda sent, total: emit(
-            StepEvent("progress", step.name, step.label, fraction=sent / max(total, 1))
-        ),
-    )
+    with disk_full_named(workspace.root):  # an S3 server of our own writes there, and cannot say so
+        done = store.upload_run(
+            info,
+            files,
+            deadline=time.monotonic() + system.limits.upload,
+            on_progress=lambda sent, total: emit(
+                StepEvent("progress", step.name, step.label, fraction=sent / max(total, 1))
+            ),
+        )
     sent = (
         f"{done.sent_objects} objects sent ({done.sent_bytes / 1e6:.1f} MB), {done.reused_objects} were there"
     )

@@ -74,7 +74,7 @@ def test_whatever_is_accepted_lies_inside(name: str) -> None:
 
 
 def test_a_full_disk_is_named_before_and_while_writing(tmp_path: Path) -> None:
-    with pytest.raises(DiskFullError, match=r"the download needs .* GB, but only"):
+    with pytest.raises(DiskFullError, match=r"too full: the download needs .* GB, but only"):
         require_free_space(tmp_path / "not" / "there", 10**18, "the download")
     with pytest.raises(DiskFullError, match="the disk is full") as caught, disk_full_named(tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -82,6 +82,17 @@ def test_a_full_disk_is_named_before_and_while_writing(tmp_path: Path) -> None:
     assert "What to do" in str(caught.value)
     with pytest.raises(PermissionError), disk_full_named(tmp_path):
         raise PermissionError(errno.EACCES, "no")
+
+
+def test_whatever_fails_on_a_full_disk_failed_for_want_of_space(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a file system that can be filled")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "full", str(tmp_path)], check=True)
+    try:
+        with pytest.raises(DiskFullError, match=r"full \(the log ends\)"), disk_full_named(tmp_path / "new"):
+            raise ValueError("the log ends")
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
 
 
 def test_links_are_not_followed(tmp_path: Path) -> None:
