@@ -70,6 +70,10 @@ def run(
     ] = False,
     find_server_qps: FindServerQpsOption = False,
     search_minutes: SearchMinutesOption = 30.0,
+    publish_choice: Annotated[
+        Literal["ask", "never"],
+        typer.Option("--publish", help="Ask at the end whether to publish the run; rehearsals never are."),
+    ] = "ask",
     weights: WeightsOption = "trained",
     layers: LayersOption = None,
     work: WorkOption = Path("work"),
@@ -94,7 +98,7 @@ def run(
             # Prefect reads its settings when it is imported, so it may be imported only now.
             from flows.run import run_submission
 
-            run_submission(Console(), system, asked, measure_again, home)
+            run_submission(Console(), system, asked, measure_again, home, ask=publish_choice == "ask")
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped; finished steps are kept, the same command goes on from there")
         # Prefect's threads may still wait for the server: what was running is ended, so leave at once.
@@ -168,6 +172,27 @@ def report(
     from flows.judge import make_pages
 
     Console().print(str(make_pages(tree, system, out, round_name, compare or [])), soft_wrap=True)
+
+
+@app.command(epilog="Example: mlperf-submission publish SR650_V3_3xL40S_TRT")
+def publish(
+    run_name: Annotated[
+        str, typer.Argument(metavar="RUN", help="<system>/<run>, or <system> for its newest candidate.")
+    ],
+    yes: Annotated[bool, typer.Option("--yes", help="Publish it without asking.")] = False,
+    by: Annotated[
+        str | None, typer.Option("--by", help="Who decides; by default the user of this shell.")
+    ] = None,
+    comment: Annotated[str, typer.Option("--comment", help="Why; it is kept with the decision.")] = "",
+    system: Annotated[
+        str | None, typer.Option("--system", help="The system file that names the store; by default RUN's.")
+    ] = None,
+    work: WorkOption = Path("work"),
+) -> None:
+    """Show a candidate that lies in S3, ask, and publish exactly that run."""
+    from flows.publishing import publish_run
+
+    publish_run(Console(), run_name, yes, by, comment, system, work)
 
 
 @app.command(epilog="Example: mlperf-submission fetch rehearsal --to fetched --only resnet50 --dry-run")

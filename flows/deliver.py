@@ -1,4 +1,4 @@
-"""The last part of a submission: package, validate, report, upload, publish."""
+"""The last part of a submission before it is published: package, validate, report, upload."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from storage.cache import StepRecord, code_version
 from storage.store import Store
 from tasks.hardware import gpu_names
 from tasks.package import Measured, package
-from tasks.publish import publish
 from tasks.report import PAGE_FILE, page_evidence, page_templates_version, report
 from tasks.upload import placed, run_address, upload
 from tasks.validate import read_verdict, require_accepted, validate
@@ -64,14 +63,13 @@ def deliver(
     require_accepted(verdict, page.file(PAGE_FILE))
     delivered = {"tree": tree, "page": page, "verdict": judged}
     stored = upload(workspace, system, run, tree, delivered, results, prepared, store)
-    address = stored.address if system.is_rehearsal else publish(system, run, store).address
     lay_out(workspace.submission(system.name, run), {**placed(results), **delivered})
     return Delivered(
         run=run,
         tree=workspace.submission(system.name, run) / "tree",
         page=workspace.submission(system.name, run) / "page" / PAGE_FILE,
         verdict=verdict,
-        s3_address=address,
+        s3_address=stored.address,
         notice=notice,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Literal
 
 from flows.prepare import Prepared
@@ -35,17 +36,29 @@ REHEARSAL_MARGIN = 2.0
 
 
 def measure_result(
-    workspace: Workspace, request: SubmissionRequest, prepared: Prepared, result: ResultRequest, again: bool
+    workspace: Workspace,
+    request: SubmissionRequest,
+    prepared: Prepared,
+    result: ResultRequest,
+    forget_before: datetime | None,
 ) -> Measured:
-    """Run performance, accuracy and the audits of one result; `again` forgets its finished runs first."""
+    """Run performance, accuracy and the audits of one result.
+
+    Args:
+        workspace: where finished runs are kept.
+        request: what was asked for.
+        prepared: the benchmark, ready to be measured.
+        result: benchmark and scenario.
+        forget_before: what finished before this time is made again; None: all that is finished is found.
+    """
     rules = request.rules_of(result.benchmark)
     searched = search_target(workspace, request, prepared, result)
     rate = target_from(searched) if searched else expected_rate(workspace, request, prepared, result)
     bench = bench_of(request, prepared, result, rate)
 
     def fresh(step: Step) -> None:
-        found = workspace.cache.find(step.name, step.label, step.inputs) if again else None
-        if found:
+        found = workspace.cache.find(step.name, step.label, step.inputs) if forget_before else None
+        if found and forget_before and found.created < forget_before:
             workspace.cache.remove(found)
 
     fresh(performance_step(bench))

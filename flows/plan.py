@@ -143,8 +143,7 @@ def make_plan(workspace: Workspace, request: SubmissionRequest) -> Plan:
             elif bench and measured and scored:
                 step = audit_step(bench, kind, measured, scored)
             done[kind] = planner.add(kind.value.lower(), label, step, _run_seconds(request, result, kind))
-    publishing = () if request.system.is_rehearsal else ("publish",)
-    for name in () if random else ("package", "validate", "report", "upload", *publishing):
+    for name in () if random else ("package", "validate", "report", "upload"):
         planner.add(name, request.system.name, None)
     return Plan(tuple(planner.steps))
 

@@ -20,13 +20,21 @@ from common.errors import PipelineError, UnreachableError
 from flows.console import Estimate, ProgressConsole, clock
 from flows.networks import LABEL, NetworksOutcome, show_networks
 from flows.plan import make_plan
+from flows.publishing import offer
 from flows.request import SubmissionRequest
+from flows.results import HEADINGS
 from flows.submission import SubmissionOutcome, submission
 from tasks.workspace import Workspace
 
 
 def run_submission(
-    console: Console, system: str, request: SubmissionRequest, measure_again: bool, work: Path
+    console: Console,
+    system: str,
+    request: SubmissionRequest,
+    measure_again: bool,
+    work: Path,
+    *,
+    ask: bool,
 ) -> None:
     """Run the submission flow in this process and show what came of it.
 
@@ -36,6 +44,7 @@ def run_submission(
         request: what was asked for, checked.
         measure_again: repeat finished measurements.
         work: the work folder.
+        ask: offer to publish the run at its end; a rehearsal never is.
 
     Raises:
         PipelineError: a step failed; the message says why and what to do.
@@ -61,14 +70,17 @@ def run_submission(
             search_minutes=None if request.search_seconds is None else request.search_seconds / 60,
             weights=request.weights,
             layers=request.layers,
+            publish="never",  # the person is here, so they are asked here
             work=workspace.root,
         )
     seconds = time.monotonic() - started
     taken = f"{clock(seconds)} ({progress.split(seconds)})"
     if isinstance(outcome, NetworksOutcome):
         show_networks(console, outcome, taken)
-    else:
-        show_outcome(console, outcome, taken)
+        return
+    show_outcome(console, outcome, taken)
+    if ask and not outcome.rehearsal:
+        offer(console, workspace, system, outcome)
 
 
 def show_outcome(console: Console, outcome: SubmissionOutcome, time_taken: str) -> None:
@@ -77,18 +89,10 @@ def show_outcome(console: Console, outcome: SubmissionOutcome, time_taken: str) 
     if outcome.rehearsal:
         title = f"REHEARSAL, NOT A RESULT: {title}"
     table = Table(title=title, title_justify="left", header_style="bold")
-    for heading in ("benchmark", "scenario", "performance", "accuracy", "p99 latency", "audits"):
+    for heading in HEADINGS:
         table.add_column(heading, justify="right" if heading in ("performance", "p99 latency") else "left")
     for line in outcome.results:
-        latency = f"{line.p99_ms:.2f} ms" if line.p99_ms is not None else ""
-        table.add_row(
-            line.benchmark,
-            line.scenario,
-            f"{line.value:,.2f} {line.units}",
-            line.accuracy,
-            latency,
-            line.audits,
-        )
+        table.add_row(*line.cells())
     console.print()
     console.print(table)
     rows = [

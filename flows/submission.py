@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from prefect import flow
+from prefect import flow, get_client
 from prefect.artifacts import create_link_artifact, create_table_artifact
+from prefect.context import FlowRunContext
 from pydantic import BaseModel, ConfigDict, Field
 
+from flows.approval import Candidate, Publication, PublishChoice, ended, settle
 from flows.deliver import Delivered, deliver
 from flows.explain import explained
 from flows.measure import measure_result
 from flows.networks import NetworksOutcome, rehearse_networks
+from flows.notify import tell_of_failure
 from flows.prepare import prepare
 from flows.request import SubmissionRequest
+from flows.results import ResultLine, notes_on, result_line
 from models.benchmark import Weights
-from tasks.artifacts import publish
-from tasks.measurement import disturbances_of
-from tasks.package import Measured
+from tasks.artifacts import publish as publish_artifact
 from tasks.step import run_logger
 from tasks.upload import check_store, store_for
-from tasks.validate import require_accepted
 from tasks.workspace import Workspace
-
-
-class ResultLine(BaseModel):
-    """One line of the table of results."""
-
-    model_config = ConfigDict(frozen=True)
-    benchmark: str
-    scenario: str
-    value: float
-    units: str
-    accuracy: str
-    p99_ms: float | None
-    audits: str
 
 
 class SubmissionOutcome(BaseModel):
@@ -48,6 +37,7 @@ class SubmissionOutcome(BaseModel):
         notes: what a person should know of the runs, e.g. that something disturbed one.
         tree, page: where they lie on this host.
         s3_address: where the run lies in S3.
+        publication: whether it is published, and who decided.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -63,9 +53,10 @@ class SubmissionOutcome(BaseModel):
     tree: Path
     page: Path
     s3_address: str
+    publication: Publication
 
 
-@flow(name="submission", persist_result=True, result_serializer="json")
+@flow(name="submission", persist_result=True, result_serializer="json", on_failure=[tell_of_failure])
 @explained
 def submission(
     system: Annotated[str, Field(description="A name in deployments/systems, or the path of a system file")],
@@ -92,6 +83,10 @@ def submission(
     layers: Annotated[
         int | None, Field(description="Layers of gptj-99's random network; none: all 28")
     ] = None,
+    publish: Annotated[
+        PublishChoice,
+        Field(description="Ask a person when the candidate is uploaded, or leave it; rehearsals never are"),
+    ] = "ask",
     work: Annotated[Path, Field(description="The folder that everything is kept in")] = Path("work"),
 ) -> SubmissionOutcome | NetworksOutcome:
     """Take one system from nothing to a checked submission in S3; with random weights to engines and speeds.
@@ -103,6 +98,7 @@ def submission(
         system, models, scenarios, full_length, search_minutes, weights=weights, layers=layers
     )
     workspace = Workspace.at(work)
+    forget_before = _started() if measure_again else None
     logger = run_logger()
     logger.info("%s: %d results of round %s", request.system.name, len(request.results), request.round.name)
     if request.weights == "random":
@@ -111,80 +107,68 @@ def submission(
         check_store(store)
         prepared = {one.name: prepare(workspace, request, one) for one in request.benchmarks}
         results = [
-            measure_result(workspace, request, prepared[one.benchmark], one, measure_again)
+            measure_result(workspace, request, prepared[one.benchmark], one, forget_before)
             for one in request.results
         ]
         steps = [step for one in prepared.values() for step in one.steps]
         delivered = deliver(workspace, request, results, steps, store)
-    outcome = _outcome(request, results, delivered)
-    publish(
+        candidate = Candidate(
+            system=request.system.name,
+            run=delivered.run,
+            address=delivered.s3_address,
+            rehearsal=request.system.is_rehearsal,
+            verdict=delivered.verdict.summary(),
+            results=[result_line(one) for one in results],
+            notes=[note for one in results for note in notes_on(one)],
+            page=delivered.page,
+            place=workspace.submission(request.system.name, delivered.run),
+        )
+        _show(candidate)
+        publication = settle(candidate, store, publish)
+    return ended(_outcome(candidate, delivered, publication), publication)
+
+
+def _started() -> datetime | None:
+    """Return when the flow run began for the first time: what it measured before it was suspended counts."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return None
+    with get_client(sync_client=True) as client:
+        return client.read_flow_run(context.flow_run.id).start_time
+
+
+def _show(candidate: Candidate) -> None:
+    """Show table and page beside the flow run."""
+    publish_artifact(
         create_table_artifact,
-        key=f"{request.system.name}-results",
-        table=[line.model_dump(mode="json") for line in outcome.results],
+        key=f"{candidate.system}-results",
+        table=[line.model_dump(mode="json") for line in candidate.results],
         description=". ".join(
-            ["REHEARSAL, NOT A RESULT"] * outcome.rehearsal + [outcome.verdict, *outcome.notes]
+            ["REHEARSAL, NOT A RESULT"] * candidate.rehearsal + [candidate.verdict, *candidate.notes]
         ),
     )
-    publish(
+    publish_artifact(
         create_link_artifact,
-        key=f"{request.system.name}-page",
-        link=outcome.page.as_uri(),
+        key=f"{candidate.system}-page",
+        link=candidate.page.as_uri(),
         link_text="results page",
-        description=f"Stored at {outcome.s3_address}",
+        description=f"Stored at {candidate.address}",
     )
-    require_accepted(delivered.verdict, delivered.tree)
-    return outcome
 
 
-def _outcome(request: SubmissionRequest, results: list[Measured], delivered: Delivered) -> SubmissionOutcome:
+def _outcome(candidate: Candidate, delivered: Delivered, publication: Publication) -> SubmissionOutcome:
     return SubmissionOutcome(
-        system=request.system.name,
-        run=delivered.run,
-        rehearsal=request.system.is_rehearsal,
+        system=candidate.system,
+        run=candidate.run,
+        rehearsal=candidate.rehearsal,
         backend_notice=delivered.notice,
-        results=[_line(one) for one in results],
-        verdict=delivered.verdict.summary(),
+        results=candidate.results,
+        verdict=candidate.verdict,
         accepted=delivered.verdict.ok,
         warnings=len(delivered.verdict.warnings),
-        notes=[note for one in results for note in _notes(one)],
+        notes=candidate.notes,
         tree=delivered.tree,
         page=delivered.page,
-        s3_address=delivered.s3_address,
-    )
-
-
-def _notes(one: Measured) -> list[str]:
-    return [
-        f"{one.benchmark} {one.scenario} {name} was disturbed, and is valid all the same: {text}"
-        for name, run in one.runs.items()
-        for text in disturbances_of(run)
-    ]
-
-
-def _units(one: Measured) -> str:
-    """Return the units of a result as the official tables name them."""
-    units = str(one.performance.figures["units"])
-    return "Queries/s" if one.scenario == "Server" and units == "Samples/s" else units
-
-
-def _passed(audits: list[str]) -> str:
-    """Return e.g. `TEST01, 04, 05 passed`: an audit that did not pass has failed the flow."""
-    if not audits:
-        return "none asked for"
-    return ", ".join([audits[0], *(name.removeprefix("TEST") for name in audits[1:])]) + " passed"
-
-
-def _line(one: Measured) -> ResultLine:
-    figures = one.performance.figures
-    latencies, metrics = figures["latencies"], one.accuracy.figures["metrics"]
-    assert isinstance(metrics, dict)  # noqa: S101 - written by the accuracy task
-    p99 = latencies["p99"] if isinstance(latencies, dict) else None
-    return ResultLine(
-        benchmark=one.benchmark,
-        scenario=one.scenario.value,
-        value=float(str(figures["value"])),
-        units=_units(one),
-        accuracy=", ".join(f"{name} {float(str(value)):.4f}" for name, value in metrics.items()),
-        p99_ms=float(str(p99)) / 1e6 if p99 is not None and one.scenario == "Server" else None,
-        audits=_passed([kind.value for kind in one.audits]),
+        s3_address=publication.address,
+        publication=publication,
     )

@@ -6,7 +6,6 @@ import time
 
 from pydantic import BaseModel, ConfigDict
 
-from mlperf.system import System
 from storage.store import Store
 from tasks.progress import StepEvent, emit
 from tasks.step import Step, run_logger, step_task
@@ -21,7 +20,7 @@ class Published(BaseModel):
 
 
 @step_task("publish", shown="{run}", retries=STORE_RETRIES)
-def publish(system: System, run: str, store: Store) -> Published:
+def publish(system: str, run: str, store: Store) -> Published:
     """Put a candidate's manifest among the published runs, then the pointer to it; nothing is copied.
 
     A run that is published already stays as it is, so the task may be run again at any time.
@@ -30,10 +29,10 @@ def publish(system: System, run: str, store: Store) -> Published:
         UnreachableError: the endpoint is down or slow (tried again by Prefect).
         StoreError: there is no such candidate, it is a rehearsal, or objects of it are missing.
     """
-    step = Step(name="publish", label=system.name, inputs={"run": run})
+    step = Step(name="publish", label=system, inputs={"run": run})
     emit(StepEvent("start", step.name, step.label))
     started = time.monotonic()
-    address = store.publish(system.name, run)
+    address = store.publish(system, run)
     run_logger().info("published %s: %s", run, address)
     emit(StepEvent("done", step.name, step.label, seconds=time.monotonic() - started, text=address))
     return Published(address=address)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ("run", "plan", "validate", "report", "fetch", "describe")
+COMMANDS = ("run", "plan", "validate", "report", "publish", "fetch", "describe")
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:

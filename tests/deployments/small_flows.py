@@ -1,0 +1,50 @@
+"""Flows that a real worker runs for test_operated.py: approval and failure of the real ones, but small."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow
+
+from flows.approval import Candidate, Publication, ended, settle
+from flows.notify import tell_of_failure
+from flows.results import ResultLine
+from harness.record import RunRequest
+from harness.run import measure
+from storage.store import Store
+from tasks.measurement import require_valid
+
+LINE = ResultLine(
+    benchmark="resnet50",
+    scenario="Server",
+    value=132_008.0,
+    units="Queries/s",
+    accuracy="acc 75.8",
+    p99_ms=14.2,
+    audits="TEST01, 04, 05 passed",
+)
+
+
+@flow(name="approval", persist_result=True, result_serializer="json")
+def approval(system: str, bucket: str, place: Path) -> Publication:
+    """Ask for approval of a system's newest candidate, as the submission flow does for what it made."""
+    store = Store(bucket)
+    found = store.find(f"candidates/{system}/latest")
+    candidate = Candidate(
+        system=system,
+        run=found.manifest.run,
+        address=f"{store.address}{found.address}",
+        rehearsal=found.manifest.rehearsal,
+        verdict="accepted by the rules of v4.1: 1 of 1 results, 0 errors",
+        results=[LINE],
+        page=place / "page" / "index.html",
+        place=place,
+    )
+    publication = settle(candidate, store, "ask")
+    return ended(publication, publication)
+
+
+@flow(name="measurement", persist_result=True, result_serializer="json", on_failure=[tell_of_failure])
+def measurement(request: RunRequest, folder: Path) -> None:
+    """Measure once with the real LoadGen; an INVALID run fails as in the submission flow."""
+    require_valid(measure(request, folder, timeout_seconds=60), "performance of resnet50 Server")

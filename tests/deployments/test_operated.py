@@ -1,0 +1,177 @@
+"""What an operator relies on, on a real server with a worker: authentication, approval, notification.
+
+There is no full edition here to make a real submission of. So a small flow on the worker calls what the
+submission flow calls (`settle`, `ended`, the failure hook), with small runs in a real store, one of the real
+LoadGen, and a person who answers through the API as Prefect's page does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+
+from harness.run import RunRequest
+from harness.settings import RunLength, settings_for
+from mlperf.rounds import RunKind, Scenario, get_round
+from storage.embedded import embedded_s3
+from storage.store import RunFile, RunInfo, Store
+from tests.conftest import ROOT
+from tests.prefect_site import Site, Webhook, prefect_site, webhook
+
+FLOWS = "tests/deployments/small_flows.py"
+POOL, BUCKET = "small", "mlperf"
+
+
+@dataclass(frozen=True)
+class Operated:
+    """A server, a worker, a store and a webhook; the deployments by their flow."""
+
+    site: Site
+    store: Store
+    hook: Webhook
+    deployments: dict[str, str]
+    folder: Path
+
+    def upload(self, system: str, run: str, day: int = 1, *, rehearsal: bool = False) -> None:
+        """Put a small run into the store."""
+        page = self.folder / "index.html"
+        page.write_text(f"<html>{run}")
+        info = RunInfo(
+            system=system,
+            run=run,
+            round="v4.1",
+            created=datetime(2026, 1, day, tzinfo=UTC),
+            rehearsal=rehearsal,
+            tool_version="0.1",
+        )
+        self.store.upload_run(info, [RunFile("page/index.html", page)])
+
+    def ask(self, system: str) -> str:
+        """Start a run of the flow that asks for approval of the newest candidate."""
+        place = self.folder / system
+        return self.site.start(self.deployments["approval"], system=system, bucket=BUCKET, place=str(place))
+
+    def published(self) -> list[str]:
+        return [str(stored.address) for stored in self.store.list_runs() if stored.address.area == "runs"]
+
+
+@pytest.fixture(scope="module")
+def operated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operated]:
+    folder = tmp_path_factory.mktemp("operated")
+    with (
+        embedded_s3(folder / "s3", folder / "s3.log") as s3,
+        webhook() as hook,
+        prefect_site(folder) as site,
+    ):
+        applied = site.prefect("python", "-m", "deployments.notifications", MLPERF_WEBHOOK_URL=hook.url)
+        assert applied.returncode == 0, applied.stderr
+        site.api("POST", "work_pools/", name=POOL, type="process")
+        flows = ("approval", "measurement")
+        deployments = {name: site.deploy(f"{FLOWS}:{name}", name, POOL) for name in flows}
+        deployments["submission"] = site.deploy("flows/submission.py:submission", "submission", POOL)
+        store = Store(BUCKET, endpoint_url=s3.url, credentials=s3.credentials)
+        store.ensure_bucket()
+        keys = {"AWS_ACCESS_KEY_ID": s3.access_key, "AWS_SECRET_ACCESS_KEY": s3.secret_key}
+        with site.worker(POOL, AWS_ENDPOINT_URL_S3=s3.url, **keys):
+            yield Operated(site, store, hook, deployments, folder)
+
+
+def test_the_server_answers_only_those_who_know_the_password(operated: Operated) -> None:
+    address = f"{operated.site.url}/flow_runs/count"
+    assert httpx.post(address, json={}).status_code == 401
+    assert httpx.post(address, json={}, auth=("admin", "wrong")).status_code == 401
+    assert operated.site.api("POST", "flow_runs/count") == 0
+    refused = operated.site.prefect("prefect", "work-pool", "ls", PREFECT_API_AUTH_STRING="")
+    assert refused.returncode != 0
+
+
+def test_an_approval_holds_for_exactly_the_run_that_was_shown(operated: Operated) -> None:
+    site = operated.site
+    operated.upload("first", "aaaa", day=1)
+    run = operated.ask("first")
+    site.wait(run, "Suspended")
+    text = operated.hook.wait_for("first: waits for approval", "first/aaaa")
+    assert "132,008.00 Queries/s" in text and "--only page" in text
+    wrong = site.resume(run, decision="perhaps", name="Ada")
+    assert wrong["status"] == "REJECT"
+    assert site.resume(run, decision="approve")["status"] == "REJECT"  # without a name
+    operated.upload("first", "bbbb", day=2)  # while the person looks at aaaa, the run is made anew
+    assert site.resume(run, decision="approve", name="Ada")["status"] == "ACCEPT"
+    operated.hook.wait_for("first: waits for approval", "first/bbbb")
+    site.wait(run, "Suspended")
+    assert operated.published() == []
+    site.resume(run, decision="approve", name="Ada Lovelace", comment="as expected")
+    done = site.wait(run, "Completed")
+    assert done["state"]["message"] == "published, approved by Ada Lovelace: as expected"
+    assert operated.published() == ["runs/first/bbbb"]
+    assert operated.store.find("runs/first/latest").manifest.run == "bbbb"
+    kept = json.loads((operated.folder / "first" / "approval.json").read_text())
+    assert kept["decision"]["name"] == "Ada Lovelace"
+    operated.hook.wait_for("first: done", "runs/first/bbbb")
+
+
+def test_a_refusal_keeps_everything_and_publishes_nothing(operated: Operated) -> None:
+    operated.upload("second", "cccc")
+    run = operated.ask("second")
+    operated.site.wait(run, "Suspended")
+    operated.site.resume(run, decision="refuse", name="Charles", comment="the fan was off")
+    ended = operated.site.wait(run, "Refused")
+    assert ended["state_type"] == "COMPLETED"
+    assert ended["state"]["message"] == "not published, refused by Charles: the fan was off"
+    assert "runs/second/cccc" not in operated.published()
+    assert str(operated.store.find("second/cccc").address) == "candidates/second/cccc"
+    operated.hook.wait_for("second: refused, not published", "the fan was off")
+
+
+def test_an_invalid_run_and_another_failure_are_told_apart(operated: Operated) -> None:
+    settings = settings_for(
+        get_round("v4.1"),
+        "resnet50",
+        RunKind.PERFORMANCE,
+        Scenario.SERVER,
+        target_qps=2000,
+        performance_sample_count=None,
+        length=RunLength(seconds=0.3),
+    )
+    too_slow = RunRequest.model_validate(
+        {
+            "settings": settings,
+            "benchmark": "resnet50",
+            "backend": "null",
+            "batch_size": 512,
+            "lock": operated.folder / "host.lock",
+            "null": {"batch_seconds": 0.1},  # the limit is 15 ms
+        }
+    )
+    invalid = operated.site.start(
+        operated.deployments["measurement"],
+        request=too_slow.model_dump(mode="json"),
+        folder=str(operated.folder / "run"),
+    )
+    unknown = operated.site.start(operated.deployments["submission"], system="nosuch")
+    for run in (invalid, unknown):
+        operated.site.wait(run, "Failed")
+    text = operated.hook.wait_for("a run is INVALID")
+    assert "What to do" in text
+    text = operated.hook.wait_for("nosuch: failed")
+    assert "unknown system 'nosuch'" in text
+    assert not any("nosuch: a run is INVALID" in text for text in operated.hook.texts)
+
+
+def test_the_webhook_is_kept_secret(operated: Operated) -> None:
+    documents = operated.site.api("POST", "block_documents/filter", include_secrets=False)
+    assert "custom-webhook" in str(documents)
+    assert "/hook/secret" not in str(documents)
+    assert "/hook/secret" not in (operated.folder / "server.log").read_text()
+    applied = operated.site.prefect("python", "-m", "deployments.notifications")
+    assert applied.returncode == 0 and "mlperf-invalid" in applied.stdout
+    automations = operated.site.api("POST", "automations/filter")
+    names = [automation["name"] for automation in automations]
+    assert sorted(names) == sorted(set(names)), "applied twice, there are two of one"
+    assert (ROOT / "deployments" / "automations.yaml").read_text().count("- name:") == len(names)

@@ -1,0 +1,164 @@
+"""Who may publish what, from a shell: the candidates in a real store, the person at a real terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows.approval import Candidate, settle
+from storage.embedded import Endpoint, embedded_s3
+from storage.store import RunFile, RunInfo, Store
+from tests.conftest import PROGRAM, ROOT, clean_environment
+
+SYSTEM, BUCKET = "Small", "mlperf"
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    folder = tmp_path_factory.mktemp("s3")
+    with embedded_s3(folder / "files", folder / "log") as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def system_file(
+    tmp_path: Path, rehearsal_file: Path, endpoint: Endpoint, request: pytest.FixtureRequest
+) -> Path:
+    """A system of the full edition whose runs lie in a prefix of their own."""
+    content = yaml.safe_load(rehearsal_file.read_text())
+    store = {"bucket": BUCKET, "prefix": request.node.name.partition("[")[0], "endpoint_url": endpoint.url}
+    rehearsal_file.write_text(yaml.safe_dump({**content, "name": SYSTEM, "edition": "full", "store": store}))
+    return rehearsal_file
+
+
+@pytest.fixture
+def store(endpoint: Endpoint, system_file: Path, tmp_path: Path) -> Store:
+    """A store with one candidate, `Small/aaaa`."""
+    prefix = yaml.safe_load(system_file.read_text())["store"]["prefix"]
+    store = Store(BUCKET, prefix, endpoint_url=endpoint.url, credentials=endpoint.credentials)
+    store.ensure_bucket()
+    page = tmp_path / "index.html"
+    page.write_text("<html>")
+    info = RunInfo(
+        system=SYSTEM,
+        run="aaaa",
+        round="v4.1",
+        created=datetime(2026, 1, 1, tzinfo=UTC),
+        rehearsal=False,
+        tool_version="0.1",
+        figures={"resnet50/Server": 132008.0},
+    )
+    store.upload_run(info, [RunFile("page/index.html", page)])
+    return store
+
+
+def command(endpoint: Endpoint, system_file: Path, *arguments: str) -> tuple[list[str], dict[str, str]]:
+    """Return the command and the environment of `mlperf-submission publish`."""
+    work = system_file.parent / "work"
+    argv = [str(PROGRAM), "publish", *arguments, "--system", str(system_file), "--work", str(work)]
+    keys = {"AWS_ACCESS_KEY_ID": endpoint.access_key, "AWS_SECRET_ACCESS_KEY": endpoint.secret_key}
+    return argv, clean_environment(PYTHONPATH=str(ROOT), **keys)
+
+
+def addresses(store: Store) -> list[str]:
+    return [str(stored.address) for stored in store.list_runs()]
+
+
+def at_a_terminal(argv: list[str], environment: dict[str, str], typed: str) -> str:
+    """Run a command whose input and output are a terminal; return what it showed."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(argv, env=environment, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        os.write(ours, typed.encode())
+        shown = b""
+        while True:
+            try:
+                block = os.read(ours, 1 << 16)
+            except OSError:  # the terminal is gone with the last who held it
+                break
+            if not block:
+                break
+            shown += block
+    os.close(ours)
+    assert process.returncode == 0, shown.decode()
+    return shown.decode()
+
+
+def test_a_person_at_a_terminal_sees_the_candidate_and_approves(
+    store: Store, endpoint: Endpoint, system_file: Path
+) -> None:
+    argv, environment = command(endpoint, system_file, SYSTEM)
+    shown = at_a_terminal(argv, environment, "refuse\nCharles\ntoo slow\n")
+    assert "132,008.00" in shown and "candidates/Small/aaaa" in shown
+    assert "not published, refused by Charles: too slow" in shown
+    assert addresses(store) == ["candidates/Small/aaaa"]
+    shown = at_a_terminal(argv, environment, "approve\nAda\n\n")
+    assert "published, approved by Ada" in shown
+    assert addresses(store) == ["runs/Small/aaaa", "candidates/Small/aaaa"]
+
+
+def test_without_a_terminal_nobody_is_asked_and_yes_publishes_exactly_the_run(
+    store: Store, endpoint: Endpoint, system_file: Path
+) -> None:
+    def publish(*arguments: str) -> subprocess.CompletedProcess[str]:
+        argv, environment = command(endpoint, system_file, *arguments)
+        return subprocess.run(
+            argv, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+        )
+
+    refused = publish(f"{SYSTEM}/aaaa")
+    assert refused.returncode == 2
+    assert "nobody can be asked" in refused.stderr and "--yes" in refused.stderr
+    missing = publish(f"{SYSTEM}/bbbb", "--yes")
+    assert missing.returncode == 1 and "there is no complete run" in missing.stderr
+    assert addresses(store) == ["candidates/Small/aaaa"]
+    done = publish(f"{SYSTEM}/aaaa", "--yes", "--by", "Ada", "--comment", "as expected")
+    assert done.returncode == 0, done.stderr
+    assert "published, approved by Ada: as expected" in done.stdout
+    assert addresses(store) == ["runs/Small/aaaa", "candidates/Small/aaaa"]
+    kept = system_file.parent / "work" / "submissions" / SYSTEM / "aaaa" / "approval.json"
+    assert json.loads(kept.read_text())["decision"]["comment"] == "as expected"
+
+
+def test_a_rehearsal_is_neither_asked_about_nor_published(tmp_path: Path, store: Store) -> None:
+    candidate = Candidate(
+        system="rehearsal",
+        run="aaaa",
+        address="s3://mlperf/rehearsals/rehearsal/aaaa",
+        rehearsal=True,
+        verdict="accepted",
+        results=[],
+        page=tmp_path / "index.html",
+        place=tmp_path,
+    )
+    publication = settle(candidate, store, "ask")
+    assert publication.status == "rehearsal"
+    assert "never published" in publication.summary()
+    argv = [str(PROGRAM), "publish", "rehearsal", "--yes"]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "a rehearsal, which is never published" in done.stderr
+
+
+def test_a_run_that_nobody_can_be_asked_about_stays_a_candidate(tmp_path: Path, store: Store) -> None:
+    candidate = Candidate(
+        system=SYSTEM,
+        run="aaaa",
+        address=f"{store.address}candidates/Small/aaaa",
+        rehearsal=False,
+        verdict="accepted",
+        results=[],
+        page=tmp_path / "index.html",
+        place=tmp_path,
+    )
+    assert settle(candidate, store, "ask").status == "candidate"  # outside of a deployment
+    assert settle(candidate, store, "never").status == "candidate"
+    assert addresses(store) == ["candidates/Small/aaaa"]
