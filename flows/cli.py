@@ -12,6 +12,7 @@ from rich.console import Console
 
 from common.errors import PipelineError, SettingError
 from common.files import disk_full_named
+from flows import store_commands
 
 app = typer.Typer(
     name="mlperf-submission",
@@ -21,6 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+app.add_typer(store_commands.app, name="store")
 
 INTERRUPTED = 130
 """Exit status of a run that was stopped by Ctrl-C or SIGTERM, as shells have it."""

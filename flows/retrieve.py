@@ -21,7 +21,7 @@ from storage.store import Area
 from tasks.artifacts import publish
 from tasks.retrieve import Retrieved, bring_back, retrieve_run
 from tasks.step import run_logger
-from tasks.upload import check_store, store_for
+from tasks.upload import store_for
 from tasks.workspace import Workspace
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -122,7 +122,6 @@ def retrieve(
     logger = run_logger()
     logger.info("%s into %s", request.run, request.to)
     with store_for(Workspace.at(work), request.system) as store:
-        check_store(store)
         limit = request.system.limits.upload
         retrieved = retrieve_run(store, request.run, request.to, request.only, dry_run, limit)
     publish(

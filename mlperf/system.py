@@ -16,6 +16,11 @@ from mlperf.disturbance import DisturbanceLimits
 from mlperf.rounds import ROUNDS, Scenario, get_round
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+RETAIN_DAYS = 90
+"""The tree holds accuracy logs that are cut short; the official tool that cuts them asks to keep the
+originals in case MLPerf wants to see them (mlcommons/inference, tools/submission/truncate_accuracy_log.py).
+No rule says for how long: the steps of an audit take up to 79 days (28 to choose the auditor, 14 for the
+agreement, 30 for the report, 7 to forward it: inference_rules.adoc, "Audit Process")."""
 SYSTEMS_FOLDER = Path(__file__).resolve().parent.parent / "deployments" / "systems"
 
 
@@ -82,7 +87,7 @@ class Accelerator(_Settings):
 
 
 class StoreLocation(_Settings):
-    """Where the finished submission is kept. Keys come from the standard AWS chain, never from this file."""
+    """Where the finished submission is kept. Keys come from the AWS chain or a Prefect block."""
 
     bucket: str = Field(default="mlperf", min_length=3, max_length=63)
     prefix: str = Field(default="", description="folder in the bucket")
@@ -90,7 +95,28 @@ class StoreLocation(_Settings):
         default=None,
         description="S3 endpoint; none: AWS_ENDPOINT_URL_S3, or an S3 server of our own below --work",
     )
-    region: str | None = None
+    region: str | None = Field(default=None, description="by default that of the AWS environment")
+    credentials_block: str | None = Field(
+        default=None,
+        min_length=1,
+        description="a Prefect Secret block, JSON with aws_access_key_id and aws_secret_access_key; by "
+        "default the standard AWS chain (environment, files, instance role)",
+    )
+    encryption: Literal["none", "AES256", "aws:kms"] = Field(
+        default="none", description="encryption at rest that is asked of the server for every object"
+    )
+    kms_key_id: str | None = Field(
+        default=None, min_length=1, description="for aws:kms; by default the bucket's own key"
+    )
+    retain_days: int = Field(
+        default=RETAIN_DAYS, ge=0, description="how long full accuracy logs outlive their run's removal"
+    )
+
+    @model_validator(mode="after")
+    def _key_has_its_encryption(self) -> StoreLocation:
+        if self.kms_key_id and self.encryption != "aws:kms":
+            raise ValueError("a kms_key_id needs encryption: aws:kms")
+        return self
 
 
 class Limits(_Settings):

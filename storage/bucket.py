@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from botocore.exceptions import ClientError
 from botocore.response import StreamingBody
 
 from common.errors import StoreError, UnreachableError
-from storage.s3 import Credentials, make_client, s3_errors
+from storage.s3 import Credentials, Encryption, make_client, s3_errors
 from storage.transfer import Limits
 
 _BLOCK = 1 << 20
@@ -26,6 +29,24 @@ _THERE_ALREADY = (409, 412)
 
 OnBytes = Callable[[int], None]
 """Called with the number of bytes that went through since the last call, from several threads."""
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """An object as the server describes it: its key, its size in bytes, and when it was written."""
+
+    key: str
+    size: int
+    modified: datetime
+
+
+@dataclass(frozen=True)
+class UnfinishedUpload:
+    """A multipart upload that was begun and neither completed nor aborted."""
+
+    key: str
+    upload_id: str
+    begun: datetime
 
 
 class Bucket:
@@ -43,11 +64,14 @@ class Bucket:
         *,
         endpoint_url: str | None = None,
         credentials: Credentials | None = None,
+        region: str | None = None,
+        encryption: Encryption | None = None,
         connections: int = 32,
     ) -> None:
         self.name = name
         self.prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
-        self._client = make_client(endpoint_url, credentials, connections=connections)
+        self._client = make_client(endpoint_url, credentials, region=region, connections=connections)
+        self._encryption = encryption or Encryption()
         self.endpoint = endpoint_url or self._client.meta.endpoint_url
 
     def address(self, key: str = "") -> str:
@@ -66,7 +90,7 @@ class Bucket:
                 self._client.head_bucket(Bucket=self.name)
                 return
             except ClientError as error:
-                if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
+                if _status(error) != 404:
                     raise
             region = self._client.meta.region_name
             try:
@@ -79,61 +103,79 @@ class Bucket:
                 if error.response["Error"]["Code"] not in ("BucketAlreadyExists", "BucketAlreadyOwnedByYou"):
                     raise
 
-    def size_of(self, key: str) -> int | None:
-        """Return the size of an object in bytes, or None if there is none."""
-        with s3_errors(self.endpoint, bucket=self.name, key=key):
-            try:
-                return self._client.head_object(Bucket=self.name, Key=self.prefix + key)["ContentLength"]
-            except ClientError as error:
-                if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
-                    return None
-                raise
+    def look_at(self, key: str) -> StoredObject | None:
+        """Return an object's description, or None if there is none."""
+        with s3_errors(self.endpoint, bucket=self.name, key=key), _absent_is_none():
+            found = self._client.head_object(Bucket=self.name, Key=self.prefix + key)
+            return StoredObject(key, found["ContentLength"], found["LastModified"])
+        return None
 
-    def keys(self, prefix: str) -> Iterator[str]:
-        """Yield the keys that start with a prefix, in pages of the server."""
+    def objects(self, prefix: str) -> Iterator[StoredObject]:
+        """Yield the objects whose keys start with a prefix, in pages of the server."""
         with s3_errors(self.endpoint, bucket=self.name):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.name, Prefix=self.prefix + prefix
             )
             for page in pages:
                 for item in page.get("Contents", []):
-                    yield item["Key"].removeprefix(self.prefix)
+                    key = item["Key"].removeprefix(self.prefix)
+                    yield StoredObject(key, item["Size"], item["LastModified"])
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Yield the keys that start with a prefix."""
+        return (found.key for found in self.objects(prefix))
+
+    def unfinished_uploads(self) -> Iterator[UnfinishedUpload]:
+        """Yield the multipart uploads below the prefix that nobody completed.
+
+        Some servers (rclone) answer with 404 when there are none.
+        """
+        with s3_errors(self.endpoint, bucket=self.name), _absent_is_none():
+            pages = self._client.get_paginator("list_multipart_uploads").paginate(
+                Bucket=self.name, Prefix=self.prefix
+            )
+            for page in pages:
+                for item in page.get("Uploads", []):
+                    key = item["Key"].removeprefix(self.prefix)
+                    yield UnfinishedUpload(key, item["UploadId"], item["Initiated"])
+
+    def abort(self, upload: UnfinishedUpload) -> None:
+        """Abort a multipart upload; nothing happens if it is gone."""
+        with s3_errors(self.endpoint, bucket=self.name, key=upload.key), _absent_is_none():
+            self._client.abort_multipart_upload(
+                Bucket=self.name, Key=self.prefix + upload.key, UploadId=upload.upload_id
+            )
 
     def read(self, key: str) -> bytes | None:
         """Return the content of a small object, or None if there is none."""
-        with s3_errors(self.endpoint, bucket=self.name, key=key):
-            try:
-                return self._client.get_object(Bucket=self.name, Key=self.prefix + key)["Body"].read()
-            except ClientError as error:
-                if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
-                    return None
-                raise
+        blocks = self._blocks(key, 0, Limits())
+        return None if blocks is None else b"".join(blocks)
 
-    def write(self, key: str, content: bytes) -> None:
-        """Write a small object."""
-        with s3_errors(self.endpoint, bucket=self.name, key=key):
-            self._client.put_object(
-                Bucket=self.name, Key=self.prefix + key, Body=content, ContentType="application/json"
-            )
+    def write(self, key: str, content: bytes, *, only_new: bool = False) -> None:
+        """Write a small object.
 
-    def write_new(self, key: str, content: bytes) -> None:
-        """Write a small object unless there is one already; read it back to know whose it is.
-
-        Servers that know conditional writes (AWS, Ceph, MinIO) keep the object that is there; others (rclone)
-        ignore the condition and take the new one.
+        Args:
+            key: of the object.
+            content: what it is to hold.
+            only_new: leave an object alone that is there already. Servers that know conditional writes (AWS,
+                Ceph, MinIO) do so; others (rclone) ignore the condition: read it back to know whose it is.
         """
-        with s3_errors(self.endpoint, bucket=self.name, key=key):
+        condition = {"IfNoneMatch": "*"} if only_new else {}
+        with self._writing(key):
             try:
-                self._client.put_object(
+                done = self._client.put_object(
                     Bucket=self.name,
                     Key=self.prefix + key,
                     Body=content,
                     ContentType="application/json",
-                    IfNoneMatch="*",
+                    **condition,  # type: ignore[arg-type]
+                    **self._encryption.parameters(),
                 )
             except ClientError as error:
-                if error.response["ResponseMetadata"]["HTTPStatusCode"] not in _THERE_ALREADY:
-                    raise
+                if only_new and _status(error) in _THERE_ALREADY:
+                    return
+                raise
+        self._encryption.require_confirmed(done, self.address(key))
 
     def upload(self, path: Path, key: str, sha256: str, limits: Limits, on_bytes: OnBytes) -> None:
         """Upload a file, in parts if it is large, and verify what the server has by reading it back.
@@ -159,12 +201,18 @@ class Bucket:
         )
         found: str | None = None
         for _ in range(2):
-            with s3_errors(self.endpoint, bucket=self.name, key=key), path.open("rb") as stream:
+            with self._writing(key), path.open("rb") as stream:
                 self._client.upload_fileobj(
-                    stream, self.name, self.prefix + key, Config=config, Callback=progressed
+                    stream,
+                    self.name,
+                    self.prefix + key,
+                    Config=config,
+                    Callback=progressed,
+                    ExtraArgs=self._encryption.parameters(),
                 )
             found = self.hash_of(key, limits)
             if found == sha256:
+                self._require_encrypted(key)
                 return
         raise StoreError(
             f"the server stored something else than {path.name}: expected {sha256}, found {found}",
@@ -216,6 +264,23 @@ class Bucket:
             os.fsync(stream.fileno())
         return state.hexdigest()
 
+    @contextmanager
+    def _writing(self, key: str) -> Iterator[None]:
+        """Name the encryption too where a write is refused: servers blame the access key for a KMS key."""
+        try:
+            with s3_errors(self.endpoint, bucket=self.name, key=key):
+                yield
+        except StoreError as error:
+            if self._encryption.parameters():
+                error.remedy += f"; or the server does not know the {self._encryption}"
+            raise
+
+    def _require_encrypted(self, key: str) -> None:
+        if self._encryption.parameters():
+            with s3_errors(self.endpoint, bucket=self.name, key=key):
+                found = self._client.head_object(Bucket=self.name, Key=self.prefix + key)
+            self._encryption.require_confirmed(found, self.address(key))
+
     def remove(self, key: str) -> None:
         """Remove an object; nothing happens if it is not there."""
         with s3_errors(self.endpoint, bucket=self.name, key=key):
@@ -252,12 +317,21 @@ class Bucket:
         return read()
 
     def _open(self, key: str, start: int) -> StreamingBody | None:
-        with s3_errors(self.endpoint, bucket=self.name, key=key):
-            span = {"Range": f"bytes={start}-"} if start else {}
-            try:
-                return self._client.get_object(Bucket=self.name, Key=self.prefix + key, **span)["Body"]  # type: ignore[arg-type]
-            except ClientError as error:
-                status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-                if status == 404:
-                    return None
-                raise
+        span = {"Range": f"bytes={start}-"} if start else {}
+        with s3_errors(self.endpoint, bucket=self.name, key=key), _absent_is_none():
+            return self._client.get_object(Bucket=self.name, Key=self.prefix + key, **span)["Body"]  # type: ignore[arg-type]
+        return None
+
+
+def _status(error: ClientError) -> int:
+    return error.response["ResponseMetadata"]["HTTPStatusCode"]
+
+
+@contextmanager
+def _absent_is_none() -> Iterator[None]:
+    """Leave the block quietly if what it asks for is not there; a missing bucket stays an error."""
+    try:
+        yield
+    except ClientError as error:
+        if _status(error) != 404 or error.response["Error"]["Code"] == "NoSuchBucket":
+            raise

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from pydantic import ValidationError
 
 from common.errors import StoreError
-from storage.bucket import Bucket
+from storage.bucket import Bucket, StoredObject
 from storage.manifest import Area, Latest, Manifest, RunAddress, StoredRun
 from storage.parallel import in_parallel
 from storage.transfer import Limits
 
 LATEST = "latest"
+REMOVED = "removed/"
 _WORKERS = 8
 _NAMED_AT_MOST = 10
 
@@ -25,6 +27,11 @@ def manifest_key(address: RunAddress) -> str:
 def latest_key(area: Area, system: str) -> str:
     """Return the key of the pointer to a system's newest run in an area."""
     return f"{area}/{system}/{LATEST}"
+
+
+def removed_key(address: RunAddress) -> str:
+    """Return the key that keeps the manifest of a removed run, for as long as files of it are retained."""
+    return f"{REMOVED}{address}/manifest.json"
 
 
 class Catalogue:
@@ -123,22 +130,36 @@ class Catalogue:
             StoreError: the manifest is damaged, of another version, or that of another run.
         """
         key = manifest_key(address)
-        content = self._bucket.read(key)
-        if content is None:
-            return None
-        try:
-            manifest = Manifest.model_validate_json(content)
-        except ValidationError as error:
-            problem = error.errors()[0]
-            raise StoreError(
-                f"the manifest is damaged or of another version ({problem['loc']}: {problem['msg']})",
-                where=self._bucket.address(key),
-                remedy="do not use this run; upload it again under another name",
-            ) from error
-        if not manifest.may_lie_at(address):
+        manifest = self._parsed(key)
+        if manifest and not manifest.may_lie_at(address):
             raise StoreError(
                 f"the manifest is that of {manifest.uploaded_to}, not of {address}",
                 where=self._bucket.address(key),
                 remedy="it was moved by hand: do not use this run",
             )
         return manifest
+
+    def removed(self) -> list[tuple[StoredObject, Manifest]]:
+        """Return the manifests of runs that were removed, each with the object that it lies in."""
+        objects = list(self._bucket.objects(REMOVED))
+        manifests = in_parallel(
+            lambda item: self._parsed(item.key), objects, workers=_WORKERS, limits=Limits()
+        )
+        return [(item, found) for item, found in zip(objects, manifests, strict=True) if found is not None]
+
+    def _parsed(self, key: str) -> Manifest | None:
+        """Return the manifest in an object; a damaged one is read twice, as the reading may have failed."""
+        problem: Any = None
+        for _ in range(2):
+            content = self._bucket.read(key)
+            if content is None:
+                return None
+            try:
+                return Manifest.model_validate_json(content)
+            except ValidationError as error:
+                problem = error.errors()[0]
+        raise StoreError(
+            f"the manifest is damaged or of another version ({problem['loc']}: {problem['msg']})",
+            where=self._bucket.address(key),
+            remedy="do not use this run; upload it again under another name",
+        )

@@ -42,13 +42,22 @@ class MadeBy(BaseModel):
 
 
 class ManifestFile(BaseModel):
-    """One file of a run: its path below the run's folder, its size in bytes, its hash, and what made it."""
+    """One file of a run.
+
+    Attributes:
+        path: below the run's folder.
+        size: in bytes.
+        sha256: of its content.
+        made_by: the step that made it.
+        retain_until: its content stays in the store until then, even if the run is removed.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     path: str
     size: Annotated[int, Field(ge=0)]
     sha256: Sha256
     made_by: MadeBy | None = None
+    retain_until: AwareDatetime | None = None
 
     @field_validator("path")
     @classmethod

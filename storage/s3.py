@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from common.errors import PipelineError, SettingError, StoreError, UnreachableError
@@ -21,14 +23,22 @@ _REFUSED_CODES = frozenset(
         "ExpiredToken",
         "InvalidAccessKeyId",
         "InvalidToken",
-        "RequestTimeTooSkewed",
         "SignatureDoesNotMatch",
     }
 )
 _BUSY_CODES = frozenset(
-    {"InternalError", "NoSuchUpload", "RequestTimeout", "ServiceUnavailable", "SlowDown", "Throttling"}
+    {
+        "InternalError",
+        "InvalidPart",
+        "NoSuchUpload",
+        "RequestTimeout",
+        "ServiceUnavailable",
+        "SlowDown",
+        "Throttling",
+    }
 )
-"""A server that restarts forgets its multipart uploads: the whole upload is to be made again."""
+"""A server that restarts forgets its multipart uploads, or parts: the whole upload is to be made again."""
+_SKEWED = "RequestTimeTooSkewed"
 
 
 @dataclass(frozen=True)
@@ -40,10 +50,60 @@ class Credentials:
     session_token: str | None = field(default=None, repr=False)
 
 
+@dataclass(frozen=True)
+class Encryption:
+    """The encryption at rest that is asked of the server for every object.
+
+    Attributes:
+        kind: `none` (what the bucket does by itself), `AES256` (the server's keys) or `aws:kms`.
+        key_id: of the KMS key; None takes the bucket's default key.
+    """
+
+    kind: Literal["none", "AES256", "aws:kms"] = "none"
+    key_id: str | None = None
+
+    def __str__(self) -> str:
+        """The encryption as a message names it."""
+        return f"encryption {self.kind}" + (f" with the key {self.key_id!r}" if self.key_id else "")
+
+    def parameters(self) -> dict[str, Any]:
+        """Return what boto3's calls that write take."""
+        if self.kind == "none":
+            return {}
+        key = {"SSEKMSKeyId": self.key_id} if self.key_id else {}
+        return {"ServerSideEncryption": self.kind, **key}
+
+    def require_confirmed(self, answer: Mapping[str, Any], where: str) -> None:
+        """Raise StoreError unless the server's answer says that the object is encrypted as was asked for.
+
+        Args:
+            answer: boto3's, to a write or a HEAD.
+            where: the object's address.
+        """
+        if self.kind == "none":
+            return
+        found, key = answer.get("ServerSideEncryption"), str(answer.get("SSEKMSKeyId", ""))
+        if found != self.kind:
+            raise StoreError(
+                f"the S3 server does not encrypt as it was asked to: expected {self.kind}, "
+                + (f"it says {found}" if found else "it says nothing of it"),
+                where=where,
+                remedy="switch encryption on at the server, or set store.encryption to what it can do",
+            )
+        # A server may answer with the full name of a key that was given by its id; an alias has another.
+        if self.key_id and "alias/" not in self.key_id and key and self.key_id.split("/")[-1] not in key:
+            raise StoreError(
+                f"the S3 server encrypts with another key: expected {self.key_id}, it says {key}",
+                where=where,
+                remedy="correct store.kms_key_id, or the bucket's policy",
+            )
+
+
 def make_client(
     endpoint_url: str | None = None,
     credentials: Credentials | None = None,
     *,
+    region: str | None = None,
     anonymous: bool = False,
     read_timeout_seconds: float = 60,
     attempts: int = 4,
@@ -57,6 +117,7 @@ def make_client(
     Args:
         endpoint_url: `http(s)://host[:port]`; None asks boto3's own configuration, then AWS.
         credentials: None lets boto3 look where it always looks (environment, files, instance role).
+        region: None asks boto3's own configuration, then us-east-1.
         anonymous: sign nothing, for public buckets.
         read_timeout_seconds: how long the server may be silent.
         attempts: requests that fail are made again, up to this often in all.
@@ -91,7 +152,7 @@ def make_client(
         return session.client(
             "s3",
             endpoint_url=endpoint_url,
-            region_name=session.region_name or "us-east-1",
+            region_name=region or session.region_name or "us-east-1",
             config=Config(**options),
         )
 
@@ -159,6 +220,13 @@ def _of_answer(response: Any, where: str, bucket: str, key: str) -> PipelineErro
         return StoreError(
             f"there is no object {subject!r}", where=where, remedy="check the name; list the runs"
         )
+    if code == _SKEWED:
+        return StoreError(
+            "this machine's clock differs too much from the S3 server's"
+            + (f": {_difference(response)}" if _difference(response) else ""),
+            where=where,
+            remedy="set the clock (timedatectl set-ntp true), then start again; what is done is kept",
+        )
     if code in _REFUSED_CODES or status in (401, 403):
         return StoreError(
             f"the S3 server refuses the access key for {subject or 'this request'} ({code or status})",
@@ -172,6 +240,16 @@ def _of_answer(response: Any, where: str, bucket: str, key: str) -> PipelineErro
         where=where,
         remedy="correct the bucket or prefix in the system file, or see the server's log",
     )
+
+
+def _difference(response: Any) -> str:
+    """Return how far our clock is from the one in a server's answer, or nothing if it does not say."""
+    try:
+        theirs = parsedate_to_datetime(response["ResponseMetadata"]["HTTPHeaders"]["date"])
+    except (KeyError, TypeError, ValueError):
+        return ""
+    seconds = round((datetime.now(UTC) - theirs).total_seconds())
+    return f"it is {abs(seconds)} s {'ahead' if seconds > 0 else 'behind'}"
 
 
 def _of_transport(error: Exception, where: str) -> PipelineError:

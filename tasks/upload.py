@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from mlperf.system import System
 from storage.cache import StepRecord
 from storage.embedded import embedded_s3
 from storage.records import record_file
-from storage.store import Area, MadeBy, RunFile, RunInfo, Store
+from storage.store import Area, Encryption, MadeBy, RunFile, RunInfo, Store
+from tasks.credentials import credentials_from_block
 from tasks.package import PROJECT, Measured
 from tasks.progress import EventKind, StepEvent, emit
 from tasks.random_network import require_trained
@@ -25,6 +27,7 @@ from tasks.workspace import Workspace
 
 STORE_RETRIES = 7
 """How often a step is tried again that S3 did not answer: about two minutes in all."""
+FULL_ACCURACY_LOG = "mlperf_log_accuracy.json"
 _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 
 
@@ -48,12 +51,24 @@ class Stored(BaseModel):
 def store_for(workspace: Workspace, system: System) -> Iterator[Store]:
     """Yield the store that a system file names; without any endpoint, one that is started and ended here.
 
-    Credentials come from the standard AWS chain; those of a server of our own are made for it alone.
+    Credentials come from the Prefect block that the file names, else from the standard AWS chain; those of a
+    server of our own are made for it alone.
+
+    Raises:
+        SettingError: the block is missing, or does not hold a key.
     """
     location = system.store
     configured = location.endpoint_url or next(filter(None, map(os.environ.get, _ENDPOINT_VARIABLES)), None)
     if configured or not system.is_rehearsal:
-        yield Store(location.bucket, location.prefix, endpoint_url=configured)
+        block = location.credentials_block
+        yield Store(
+            location.bucket,
+            location.prefix,
+            endpoint_url=configured,
+            credentials=credentials_from_block(block) if block else None,
+            region=location.region,
+            encryption=Encryption(location.encryption, location.kms_key_id),
+        )
         return
     with embedded_s3(workspace.s3, workspace.logs / "s3.log") as endpoint:
         store = Store(
@@ -71,13 +86,13 @@ def run_address(store: Store, system: System, run: str) -> str:
 
 @step_task("check store", retries=3)
 def check_store(store: Store) -> str:
-    """Return the store's address if it can be used, before hours are spent on what is to go there.
+    """Return the store's address if it can be written, before hours are spent on what is to go there.
 
     Raises:
         UnreachableError: the endpoint is down (tried again by Prefect).
-        StoreError: the key is refused, or the bucket is missing.
+        StoreError: the key is refused, may not write, the bucket is missing, or it is not encrypted as asked.
     """
-    store.require_bucket()
+    store.require_writable()
     return store.address
 
 
@@ -114,7 +129,8 @@ def upload(
         tool_version=version(PROJECT),
         figures={f"{one.benchmark}/{one.scenario}": one.performance.figures["value"] for one in results},
     )
-    files = run_files(workspace, {**placed(results), **delivered}, prepared)
+    retain_until = tree.created + timedelta(days=system.store.retain_days)
+    files = run_files(workspace, {**placed(results), **delivered}, prepared, retain_until)
     with disk_full_named(workspace.root):  # an S3 server of our own writes there, and cannot say so
         done = store.upload_run(
             info,
@@ -154,14 +170,22 @@ def placed(results: Sequence[Measured]) -> dict[str, StepRecord]:
 
 
 def run_files(
-    workspace: Workspace, places: Mapping[str, StepRecord], prepared: Sequence[StepRecord]
+    workspace: Workspace,
+    places: Mapping[str, StepRecord],
+    prepared: Sequence[StepRecord],
+    retain_until: datetime,
 ) -> list[RunFile]:
-    """Return every file of a run with its path in it; `records/` holds what went into each step."""
-    files = {
-        f"{place}/{entry.path}": RunFile(f"{place}/{entry.path}", record.folder / entry.path, _maker(record))
-        for place, record in places.items()
-        for entry in record.files
-    }
+    """Return every file of a run with its path in it; `records/` holds what went into each step.
+
+    The tree has accuracy logs that are cut short: the full ones in `evidence/` get their retention date.
+    """
+    files = {}
+    for place, record in places.items():
+        for entry in record.files:
+            path = f"{place}/{entry.path}"
+            is_full_log = place.startswith("evidence/") and entry.path.endswith(FULL_ACCURACY_LOG)
+            retained = retain_until if is_full_log else None
+            files[path] = RunFile(path, record.folder / entry.path, _maker(record), retained)
     for record in {record.key: record for record in [*prepared, *places.values()]}.values():
         path = f"records/{record.step}-{record.key[:12]}.json"
         files[path] = RunFile(path, _record_path(workspace, record), _maker(record))

@@ -20,6 +20,8 @@ from common.process import companion
 from storage.embedded import Endpoint
 
 PROGRAMS = ("ceph", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin")
+KMS_KEY = "test-key"
+"""A key that the gateway knows by this name."""
 _START_SECONDS = 120
 _SETTINGS = """
 [global]
@@ -54,6 +56,8 @@ osd pool default pg autoscale mode = off
 rgw data = {folder}/rgw
 rgw frontends = beast endpoint=127.0.0.1:{port}
 rgw crypt require ssl = false
+rgw crypt s3 kms backend = testing
+rgw crypt s3 kms encryption keys = {kms_key}=YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXoxMjM0NTY=
 """
 
 
@@ -70,7 +74,9 @@ def ceph_s3(folder: Path) -> Iterator[Endpoint]:
     for name in ("mon", "osd", "rgw", "run"):
         (folder / name).mkdir(parents=True)
     conf, log = folder / "ceph.conf", folder / "ceph.log"
-    text = _SETTINGS.format(cluster=cluster, folder=folder, monitor_port=monitor_port, port=port)
+    text = _SETTINGS.format(
+        cluster=cluster, folder=folder, monitor_port=monitor_port, port=port, kms_key=KMS_KEY
+    )
     conf.write_text(text)
     settings = ["-c", str(conf)]
     monitors = str(folder / "monmap")

@@ -1,0 +1,97 @@
+"""`mlperf-submission store`: what a store holds, removing a run, and collecting what no run needs."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+app = typer.Typer(help="Look at the store of a system, and clean it.", no_args_is_help=True)
+
+SystemArgument = Annotated[str, typer.Argument(help="The system (or its file) whose store is meant.")]
+WorkOption = Annotated[Path, typer.Option("--work", help="The folder that everything is kept in.")]
+_COLLECT_DAYS = 3.0
+
+
+@app.command("list", epilog="Example: mlperf-submission store list rehearsal")
+def list_runs(system: SystemArgument, work: WorkOption = Path("work")) -> None:
+    """List the runs that a store holds: published ones, candidates, rehearsals, each kind newest first."""
+    from mlperf.system import load_system
+    from tasks.upload import store_for
+    from tasks.workspace import Workspace
+
+    with store_for(Workspace.at(work), load_system(system)) as store:
+        runs = store.list_runs()
+        address = store.address
+    table = Table(title=address, title_justify="left", header_style="bold")
+    table.add_column("run", no_wrap=True)
+    table.add_column("created", no_wrap=True)
+    table.add_column("round")
+    table.add_column("files", justify="right")
+    table.add_column("MB", justify="right")
+    table.add_column("results", justify="right")
+    for run in runs:
+        manifest = run.manifest
+        size, results = f"{manifest.size / 1e6:,.1f}", str(len(manifest.figures))
+        created = f"{manifest.created:%Y-%m-%d %H:%M}"
+        table.add_row(str(run.address), created, manifest.round, str(len(manifest.files)), size, results)
+    Console().print(table)
+
+
+@app.command(epilog="Example: mlperf-submission store remove rehearsal rehearsals/rehearsal/0123456789ab")
+def remove(
+    system: SystemArgument,
+    run_name: Annotated[str, typer.Argument(metavar="RUN", help="As `store list` names it.")],
+    work: WorkOption = Path("work"),
+) -> None:
+    """Remove a candidate or a rehearsal; what is retained of it stays, the rest goes with `collect`."""
+    from mlperf.system import load_system
+    from tasks.upload import store_for
+    from tasks.workspace import Workspace
+
+    with store_for(Workspace.at(work), load_system(system)) as store:
+        Console().print(f"removed {store.remove(run_name)}", soft_wrap=True)
+
+
+@app.command(epilog="Example: mlperf-submission store collect rehearsal --older-than 7 --delete")
+def collect(
+    system: SystemArgument,
+    older_than: Annotated[
+        float, typer.Option("--older-than", help="Days that content must be old; at least 1.")
+    ] = _COLLECT_DAYS,
+    delete: Annotated[bool, typer.Option("--delete", help="Do it; without this it is only said.")] = False,
+    work: WorkOption = Path("work"),
+) -> None:
+    """Find unfinished uploads and content that no run names; with --delete, delete them."""
+    from mlperf.system import load_system
+    from storage.deposit import REUSE_AGE
+    from tasks.upload import store_for
+    from tasks.workspace import Workspace
+
+    loaded = load_system(system)
+    # An upload may take its whole time limit after it has looked at what is there.
+    least = REUSE_AGE + timedelta(seconds=loaded.limits.upload)
+    age = max(timedelta(days=older_than), least)
+    with store_for(Workspace.at(work), loaded) as store:
+        found = store.collect(older_than=age, delete=delete)
+    table = Table("what", header_style="bold")
+    table.add_column("count", justify="right")
+    table.add_column("MB", justify="right")
+    table.add_column("")
+    done = "deleted" if delete else "would be deleted"
+
+    kinds = (
+        ("content that no run names", found.objects, done),
+        ("records of removed runs", found.removed, done),
+        ("content that is retained by its date", found.retained, "kept"),
+        ("content younger than the limit", found.young, "kept"),
+    )
+    for what, objects, fate in kinds:
+        megabytes = sum(item.size for item in objects) / 1e6
+        table.add_row(what, str(len(objects)), f"{megabytes:,.1f}", fate)
+    table.add_row("unfinished uploads", str(len(found.uploads)), "?", done)
+    Console().print(table)
