@@ -35,6 +35,7 @@ from models.retinanet_boxes import BASE_SIZES, SIDE, Detections, Head, detect
 from models.retinanet_network import INPUT, INPUTS, cut_at_heads, head_names, head_outputs
 
 _SAMPLES = 24_781
+FULL_AGREEMENT_IMAGES = 50
 _NETWORK = Source(
     name="resnext50_32x4d_fpn.onnx",
     urls=(
@@ -160,6 +161,10 @@ class Retinanet(Benchmark):
     def adapt(self, model: ModelProto) -> ModelProto:
         """Cut the published network at its ten heads; see `models.retinanet_network`."""
         return cut_at_heads(model)
+
+    def agreement_samples(self, edition: Edition) -> int | None:
+        """Return few images of the full edition, which a processor takes seconds for each."""
+        return FULL_AGREEMENT_IMAGES if edition.name == "full" else None
 
     def respond(self, outputs: Arrays, indices: NDArray[np.int64]) -> Responses:
         """Return seven float32 per detection: sample index, top, left, bottom, right, score, class.

@@ -15,9 +15,11 @@ import pytest
 from common.errors import SettingError, SourceError, StepTimeoutError
 from mlperf.rounds import get_round
 from models import jobs
+from models.agreement import agreement
 from models.benchmark import ignore_progress
 from models.imagenet_folder import read_list
 from models.mini import digits, resnet50_files
+from models.quantization import quantize
 from models.registry import get_benchmark
 
 RESNET = get_benchmark("resnet50")
@@ -86,6 +88,42 @@ class _Entry:
 )
 def test_wrong_preprocessing_fails_the_target(session, mini, steps, mistake):
     assert _accuracy(session, mini, steps(**mistake)) < TARGET - 5
+
+
+def test_the_int8_network_on_int8_samples_reaches_the_target_too(mini, tmp_path):
+    samples = {}
+    for subset in ("calibration", "validation"):
+        folder = tmp_path / subset
+        folder.mkdir()
+        RESNET.preprocess(
+            mini.dataset,
+            folder,
+            edition=mini.edition,
+            subset=subset,
+            precision="int8",
+            workers=2,
+            on_progress=ignore_progress,
+        )
+        samples[subset] = RESNET.open_samples(folder)
+    figures = quantize(
+        resnet50_files.NETWORK,
+        tmp_path / "int8.onnx",
+        benchmark=RESNET,
+        precision="int8",
+        calibration=samples["calibration"],
+    )
+    assert figures["calibration_samples"] == resnet50_files.CALIBRATION_COUNT
+    compared = agreement(
+        resnet50_files.NETWORK,
+        tmp_path / "int8.onnx",
+        benchmark=RESNET,
+        samples=samples["validation"],
+        dataset=mini.dataset,
+        edition=mini.edition,
+    )
+    assert compared.converted >= TARGET + 20
+    assert compared.reference - compared.converted <= 1.0
+    assert compared.equal_share >= 0.98
 
 
 def test_the_committed_network_belongs_to_the_code(mini):
