@@ -1,7 +1,7 @@
 """A Prefect server of our own for the length of one command, on the loopback address.
 
 Prefect's ephemeral server outlives a flow that is killed; this one ends with us, however we end, and it is
-started again if it is killed.
+started again if it is killed. What a killed command left as running is marked as crashed.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import httpx
 
 from common.errors import UnreachableError
 from common.process import companion, revived
+from flows.lost_runs import in_use, mark_lost_runs
 
 START_SECONDS = 180.0
 _DRAIN_SECONDS = 10.0
@@ -70,7 +71,7 @@ def prefect_server(home: Path, log: Path) -> Iterator[str]:
                 )
             time.sleep(0.1)
         os.environ["PREFECT_API_URL"] = address
-        with revived(server, argv, log=log, environment=quiet):
+        with revived(server, argv, log=log, environment=quiet), in_use(home, mark_lost_runs):
             try:
                 yield address
             finally:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import signal
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -164,6 +166,14 @@ def test_after_kill_9_in_a_performance_run_the_same_command_finishes(
     assert again.returncode == 0, again.stdout + again.stderr
     assert not {step for step, _ in done_steps(again.stdout)} & PREPARED
     assert ("performance", "resnet50 Offline") in done_steps(again.stdout)
+    states = sorted([*recorded_states(rehearsal.work), "Completed", "Crashed"])
+    assert recorded_states(work) == states
+
+
+def recorded_states(work: Path) -> list[str]:
+    """Return the states of all flow runs in the database of the commands' own Prefect server."""
+    with closing(sqlite3.connect(work / "prefect" / "prefect.db")) as database:
+        return sorted(name for (name,) in database.execute("select state_name from flow_run"))
 
 
 def wait_for_measurement(flow: psutil.Popen) -> list[psutil.Process]:
