@@ -110,7 +110,7 @@ def _system_files(plan: TreePlan, layout: Layout, base: str) -> Iterator[_File]:
         copies = [copy for source in sources for copy in _code(source, folder)]
         names = [copy.path.removeprefix(f"{folder}/") for copy in copies]
         yield _text(f"{folder}/README.md", tree_texts.code_readme(plan, results, names))
-        yield _copy(f"{folder}/{tree_texts.TUNING_NAME}", plan.tuning_file)
+        yield _copy(f"{folder}/{tree_texts.tuning_name(plan)}", plan.tuning_file)
         yield from copies
 
 

@@ -15,7 +15,6 @@ from mlperf.logs import DetailLog
 from mlperf.rounds import get_round
 from mlperf.tree_plan import REHEARSAL, Calibration, ResultPlan, TreePlan, layout_of
 
-TUNING_NAME = "system.yaml"
 _FOLDER = Path(__file__).resolve().parent / "templates" / "tree"
 _MEASURED: Mapping[str, str] = {
     "LoadGen": "loadgen_version",
@@ -51,6 +50,11 @@ _TEXTS = jinja2.Environment(
     keep_trailing_newline=True,
 )
 _TEXTS.filters.update(line=_line, fenced=_fenced)
+
+
+def tuning_name(plan: TreePlan) -> str:
+    """Return the name of the system file beside the code: each system of a merged tree keeps its own."""
+    return f"{plan.system}.yaml"
 
 
 def system_json(plan: TreePlan) -> str:
@@ -92,7 +96,7 @@ def measurement_readme(plan: TreePlan, result: ResultPlan, log: DetailLog) -> st
         plan,
         result=result,
         code_folder=f"{layout_of(get_round(plan.round)).code}/{result.benchmark}/{result.implementation}",
-        tuning_name=TUNING_NAME,
+        tuning_name=tuning_name(plan),
         measured="\n".join(measured),
         engine="\n".join(result.engine) or "no engine record",
     )
@@ -113,7 +117,7 @@ def code_readme(plan: TreePlan, results: Sequence[ResultPlan], sources: Sequence
         results=results,
         sources=sources,
         systems_file=f"{layout_of(get_round(plan.round)).systems}/{plan.system}.json",
-        tuning_name=TUNING_NAME,
+        tuning_name=tuning_name(plan),
     )
 
 

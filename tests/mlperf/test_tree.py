@@ -40,7 +40,7 @@ def test_the_tree_is_the_official_layout(
         f"systems/{SYSTEM}.json",
         "documentation/calibration.md",
         "code/resnet50/onnxruntime/README.md",
-        "code/resnet50/onnxruntime/system.yaml",
+        f"code/resnet50/onnxruntime/{SYSTEM}.yaml",
         *(
             f"measurements/{place}/{name}"
             for name in (
