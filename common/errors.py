@@ -94,6 +94,10 @@ class AccuracyError(PipelineError):
     """The accuracy is below the target of the round."""
 
 
+class RegressionError(PipelineError):
+    """A result is lower than in earlier runs by more than was allowed."""
+
+
 class AuditError(PipelineError):
     """A compliance test failed, or its log does not prove that the audit was applied."""
 

@@ -198,6 +198,17 @@ def publish(
     publish_run(Console(), run_name, yes, by, comment, system, work)
 
 
+@app.command(epilog="Example: mlperf-submission merge one/tree two/tree --out merged")
+def merge(
+    trees: Annotated[list[Path], typer.Argument(help="The roots of trees of one submitter.", min=1)],
+    out: Annotated[Path, typer.Option("--out", help="The folder that becomes the root of the merged tree.")],
+) -> None:
+    """Make one submission tree of several, system beside system; files that differ are all named."""
+    from flows.judge import merge_into
+
+    merge_into(Console(), trees, out)
+
+
 @app.command(epilog="Example: mlperf-submission fetch rehearsal --to fetched --only resnet50 --dry-run")
 def fetch(
     run_name: Annotated[

@@ -74,13 +74,13 @@ def deliver(
     )
 
 
-def run_name(records: Sequence[StepRecord]) -> str:
+def run_name(records: Sequence[StepRecord], modules: Sequence[str] = ("tasks.report", "tasks.upload")) -> str:
     """Return the name of a run: 12 hexadecimal digits over all that it was made from and the page's code.
 
     A stored run is never changed, so whatever would change one of its files changes its name.
     """
     made = sorted(f"{record.key} {record.created.isoformat()}" for record in records)
-    text = "\n".join([*made, code_version("tasks.report", "tasks.upload"), page_templates_version()])
+    text = "\n".join([*made, code_version(*modules), page_templates_version()])
     return hashlib.sha256(text.encode()).hexdigest()[:_RUN_DIGITS]
 
 

@@ -101,6 +101,25 @@ def make_pages(tree: Path, system: str | None, out: Path, round_name: str, compa
     return write_page(tree, system, out, round_name=round_name, verdict=verdict, compare_trees=compare)
 
 
+def merge_into(console: Console, trees: list[Path], out: Path) -> None:
+    """Merge trees of one submitter into a new one, and say what it holds.
+
+    Raises:
+        SettingError: a tree cannot be read.
+        TreeError: the trees cannot stand in one submission; everything that is against it is named.
+    """
+    from mlperf.tree_merge import merge_trees
+
+    for tree in trees:
+        require_tree(tree)
+    merged = merge_trees(trees, out)
+    console.print(
+        f"{out}: {len(merged.systems)} systems of {merged.submitter}, {merged.files} files", soft_wrap=True
+    )
+    for name in merged.joined:
+        console.print(f"joined: {name}", soft_wrap=True, markup=False)
+
+
 def require_tree(tree: Path) -> None:
     """Raise SettingError unless the path is a folder that can be listed."""
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from common.errors import SettingError
 from mlperf.rounds import ModelRules, Round, Scenario, get_round
@@ -12,6 +12,10 @@ from mlperf.system import BenchmarkSettings, System, Tuning, load_system
 from models.benchmark import Benchmark, Weights
 from models.random_network import LAYERED
 from models.registry import get_benchmark
+
+BenchmarkName = Literal["resnet50", "retinanet", "bert-99", "3d-unet-99", "gptj-99"]
+"""The benchmarks of `models.registry`, as a form on Prefect's page offers them."""
+ScenarioName = Literal["Offline", "Server"]
 
 
 @dataclass(frozen=True)
@@ -118,9 +122,15 @@ class SubmissionRequest:
         return tuple(get_benchmark(name) for name in dict.fromkeys(one.benchmark for one in self.results))
 
     @property
-    def scenarios(self) -> list[Literal["Offline", "Server"]]:
+    def models(self) -> list[BenchmarkName]:
+        """The names of `benchmarks`."""
+        names: tuple[BenchmarkName, ...] = get_args(BenchmarkName)
+        return [name for benchmark in self.benchmarks for name in names if name == benchmark.name]
+
+    @property
+    def scenarios(self) -> list[ScenarioName]:
         """The scenarios that are asked for, each once."""
-        known: tuple[Literal["Offline", "Server"], ...] = ("Offline", "Server")
+        known: tuple[ScenarioName, ...] = ("Offline", "Server")
         return [name for name in known if any(one.scenario == name for one in self.results)]
 
     def settings_of(self, benchmark: str) -> BenchmarkSettings:

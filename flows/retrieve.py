@@ -6,11 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 from prefect import flow
 from prefect.artifacts import create_table_artifact
-from pydantic import Field
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -95,24 +93,22 @@ def _name_of(run: str) -> str:
 
 @flow(name="retrieve", flow_run_name="retrieve {run}", persist_result=True, result_serializer="json")
 def retrieve(
-    run: Annotated[
-        str,
-        Field(
-            description="<system>/<run>, or <system> for its newest run; candidates/ before it: not published"
-        ),
-    ],
-    to: Annotated[Path, Field(description="The folder that it is restored into; what is there is kept")],
-    only: Annotated[
-        list[str] | None,
-        Field(description="Only these: a benchmark (resnet50), engines, page, tree, …; none: the whole run"),
-    ] = None,
-    system: Annotated[
-        str | None, Field(description="The system file that names the store; none: the run's own")
-    ] = None,
-    dry_run: Annotated[bool, Field(description="Only list what would be fetched")] = False,
-    work: Annotated[Path, Field(description="The folder that everything is kept in")] = Path("work"),
+    run: str,
+    to: Path,
+    only: list[str] | None = None,
+    system: str | None = None,
+    dry_run: bool = False,
+    work: Path = Path("work"),
 ) -> Retrieved:
     """Bring a run back out of S3 and verify every file of it.
+
+    Args:
+        run: <system>/<run>, or <system> for its newest run; candidates/ before it takes one not published.
+        to: The folder that it is restored into; what is there is kept.
+        only: Only these: a benchmark (resnet50), engines, page, tree, …; none: the whole run.
+        system: The system file that names the store; none: the run's own.
+        dry_run: Only list what would be fetched.
+        work: The folder that everything is kept in.
 
     Raises:
         SettingError: a parameter is wrong; nothing was asked of any server.

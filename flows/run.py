@@ -63,7 +63,7 @@ def run_submission(
     with progress.shown(), _server_errors():
         outcome = submission(
             system=system,
-            models=[benchmark.name for benchmark in request.benchmarks],
+            models=request.models,
             scenarios=request.scenarios,
             full_length=request.full_length,
             measure_again=measure_again,

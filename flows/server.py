@@ -75,7 +75,7 @@ def prefect_server(home: Path, log: Path) -> Iterator[str]:
             try:
                 yield address
             finally:
-                _send_what_is_queued()
+                send_what_is_queued()
                 del os.environ["PREFECT_API_URL"]
 
 
@@ -86,7 +86,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _send_what_is_queued() -> None:
+def send_what_is_queued() -> None:
     """Send the last log lines and events: Prefect does so at exit, when this server is gone."""
     if "prefect" not in sys.modules:
         return

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal
 
 from prefect import flow, get_client
 from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.context import FlowRunContext
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from flows.approval import Candidate, Publication, PublishChoice, ended, settle
 from flows.deliver import Delivered, deliver
@@ -18,7 +17,7 @@ from flows.measure import measure_result
 from flows.networks import NetworksOutcome, rehearse_networks
 from flows.notify import tell_of_failure
 from flows.prepare import prepare
-from flows.request import SubmissionRequest
+from flows.request import BenchmarkName, ScenarioName, SubmissionRequest
 from flows.results import ResultLine, notes_on, result_line
 from models.benchmark import Weights
 from tasks.artifacts import publish as publish_artifact
@@ -59,37 +58,30 @@ class SubmissionOutcome(BaseModel):
 @flow(name="submission", persist_result=True, result_serializer="json", on_failure=[tell_of_failure])
 @explained
 def submission(
-    system: Annotated[str, Field(description="A name in deployments/systems, or the path of a system file")],
-    models: Annotated[
-        list[str] | None, Field(description="Only these benchmarks; none: all that the file names")
-    ] = None,
-    scenarios: Annotated[
-        list[Literal["Offline", "Server"]] | None, Field(description="Only these scenarios; none: all")
-    ] = None,
-    full_length: Annotated[
-        bool, Field(description="A rehearsal with the official durations, counts and sample numbers")
-    ] = False,
-    measure_again: Annotated[
-        bool, Field(description="Repeat finished measurements; preparation is kept")
-    ] = False,
-    search_minutes: Annotated[
-        float | None,
-        Field(description="Search the highest Server target for so long first; none: take the file's"),
-    ] = None,
-    weights: Annotated[
-        Weights,
-        Field(description="random: the official networks with random weights, built and timed; no result"),
-    ] = "trained",
-    layers: Annotated[
-        int | None, Field(description="Layers of gptj-99's random network; none: all 28")
-    ] = None,
-    publish: Annotated[
-        PublishChoice,
-        Field(description="Ask a person when the candidate is uploaded, or leave it; rehearsals never are"),
-    ] = "ask",
-    work: Annotated[Path, Field(description="The folder that everything is kept in")] = Path("work"),
+    system: str,
+    models: list[BenchmarkName] | None = None,
+    scenarios: list[ScenarioName] | None = None,
+    full_length: bool = False,
+    measure_again: bool = False,
+    search_minutes: float | None = None,
+    weights: Weights = "trained",
+    layers: int | None = None,
+    publish: PublishChoice = "ask",
+    work: Path = Path("work"),
 ) -> SubmissionOutcome | NetworksOutcome:
     """Take one system from nothing to a checked submission in S3; with random weights to engines and speeds.
+
+    Args:
+        system: A name in deployments/systems, or the path of a system file.
+        models: Only these benchmarks; none: all that the file names.
+        scenarios: Only these scenarios; none: all.
+        full_length: A rehearsal with the official durations, counts and sample numbers.
+        measure_again: Repeat finished measurements; preparation is kept.
+        search_minutes: Search the highest Server target for so long first; none: take the file's.
+        weights: random: the official networks with random weights, built and timed; no result.
+        layers: Layers of gptj-99's random network; none: all 28.
+        publish: Ask a person when the candidate is uploaded, or leave it; rehearsals never are published.
+        work: The folder that everything is kept in.
 
     Raises:
         PipelineError: a step failed: INVALID run, accuracy below target, failed audit, refused tree, …

@@ -109,7 +109,7 @@ def _submitter(names: Iterable[str]) -> str:
     if len(found) != 1:
         raise TreeError(
             f"a submission has one submitter, not {len(found)}: {', '.join(found) or 'none'}",
-            remedy="set the same one in every system file and run them again: only the last steps are repeated",
+            remedy="set the same one in every system file and run them again: nothing is measured anew",
         )
     return found[0]
 

@@ -13,12 +13,13 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from common.files import disk_full_named
-from mlperf.system import System
+from mlperf.system import StoreLocation, System
 from storage.cache import StepRecord
 from storage.embedded import embedded_s3
 from storage.records import record_file
 from storage.store import Area, Encryption, MadeBy, RunFile, RunInfo, Store
 from tasks.credentials import credentials_from_block
+from tasks.handover import hand_over
 from tasks.package import PROJECT, Measured
 from tasks.progress import EventKind, StepEvent, emit
 from tasks.random_network import require_trained
@@ -49,7 +50,14 @@ class Stored(BaseModel):
 
 @contextmanager
 def store_for(workspace: Workspace, system: System) -> Iterator[Store]:
-    """Yield the store that a system file names; without any endpoint, one that is started and ended here.
+    """Yield the store that a system file names; a rehearsal without any endpoint gets a server of our own."""
+    with store_at(workspace, system.store, own=system.is_rehearsal) as store:
+        yield store
+
+
+@contextmanager
+def store_at(workspace: Workspace, location: StoreLocation, *, own: bool) -> Iterator[Store]:
+    """Yield the store at a location; without any endpoint, if `own`, one that is started and ended here.
 
     Credentials come from the Prefect block that the file names, else from the standard AWS chain; those of a
     server of our own are made for it alone.
@@ -57,9 +65,8 @@ def store_for(workspace: Workspace, system: System) -> Iterator[Store]:
     Raises:
         SettingError: the block is missing, or does not hold a key.
     """
-    location = system.store
     configured = location.endpoint_url or next(filter(None, map(os.environ.get, _ENDPOINT_VARIABLES)), None)
-    if configured or not system.is_rehearsal:
+    if configured or not own:
         block = location.credentials_block
         yield Store(
             location.bucket,
@@ -117,9 +124,6 @@ def upload(
         TreeError: something of it was made from random weights.
     """
     require_trained([*prepared, *(record for one in results for record in one.records)])
-    step = Step(name="upload", label=system.name, inputs={"run": run})
-    emit(StepEvent("start", step.name, step.label))
-    started = time.monotonic()
     info = RunInfo(
         system=system.name,
         run=run,
@@ -131,11 +135,21 @@ def upload(
     )
     retain_until = tree.created + timedelta(days=system.store.retain_days)
     files = run_files(workspace, {**placed(results), **delivered}, prepared, retain_until)
+    return send_run(workspace, info, files, system.limits.upload, store)
+
+
+def send_run(
+    workspace: Workspace, info: RunInfo, files: Sequence[RunFile], limit_seconds: float, store: Store
+) -> Stored:
+    """Upload a run, tell how far it is, and leave its address with the flow run."""
+    step = Step(name="upload", label=info.system, inputs={"run": info.run})
+    emit(StepEvent("start", step.name, step.label))
+    started = time.monotonic()
     with disk_full_named(workspace.root):  # an S3 server of our own writes there, and cannot say so
         done = store.upload_run(
             info,
             files,
-            deadline=time.monotonic() + system.limits.upload,
+            deadline=time.monotonic() + limit_seconds,
             on_progress=lambda sent, total: emit(
                 StepEvent("progress", step.name, step.label, fraction=sent / max(total, 1))
             ),
@@ -143,12 +157,14 @@ def upload(
     sent = (
         f"{done.sent_objects} objects sent ({done.sent_bytes / 1e6:.1f} MB), {done.reused_objects} were there"
     )
-    run_logger().info("upload of %s: %s", run, sent)
+    run_logger().info("upload of %s: %s", info.run, sent)
     seconds = time.monotonic() - started
     kind: EventKind = "done" if done.sent_objects else "found"
     emit(StepEvent(kind, step.name, step.label, seconds=seconds, text=sent))
+    address = done.address.removesuffix("/manifest.json")
+    hand_over(info, address)
     return Stored(
-        address=done.address.removesuffix("/manifest.json"),
+        address=address,
         files=len(files),
         sent_objects=done.sent_objects,
         sent_bytes=done.sent_bytes,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 from prefect.artifacts import create_table_artifact
 from pydantic import JsonValue
 
 from common.errors import TreeError
 from common.files import write_atomic
-from mlperf.system import System
 from mlperf.validation import Verdict, validate_tree
 from storage.cache import StepRecord, code_version
 from tasks.artifacts import publish
@@ -19,37 +19,53 @@ from tasks.workspace import Workspace
 VERDICT_FILE = "verdict.json"
 
 
-def validate_step(system: System, tree: StepRecord) -> Step:
+class Submitted(Protocol):
+    """What a tree holds: a system, or a fleet of them."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def round(self) -> str:
+        """The round whose rules apply, e.g. `v4.1`."""
+
+    @property
+    def is_rehearsal(self) -> bool:
+        """Whether nothing of it is a result."""
+
+
+def validate_step(submitted: Submitted, tree: StepRecord) -> Step:
     """Return what goes into a verdict: the tree, the round and the rules."""
     return Step(
         name="validate",
-        label=system.name,
+        label=submitted.name,
         inputs={
             "tree": tree.content_hash,
-            "round": system.round,
-            "rehearsal": system.is_rehearsal,
+            "round": submitted.round,
+            "rehearsal": submitted.is_rehearsal,
             "code_version": code_version("mlperf.validation"),
         },
     )
 
 
-@step_task("validate", shown="{system.name}")
-def validate(workspace: Workspace, system: System, tree: StepRecord) -> StepRecord:
+@step_task("validate", shown="{submitted.name}")
+def validate(workspace: Workspace, submitted: Submitted, tree: StepRecord) -> StepRecord:
     """Write `verdict.json`. A refused tree has a verdict too: `require_accepted` raises on it."""
 
     def produce(folder: Path, _recorder: Recorder) -> dict[str, JsonValue]:
-        verdict = validate_tree(tree.folder, system.round, rehearsal=system.is_rehearsal)
+        verdict = validate_tree(tree.folder, submitted.round, rehearsal=submitted.is_rehearsal)
         write_atomic(folder / VERDICT_FILE, verdict.model_dump_json(indent=1))
         return {"ok": verdict.ok, "results": len(verdict.results), "failures": len(verdict.failures)}
 
-    record = perform(workspace, validate_step(system, tree), produce)
+    record = perform(workspace, validate_step(submitted, tree), produce)
     verdict = read_verdict(record)
     publish(
         create_table_artifact,
-        key=f"{system.name}-validation",
+        key=f"{submitted.name}-validation",
         table=[failure.model_dump(mode="json") for failure in verdict.failures]
         or [{"verdict": "accepted, nothing to remark"}],
-        description=f"Validation of {system.name} by the rules of {system.round}: "
+        description=f"Validation of {submitted.name} by the rules of {submitted.round}: "
         + ("accepted" if verdict.ok else "REFUSED"),
     )
     return record

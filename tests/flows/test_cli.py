@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ("run", "plan", "validate", "report", "publish", "fetch", "describe")
+COMMANDS = ("run", "plan", "validate", "report", "merge", "publish", "fetch", "describe")
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -37,6 +37,7 @@ def test_help_names_every_command_with_an_example() -> None:
         (("plan", "rehearsal", "--scenarios", ","), "names nothing"),
         (("validate", "/no/such/tree"), "the tree cannot be read: No such file or directory"),
         (("validate", ".", "--round", "v1.0"), "unknown round 'v1.0'"),
+        (("merge", "/no/such/tree", "--out", "x"), "the tree cannot be read: No such file or directory"),
         (("fetch", "nosuch", "--to", "x"), "there is no system file 'nosuch'"),
     ],
 )
@@ -56,6 +57,13 @@ def test_a_plan_starts_nothing_and_names_every_step(tmp_path: Path) -> None:
     assert all(step in done.stdout for step in (*steps, *later))
     assert "0 of 22 steps finished" in done.stdout
     assert not (tmp_path / "work").exists()
+
+
+def test_the_model_system_is_planned_without_its_gpus_and_data(tmp_path: Path) -> None:
+    done = command("plan", "SR650_V3_3xL40S_TRT", "--work", str(tmp_path / "work"))
+    assert done.returncode == 0, done.stderr
+    assert all(f"performance  │ {place}" in done.stdout for place in ("resnet50 Offline", "gptj-99 Server"))
+    assert "verify_data" in done.stdout
 
 
 def test_validate_tells_an_empty_tree_from_an_accepted_one(tmp_path: Path) -> None:

@@ -30,4 +30,4 @@ def test_one_part_that_is_refused_refuses_the_whole(tmp_path: Path) -> None:
     merge_trees([box.root, tin.root], tmp_path / "merged")
     verdict = validate_tree(tmp_path / "merged", "v4.1")
     assert not verdict.ok
-    assert {one.system for one in verdict.results if one.ok} == {"box"}
+    assert {(one.system, one.scenario) for one in verdict.results if not one.ok} == {("tin", "Offline")}

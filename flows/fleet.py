@@ -1,0 +1,235 @@
+"""Several systems, one submission: each runs on its own host, their trees are merged and judged as one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from prefect import flow
+from prefect.artifacts import create_link_artifact, create_table_artifact
+from prefect.context import FlowRunContext
+from pydantic import BaseModel, ConfigDict, Field
+
+from common.errors import SettingError
+from flows.approval import Candidate, Publication, PublishChoice, ended, settle
+from flows.deliver import lay_out, run_name
+from flows.explain import explained
+from flows.notify import tell_of_failure
+from flows.request import BenchmarkName, ScenarioName
+from flows.results import ResultLine
+from mlperf.system import StoreLocation
+from mlperf.validation import Verdict
+from storage.store import Store
+from tasks.artifacts import publish as publish_artifact
+from tasks.handover import HandedOver, handed_over
+from tasks.merge import Fleet, fetch_tree, fleet_of, merge, report_fleet, upload_fleet
+from tasks.publish import publish as publish_run
+from tasks.report import PAGE_FILE
+from tasks.step import run_logger
+from tasks.submissions import require_deployments, start_submission, wait_for
+from tasks.upload import check_store, store_at
+from tasks.validate import read_verdict, require_accepted, validate
+from tasks.workspace import Workspace
+
+RoundName = Literal["v4.0", "v4.1", "v5.0", "v5.1"]
+"""The rounds of `mlperf.rounds` whose trees can be written."""
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$"
+_UPLOAD_SECONDS = 4 * 3600.0
+
+
+class FleetOutcome(BaseModel):
+    """What the flow hands back.
+
+    Attributes:
+        name: of the fleet; `run` names this run of it.
+        rehearsal: whether nothing of this is a result.
+        members: the runs that it was made of.
+        verdict: the validation in one line.
+        accepted: whether the validation accepted the tree.
+        warnings: how many it gave.
+        tree, page: where they lie on this host.
+        s3_address: where the run lies in S3.
+        publication: whether it is published, and who decided.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    name: str
+    run: str
+    rehearsal: bool
+    members: list[HandedOver]
+    verdict: str
+    accepted: bool
+    warnings: int
+    tree: Path
+    page: Path
+    s3_address: str
+    publication: Publication
+
+
+@flow(name="fleet", persist_result=True, result_serializer="json", on_failure=[tell_of_failure])
+@explained
+def fleet(
+    systems: Annotated[list[str], Field(min_length=1)],
+    name: Annotated[str, Field(pattern=_NAME)] = "fleet",
+    skip: list[str] | None = None,
+    models: list[BenchmarkName] | None = None,
+    scenarios: list[ScenarioName] | None = None,
+    measure_again: bool = False,
+    round_name: RoundName | None = None,
+    submitter: str | None = None,
+    wait_hours: Annotated[float, Field(gt=0)] = 72.0,
+    publish: PublishChoice = "ask",
+    store: StoreLocation = StoreLocation(),  # noqa: B008 - frozen
+    work: Path = Path("work"),
+) -> FleetOutcome:
+    """Run every system on its own host, and make one submission of what they stored.
+
+    A system that fails does not end the others. Started again, the fleet finds what is finished.
+
+    Args:
+        systems: Names of systems; each has a deployment submission/<system>.
+        name: What the runs of the fleet are called in the store.
+        skip: Systems that are left out this time, e.g. because their host is down.
+        models: Only these benchmarks; none: all that each system file names.
+        scenarios: Only these scenarios; none: all.
+        measure_again: Repeat finished measurements on every host; preparation is kept.
+        round_name: The round of every system; none: the one that they share.
+        submitter: The submitter of every system; none: the one that they share.
+        wait_hours: How long all systems together may take before the fleet gives up.
+        publish: Ask a person when the fleet's run is uploaded, or leave it; rehearsals never are published.
+        store: Where the systems put their runs, and the fleet its own.
+        work: The folder that everything is kept in.
+
+    Raises:
+        SettingError: a system has no deployment, or none is left.
+        StepFailedError: systems failed or did not end in time; all are named.
+        TreeError: the trees cannot stand in one submission, or the merged tree is refused.
+    """
+    chosen = _chosen(systems, skip or [])
+    workspace = Workspace.at(work)
+    require_deployments(chosen)
+    asked = {"models": models, "scenarios": scenarios, "measure_again": measure_again or None}
+    parameters: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
+    parameters["publish"] = "never"  # a person decides about the fleet, and thereby about each of its systems
+    started = [start_submission(system, parameters, f"{_flow_run()}-{system}") for system in chosen]
+    run_logger().info("%s: %d systems at work: %s", name, len(chosen), ", ".join(chosen))
+    wait_for(started, 3600 * wait_hours)
+    members = [handed_over(one.flow_run) for one in started]
+    made = fleet_of(name, members, round_name, _UPLOAD_SECONDS)
+    with store_at(workspace, store, own=made.is_rehearsal) as place:
+        check_store(place)
+        delivered = _deliver(workspace, made, submitter, place)
+        candidate = _candidate(workspace, made, delivered)
+        _show(candidate, delivered.verdict)
+        publication = settle(candidate, place, publish)
+        if publication.status == "published":
+            for member in made.members:
+                publish_run(member.system, member.run, place)
+    return ended(_outcome(made, candidate, delivered.verdict, publication), publication)
+
+
+def _chosen(systems: list[str], skip: list[str]) -> list[str]:
+    unknown = [system for system in skip if system not in systems]
+    chosen = [system for system in dict.fromkeys(systems) if system not in skip]
+    if unknown or not chosen:
+        raise SettingError(
+            f"skip names {', '.join(unknown)}, which the fleet has not" if unknown else "no system is left",
+            where="the parameter skip",
+            remedy=f"the fleet's systems are {', '.join(systems)}",
+        )
+    return chosen
+
+
+@dataclass(frozen=True)
+class _Delivered:
+    """The merged submission in the store."""
+
+    run: str
+    verdict: Verdict
+    address: str
+
+
+def _deliver(workspace: Workspace, made: Fleet, submitter: str | None, store: Store) -> _Delivered:
+    """Merge what the systems stored, judge it, make the pages, keep it in S3."""
+    trees = [fetch_tree(workspace, made, member, store) for member in made.members]
+    tree = merge(workspace, made, trees)
+    if submitter not in (None, tree.figures["submitter"]):
+        raise SettingError(
+            f"the systems are of {tree.figures['submitter']}, not of {submitter}",
+            where=made.name,
+            remedy="correct the parameter submitter, or the system files",
+        )
+    judged = validate(workspace, made, tree)
+    verdict = read_verdict(judged)
+    page = report_fleet(workspace, made, tree, judged)
+    require_accepted(verdict, page.file(PAGE_FILE))
+    delivered = {"tree": tree, "page": page, "verdict": judged}
+    run = run_name([*trees, tree, judged], ["tasks.merge"])
+    stored = upload_fleet(workspace, made, run, tree.created, delivered, trees, store)
+    lay_out(workspace.submission(made.name, run), delivered)
+    return _Delivered(run, verdict, stored.address)
+
+
+def _candidate(workspace: Workspace, made: Fleet, delivered: _Delivered) -> Candidate:
+    place = workspace.submission(made.name, delivered.run)
+    return Candidate(
+        system=made.name,
+        run=delivered.run,
+        address=delivered.address,
+        rehearsal=made.is_rehearsal,
+        verdict=delivered.verdict.summary(),
+        results=[
+            ResultLine(
+                benchmark=f"{one.system}: {one.benchmark}",
+                scenario=one.scenario,
+                value=one.value or 0.0,
+                units=one.units,
+                accuracy=one.accuracy or "none",
+                p99_ms=None,
+                audits="" if one.ok else "REFUSED",
+            )
+            for one in delivered.verdict.results
+        ],
+        notes=[f"{member.system}: {member.address}" for member in made.members],
+        page=place / "page" / PAGE_FILE,
+        place=place,
+    )
+
+
+def _outcome(made: Fleet, candidate: Candidate, verdict: Verdict, publication: Publication) -> FleetOutcome:
+    return FleetOutcome(
+        name=made.name,
+        run=candidate.run,
+        rehearsal=made.is_rehearsal,
+        members=list(made.members),
+        verdict=candidate.verdict,
+        accepted=verdict.ok,
+        warnings=len(verdict.warnings),
+        tree=candidate.place / "tree",
+        page=candidate.page,
+        s3_address=publication.address,
+        publication=publication,
+    )
+
+
+def _show(candidate: Candidate, verdict: Verdict) -> None:
+    """Leave the table of results and the page with the flow run."""
+    publish_artifact(
+        create_table_artifact,
+        key=f"{candidate.system}-results",
+        table=[one.model_dump(mode="json") for one in verdict.results],
+        description=". ".join(["REHEARSAL, NOT A RESULT"] * candidate.rehearsal + [candidate.verdict]),
+    )
+    publish_artifact(
+        create_link_artifact,
+        key=f"{candidate.system}-page",
+        link=candidate.page.as_uri(),
+        link_text="results page",
+        description=f"Stored at {candidate.address}",
+    )
+
+
+def _flow_run() -> str:
+    context = FlowRunContext.get()
+    return str(context.flow_run.id) if context and context.flow_run else "no-flow-run"

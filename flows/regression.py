@@ -1,0 +1,142 @@
+"""Whether a system still reaches what it reached: measured again, and held against earlier runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Annotated
+
+from prefect import flow
+from prefect.artifacts import create_table_artifact
+from pydantic import BaseModel, ConfigDict, Field
+
+from common.errors import RegressionError
+from flows.explain import explained
+from flows.notify import tell_of_failure
+from flows.request import BenchmarkName, ScenarioName, SubmissionRequest
+from flows.submission import SubmissionOutcome, submission
+from storage.store import Area, Manifest, Store
+from tasks.artifacts import publish as publish_artifact
+from tasks.step import run_logger
+from tasks.upload import store_for
+from tasks.workspace import Workspace
+
+
+class Compared(BaseModel):
+    """One result beside those of earlier runs.
+
+    Attributes:
+        result: `<benchmark>/<scenario>`.
+        before: the median of the earlier runs that have this result, in its units; None if none has it.
+        now: what was measured now, in the same units.
+        change: share by which it rose (or, below 0, fell).
+        fell: whether it fell by more than was allowed.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    result: str
+    before: float | None
+    now: float
+    change: float | None
+    fell: bool
+
+
+class RegressionOutcome(BaseModel):
+    """What the flow hands back: the new run, the earlier ones (newest first), and each result beside them."""
+
+    model_config = ConfigDict(frozen=True)
+    system: str
+    run: str
+    earlier: list[str]
+    results: list[Compared]
+
+
+@flow(name="regression", persist_result=True, result_serializer="json", on_failure=[tell_of_failure])
+@explained
+def regression(
+    system: str,
+    allowed_drop: Annotated[float, Field(gt=0, lt=1)] = 0.1,
+    earlier: Annotated[int, Field(ge=1, le=100)] = 5,
+    models: list[BenchmarkName] | None = None,
+    scenarios: list[ScenarioName] | None = None,
+    work: Path = Path("work"),
+) -> RegressionOutcome:
+    """Measure a system again, and compare each result with what the stored runs reached.
+
+    A scenario with a fixed target (Server) cannot fall: it becomes INVALID instead, which fails the flow too.
+
+    Args:
+        system: A name in deployments/systems, or the path of a system file.
+        allowed_drop: A result may be lower than before by this share, e.g. 0.1.
+        earlier: Compare with the median of so many earlier runs.
+        models: Only these benchmarks; none: all that the file names.
+        scenarios: Only these scenarios; none: all.
+        work: The folder that everything is kept in.
+
+    Raises:
+        RegressionError: results fell by more than was allowed; all are named. The new run is stored.
+        PipelineError: a step of the submission failed.
+    """
+    request = SubmissionRequest.checked(system, models, scenarios)
+    name, workspace = request.system.name, Workspace.at(work)
+    with store_for(workspace, request.system) as store:
+        runs = earlier_runs(store, name, request.system.is_rehearsal)[:earlier]
+    outcome = submission(
+        system=system,
+        models=models,
+        scenarios=scenarios,
+        measure_again=True,
+        publish="never",
+        work=workspace.root,
+    )
+    assert isinstance(outcome, SubmissionOutcome)  # noqa: S101 - no random weights were asked for
+    now = {f"{line.benchmark}/{line.scenario}": line.value for line in outcome.results}
+    results = compare(runs, now, allowed_drop)
+    names = [run.run for run in runs]
+    publish_artifact(
+        create_table_artifact,
+        key=f"{name}-regression",
+        table=[one.model_dump(mode="json") for one in results],
+        description=f"{name}/{outcome.run} beside {', '.join(names) or 'nothing: it is the first run'}",
+    )
+    fallen = [one for one in results if one.fell]
+    if fallen:
+        raise RegressionError(
+            f"{len(fallen)} of {len(results)} results fell by more than {allowed_drop:.0%}: "
+            + "; ".join(f"{one.result} from {one.before:g} to {one.now:g}" for one in fallen),
+            where=f"{name}/{outcome.run}",
+            remedy="was the host quiet? Compare the records of the runs: versions of driver, libraries and "
+            "this project are in them; the page of each shows clocks and temperatures",
+        )
+    run_logger().info("%s/%s: none of %d results fell", name, outcome.run, len(results))
+    return RegressionOutcome(system=name, run=outcome.run, earlier=names, results=results)
+
+
+def earlier_runs(store: Store, system: str, rehearsal: bool) -> list[Manifest]:
+    """Return the stored runs of a system, published or not, newest first."""
+    area = Area.REHEARSALS if rehearsal else Area.CANDIDATES
+    return [
+        stored.manifest
+        for stored in store.list_runs()
+        if stored.address.area is area and stored.manifest.system == system
+    ]
+
+
+def compare(runs: Sequence[Manifest], now: Mapping[str, float], allowed_drop: float) -> list[Compared]:
+    """Return each result of a new run beside the median of earlier ones.
+
+    Args:
+        runs: the earlier runs.
+        now: the value of each result of the new run, by `<benchmark>/<scenario>`.
+        allowed_drop: the share by which a result may be lower.
+    """
+    compared = []
+    for result, value in now.items():
+        found = [run.figures.get(result) for run in runs]
+        values = [float(one) for one in found if isinstance(one, int | float) and one > 0]
+        before = median(values) if values else None
+        change = value / before - 1 if before else None
+        fell = change is not None and change < -allowed_drop
+        compared.append(Compared(result=result, before=before, now=value, change=change, fell=fell))
+    return compared

@@ -1,0 +1,222 @@
+"""Systems that were submitted apart, made into one submission: fetched, merged, and stored as one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from prefect.artifacts import create_table_artifact
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from common.errors import TreeError
+from common.files import write_atomic
+from mlperf.page import PageEvidence, write_fleet
+from mlperf.tree_merge import merge_trees
+from storage.cache import StepRecord, code_version
+from storage.store import RunInfo, Store
+from tasks.artifacts import publish
+from tasks.handover import HandedOver
+from tasks.package import PROJECT
+from tasks.report import page_templates_version
+from tasks.step import Recorder, Step, perform, step_task
+from tasks.upload import STORE_RETRIES, Stored, run_files, send_run
+from tasks.validate import read_verdict
+from tasks.workspace import Workspace
+
+TREE = "tree"
+MEMBERS_FILE = "members.json"
+_TREE_FROM_A_SYSTEMS_PAGE = "../../../../../tree"
+"""From `page/systems/<division>/<submitter>/<system>/`, as a run is laid out."""
+
+
+class Fleet(BaseModel):
+    """Systems that are submitted as one.
+
+    Attributes:
+        name: what the runs of the fleet are called in the store.
+        round: of all of its systems.
+        members: the run of each system, by its name.
+        upload_seconds: time limit of an upload or a retrieval.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    name: str
+    round: str
+    members: tuple[HandedOver, ...]
+    upload_seconds: float
+
+    @property
+    def is_rehearsal(self) -> bool:
+        """Whether nothing of this fleet may ever pass as a result."""
+        return any(member.rehearsal for member in self.members)
+
+
+def fleet_of(
+    name: str, members: Sequence[HandedOver], round_name: str | None, upload_seconds: float
+) -> Fleet:
+    """Return the fleet of some runs.
+
+    Raises:
+        TreeError: the runs are of several rounds, or of another one than was asked for, or rehearsals stand
+            beside results.
+    """
+    rounds = sorted({member.round for member in members})
+    if len(rounds) != 1 or round_name not in (None, *rounds):
+        found = ", ".join(f"{member.name} ({member.round})" for member in members)
+        raise TreeError(
+            f"a submission is of one round{f', {round_name}' if round_name else ''}: {found}",
+            where=name,
+            remedy="set the same round in every system file, and run the fleet again",
+        )
+    rehearsals = [member.system for member in members if member.rehearsal]
+    if rehearsals and len(rehearsals) < len(members):
+        raise TreeError(
+            f"rehearsals cannot stand beside results: {', '.join(rehearsals)} of {len(members)} systems",
+            where=name,
+            remedy="leave the rehearsals out (skip), or make a fleet of their own of them",
+        )
+    ordered = tuple(sorted(members, key=lambda member: member.system))
+    return Fleet(name=name, round=rounds[0], members=ordered, upload_seconds=upload_seconds)
+
+
+def fetch_tree_step(member: HandedOver, content_hash: str) -> Step:
+    """Return what goes into the tree of a stored run: nothing but the run, which never changes."""
+    return Step(name="fetch_tree", label=member.system, inputs={"run": member.run, "content": content_hash})
+
+
+@step_task("fetch tree", shown="{member.system}", retries=STORE_RETRIES)
+def fetch_tree(workspace: Workspace, fleet: Fleet, member: HandedOver, store: Store) -> StepRecord:
+    """Bring the tree of a stored run here, every file verified; it lies in the step's folder `tree`.
+
+    Raises:
+        UnreachableError: the endpoint is down or slow (tried again by Prefect).
+        StoreError: there is no such run, or files of it are missing or tampered with.
+    """
+
+    def produce(folder: Path, recorder: Recorder) -> dict[str, JsonValue]:
+        restored = store.fetch_run(
+            member.address,
+            folder,
+            only=[TREE],
+            deadline=time.monotonic() + fleet.upload_seconds,
+            on_progress=lambda done, total: recorder(done / max(total, 1)),
+        )
+        return {"files": len(restored.fetched), "bytes": restored.size}
+
+    content = store.manifest(member.address).content_hash
+    return perform(workspace, fetch_tree_step(member, content), produce)
+
+
+def merge_step(fleet: Fleet, trees: Sequence[StepRecord]) -> Step:
+    """Return what goes into a merged tree: the trees, in the order of the systems."""
+    return Step(
+        name="merge",
+        label=fleet.name,
+        inputs={
+            "trees": [tree.content_hash for tree in trees],
+            "code_version": code_version("mlperf.tree_merge"),
+        },
+    )
+
+
+@step_task("merge", shown="{fleet.name}")
+def merge(workspace: Workspace, fleet: Fleet, trees: list[StepRecord]) -> StepRecord:
+    """Write one tree with all systems; the step's folder is its root.
+
+    Raises:
+        TreeError: the trees cannot stand in one submission; everything that is against it is named.
+    """
+
+    def produce(folder: Path, _recorder: Recorder) -> dict[str, JsonValue]:
+        merged = merge_trees([tree.folder / TREE for tree in trees], folder)
+        return {
+            "submitter": merged.submitter,
+            "systems": list(merged.systems),
+            "files": merged.files,
+            "joined": list(merged.joined),
+        }
+
+    return perform(workspace, merge_step(fleet, trees), produce)
+
+
+def report_fleet_step(fleet: Fleet, tree: StepRecord, verdict: StepRecord) -> Step:
+    """Return what goes into a fleet's pages: tree, verdict, its members and the pages' code."""
+    return Step(
+        name="report_fleet",
+        label=fleet.name,
+        inputs={
+            "tree": tree.content_hash,
+            "verdict": verdict.content_hash,
+            "members": [member.model_dump(mode="json") for member in fleet.members],
+            "code_version": code_version("mlperf.page"),
+            "templates": page_templates_version(),
+        },
+    )
+
+
+@step_task("report fleet", shown="{fleet.name}")
+def report_fleet(workspace: Workspace, fleet: Fleet, tree: StepRecord, verdict: StepRecord) -> StepRecord:
+    """Write the page of all systems and a page of each, and say which runs they were made of."""
+
+    def produce(folder: Path, _recorder: Recorder) -> dict[str, JsonValue]:
+        members = {member.system: member for member in fleet.members}
+        evidence = {
+            place: PageEvidence(
+                run_id=members[system].run,
+                s3_address=f"{members[system].address}/{TREE}",
+                tree_link=_TREE_FROM_A_SYSTEMS_PAGE,
+                rehearsal=fleet.is_rehearsal,
+            )
+            for place in map(str, _list(tree.figures["systems"]))
+            if (system := place.rpartition("/")[2]) in members
+        }
+        page = write_fleet(
+            tree.folder, folder, round_name=fleet.round, verdict=read_verdict(verdict), evidence=evidence
+        )
+        write_atomic(folder / MEMBERS_FILE, fleet.model_dump_json(indent=1, include={"members"}))
+        return {"bytes": page.stat().st_size}
+
+    return perform(workspace, report_fleet_step(fleet, tree, verdict), produce)
+
+
+@step_task("upload fleet", shown="{run}", retries=STORE_RETRIES)
+def upload_fleet(
+    workspace: Workspace,
+    fleet: Fleet,
+    run: str,
+    created: datetime,
+    delivered: dict[str, StepRecord],
+    made_of: list[StepRecord],
+    store: Store,
+) -> Stored:
+    """Upload the fleet's tree, pages and verdict as one run; the runs of its systems stay where they are.
+
+    Raises:
+        UnreachableError: the endpoint is down or slow (tried again by Prefect).
+        StoreError: the key is refused, the bucket is missing, or the run is there with other content.
+    """
+    results = read_verdict(delivered["verdict"]).results
+    info = RunInfo(
+        system=fleet.name,
+        run=run,
+        round=fleet.round,
+        created=created,
+        rehearsal=fleet.is_rehearsal,
+        tool_version=version(PROJECT),
+        figures={f"{one.system}/{one.benchmark}/{one.scenario}": one.value for one in results},
+    )
+    stored = send_run(workspace, info, run_files(workspace, delivered, made_of), fleet.upload_seconds, store)
+    publish(
+        create_table_artifact,
+        key=f"{fleet.name}-members",
+        table=[member.model_dump(mode="json") for member in fleet.members],
+        description=f"{fleet.name}/{run} was made of these runs",
+    )
+    return stored
+
+
+def _list(value: JsonValue) -> list[JsonValue]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,130 @@
+"""Submissions of several systems: each a run of its own deployment, on its own host, waited for together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from itertools import count
+from typing import Any
+from uuid import UUID
+
+import httpx
+from prefect import get_client
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName
+from prefect.client.schemas.objects import FlowRun
+from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
+from pydantic import BaseModel, ConfigDict
+
+from common.errors import SettingError, StepFailedError
+from tasks.step import run_logger
+
+FLOW = "submission"
+_POLL_SECONDS = 2.0
+
+
+class Started(BaseModel):
+    """A run of a system's deployment.
+
+    Attributes:
+        system: the deployment's name, which is that of the system.
+        flow_run: the run's id; `name` is what Prefect's page calls it.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    system: str
+    flow_run: UUID
+    name: str
+
+
+def require_deployments(systems: Sequence[str]) -> None:
+    """Raise SettingError, with every name, unless each system has its deployment.
+
+    Raises:
+        SettingError: deployments are missing; those that there are are named.
+    """
+    with get_client(sync_client=True) as client:
+        missing = []
+        for system in systems:
+            try:
+                client.read_deployment_by_name(f"{FLOW}/{system}")
+            except ObjectNotFound:
+                missing.append(system)
+        if missing:
+            ours = FlowFilter(name=FlowFilterName(any_=[FLOW]))
+            known = sorted(one.name for one in client.read_deployments(flow_filter=ours))
+            raise SettingError(
+                f"there is no deployment {', '.join(f'{FLOW}/{system}' for system in missing)}",
+                where="the Prefect server",
+                remedy=f"name it in prefect.yaml and run `prefect deploy --all`; known: {', '.join(known)}",
+            )
+
+
+def start_submission(system: str, parameters: Mapping[str, Any], key: str) -> Started:
+    """Start a run of a system's deployment and do not wait for it.
+
+    A flow that is resumed or retried comes here again: a run of the same key that has not failed is taken up.
+
+    Args:
+        system: the deployment's name.
+        parameters: those that differ from the deployment's own.
+        key: names the flow that asks, and what for.
+    """
+    for attempt in count():
+        run = run_deployment(
+            f"{FLOW}/{system}", parameters=dict(parameters), timeout=0, idempotency_key=f"{key}-{attempt}"
+        )
+        assert isinstance(run, FlowRun)  # noqa: S101 - only in an async flow is it a coroutine
+        if not _failed(run):
+            return Started(system=system, flow_run=run.id, name=run.name)
+    raise AssertionError("unreachable")
+
+
+def wait_for(started: Sequence[Started], seconds: float) -> None:
+    """Wait until every run has ended; one that fails does not end the others.
+
+    A server that is away is waited for. What still runs when the time is over goes on running.
+
+    Raises:
+        StepFailedError: runs failed or did not end in time: all are named, with what they say.
+    """
+    logger, deadline = run_logger(), time.monotonic() + seconds
+    waiting = {one.flow_run: one for one in started}
+    problems: list[str] = []
+    while waiting and time.monotonic() < deadline:
+        for flow_run, one in list(waiting.items()):
+            run = _read(flow_run)
+            if run is None or run.state is None or not run.state.is_final():
+                continue
+            del waiting[flow_run]
+            logger.info("%s: %s", one.system, run.state.name)
+            if _failed(run):
+                problems.append(f"{one.system} (flow run {one.name}): {run.state.name}, {run.state.message}")
+        if waiting:
+            time.sleep(_POLL_SECONDS)
+    problems += [
+        f"{one.system} (flow run {one.name}): has not ended after {seconds / 3600:.1f} hours and goes on"
+        for one in waiting.values()
+    ]
+    if problems:
+        raise StepFailedError(
+            f"{len(problems)} of {len(started)} systems have no finished submission:"
+            + "".join(f"\n  - {problem}" for problem in sorted(problems)),
+            where="their flow runs, on Prefect's page",
+            remedy="mend what they say (is the host's worker running?) and start the fleet again: what is "
+            "finished on any host is found, not repeated",
+        )
+
+
+def _failed(run: FlowRun) -> bool:
+    return run.state is not None and run.state.is_final() and not run.state.is_completed()
+
+
+def _read(flow_run: UUID) -> FlowRun | None:
+    """Return a flow run, or None if the server is away just now."""
+    try:
+        with get_client(sync_client=True) as client:
+            return client.read_flow_run(flow_run)
+    except httpx.HTTPError as error:
+        run_logger().warning("Prefect's server does not answer, and is asked again: %s", error)
+        return None

@@ -1,0 +1,166 @@
+"""What an operator finds on a real server after `prefect deploy --all`: forms with choices and help."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+from prefect import flow
+from prefect.context import FlowRunContext
+
+from common.errors import SettingError, StepFailedError, StoreError
+from flows.server import send_what_is_queued
+from models.registry import benchmark_names
+from storage.store import RunInfo
+from tasks.handover import hand_over, handed_over
+from tasks.submissions import require_deployments, start_submission, wait_for
+from tests.conftest import ROOT
+from tests.deployments.hosts import Cluster, cluster
+
+MEASURING = {"submission/rehearsal", "submission/SR650_V3_3xL40S_TRT", "regression/weekly", "fleet/round"}
+DEPLOYMENTS = {*MEASURING, "retrieve/latest"}
+INFO = RunInfo(
+    system="one",
+    run="abc",
+    round="v4.1",
+    created=datetime(2026, 11, 1, tzinfo=UTC),
+    rehearsal=True,
+    tool_version="0.1.0",
+)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with cluster(tmp_path_factory.mktemp("server")) as found:
+        found.pool({"fleet": None, "SR650_V3_3xL40S_TRT": 1})
+        found.deploy(ROOT / "prefect.yaml")
+        yield found
+        send_what_is_queued()
+
+
+def form(server: Cluster, deployment: str) -> dict[str, Any]:
+    """Return the parameters as Prefect's page shows them."""
+    found: dict[str, Any] = server.get(f"deployments/name/{deployment}")
+    return found
+
+
+def choices(schema: object) -> set[str]:
+    """Return every value that a form offers, wherever it stands in the schema."""
+    if isinstance(schema, list):
+        return set().union(*map(choices, schema))
+    if isinstance(schema, dict):
+        return set(schema.get("enum", [])).union(*map(choices, schema.values()))
+    return set()
+
+
+def test_one_command_deploys_everything(server: Cluster) -> None:
+    for deployment in DEPLOYMENTS:
+        found = form(server, deployment)
+        assert found["enforce_parameter_schema"]
+        assert found["work_pool_name"] == "mlperf"
+        for schedule in found["schedules"]:
+            assert schedule["schedule"]["timezone"] == "Europe/Berlin"
+            assert not schedule["active"], "nothing measures before a person switched it on"
+    queues = {name: form(server, name)["work_queue_name"] for name in DEPLOYMENTS}
+    assert queues["submission/SR650_V3_3xL40S_TRT"] == "SR650_V3_3xL40S_TRT"
+    assert queues["fleet/round"] == "fleet", "a fleet that waits in a queue of its systems would block them"
+
+
+@pytest.mark.parametrize("deployment", sorted(DEPLOYMENTS))
+def test_the_form_offers_choices_and_help(server: Cluster, deployment: str) -> None:
+    properties = form(server, deployment)["parameter_openapi_schema"]["properties"]
+    assert all(one.get("description") for one in properties.values()), "a parameter without help"
+    if deployment not in MEASURING:
+        return
+    assert choices(properties["models"]) == set(benchmark_names())
+    assert choices(properties["scenarios"]) == {"Offline", "Server"}
+
+
+@pytest.mark.parametrize(
+    ("deployment", "wrong"),
+    [
+        ("submission/rehearsal", {"models": ["resnet51"]}),
+        ("submission/rehearsal", {"scenarios": ["Online"]}),
+        ("submission/rehearsal", {"full_length": "perhaps"}),
+        ("regression/weekly", {"allowed_drop": 1.5}),
+        ("fleet/round", {"systems": []}),
+        ("fleet/round", {"name": "a name with blanks"}),
+        ("fleet/round", {"round_name": "v9.9"}),
+        ("retrieve/latest", {"only": "page"}),
+        ("fleet/round", {"store": {"bukket": "x"}}),
+    ],
+)
+def test_the_server_refuses_what_the_form_would_not_offer(
+    server: Cluster, deployment: str, wrong: dict[str, object]
+) -> None:
+    with pytest.raises(httpx.HTTPStatusError) as caught:
+        server.run(deployment, **wrong)
+    assert caught.value.response.status_code == 409
+    assert next(iter(wrong)) in caught.value.response.text
+
+
+@pytest.fixture
+def client(server: Cluster) -> Iterator[Cluster]:
+    """The server, as code of ours in this process talks to it."""
+    from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+
+    home = Path(server.environment["PREFECT_HOME"])
+    with temporary_settings({PREFECT_API_URL: server.address, PREFECT_HOME: home}):
+        yield server
+
+
+def test_a_fleet_of_systems_without_deployments_is_refused_at_its_start(client: Cluster) -> None:
+    require_deployments(["rehearsal", "SR650_V3_3xL40S_TRT"])
+    with pytest.raises(SettingError, match="submission/nosuch, submission/other") as caught:
+        require_deployments(["rehearsal", "nosuch", "other"])
+    assert "SR650_V3_3xL40S_TRT, rehearsal" in caught.value.remedy
+
+
+def test_a_fleet_that_is_resumed_takes_up_its_runs_and_repeats_what_failed(client: Cluster) -> None:
+    first = start_submission("rehearsal", {"scenarios": ["Offline"]}, "fleet-1")
+    assert start_submission("rehearsal", {}, "fleet-1") == first
+    assert start_submission("rehearsal", {}, "fleet-2") != first
+    run = client.get(f"flow_runs/{first.flow_run}")
+    assert run["parameters"] == {"system": "rehearsal", "scenarios": ["Offline"]}
+    client.set_state(first.flow_run, "COMPLETED")
+    assert start_submission("rehearsal", {}, "fleet-1") == first
+    again = start_submission("rehearsal", {}, "fleet-3")
+    client.set_state(again.flow_run, "CRASHED")
+    assert start_submission("rehearsal", {}, "fleet-3") != again
+
+
+def test_one_system_that_fails_is_named_after_the_others_have_ended(client: Cluster) -> None:
+    names = ("rehearsal", "SR650_V3_3xL40S_TRT")
+    started = [start_submission(name, {}, f"waiting-{name}") for name in names]
+    client.set_state(started[0].flow_run, "FAILED", "AccuracyError: below the target")
+    with pytest.raises(StepFailedError) as caught:
+        wait_for(started, seconds=1)
+    assert "rehearsal" in caught.value.what
+    assert "AccuracyError: below the target" in caught.value.what
+    assert f"SR650_V3_3xL40S_TRT (flow run {started[1].name}): has not ended" in caught.value.what
+    client.set_state(started[1].flow_run, "COMPLETED")
+    with pytest.raises(StepFailedError, match="1 of 2 systems"):
+        wait_for(started, seconds=60)
+    wait_for(started[1:], seconds=60)
+
+
+def test_a_stored_run_is_found_by_the_flow_run_that_stored_it(client: Cluster) -> None:
+    @flow(name="storing")
+    def storing(left: bool) -> UUID:
+        if left:
+            hand_over(INFO, "s3://mlperf/rehearsals/one/abc")
+        context = FlowRunContext.get()
+        assert context
+        assert context.flow_run
+        return context.flow_run.id
+
+    found = handed_over(storing(True))
+    assert (found.name, found.round, found.rehearsal) == ("one/abc", "v4.1", True)
+    assert found.address == "s3://mlperf/rehearsals/one/abc"
+    with pytest.raises(StoreError, match="left no record of a stored run"):
+        handed_over(storing(False))
