@@ -132,12 +132,11 @@ def fleet(
 def _chosen(systems: list[str], skip: list[str]) -> list[str]:
     unknown = [system for system in skip if system not in systems]
     chosen = [system for system in dict.fromkeys(systems) if system not in skip]
-    if unknown or not chosen:
-        raise SettingError(
-            f"skip names {', '.join(unknown)}, which the fleet has not" if unknown else "no system is left",
-            where="the parameter skip",
-            remedy=f"the fleet's systems are {', '.join(systems)}",
-        )
+    named = f"the fleet's systems are {', '.join(systems)}"
+    if unknown:
+        raise SettingError(f"skip names {', '.join(unknown)}, which the fleet has not", remedy=named)
+    if not chosen:
+        raise SettingError("no system is left of the fleet: skip names all of them", remedy=named)
     return chosen
 
 

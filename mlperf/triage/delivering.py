@@ -17,7 +17,7 @@ DELIVERING = (
     ),
     Entry(
         id="disk-full",
-        signs=("the disk is full (", "GB, but only … GB are free"),
+        signs=("the disk is full (", "the disk is too full:", "GB, but only … GB are free"),
         cause="A step ran out of space; what it had half done is removed, finished steps are kept.",
         remedy="Free some space and run the same command again; `plan` says how much is needed.",
         kinds=("DiskFullError",),
@@ -60,6 +60,38 @@ DELIVERING = (
         cause="The path is not the root of a submission tree, or may not be read.",
         remedy="Give the folder that holds closed/ or open/.",
         kinds=_TREE,
+    ),
+    Entry(
+        id="fleet-conflict",
+        signs=("files differ between the trees", "a link or special file cannot be part of a tree"),
+        cause="Two hosts ran different versions of the project, or the same result is in two trees.",
+        remedy="Bring the hosts to one version and run the fleet again, or leave one of the trees out.",
+        redo=("package",),
+        kinds=_TREE,
+    ),
+    Entry(
+        id="fleet-mixed",
+        signs=("a submission has one submitter", "a submission is of one round",
+               "rehearsals cannot stand beside results", "the systems are of"),
+        cause="The systems do not belong into one submission: another submitter or round, or a rehearsal.",
+        remedy="Correct the system files, or make a fleet of those that belong together; nothing is "
+        "measured again.",
+        redo=("package",),
+        kinds=(*_TREE, "SettingError"),
+    ),
+    Entry(
+        id="fleet-unknown",
+        signs=("there is no deployment", "which the fleet has not", "no system is left of the fleet"),
+        cause="The fleet names a system that has no deployment, or leaves one out that it has not.",
+        remedy="Name it in prefect.yaml and run prefect deploy --all, or correct systems and skip.",
+        kinds=("SettingError",),
+    ),
+    Entry(
+        id="fleet-unfinished",
+        signs=("systems have no finished submission", "left no record of a stored run"),
+        cause="A system of the fleet failed, or its host's worker did not take its run in time.",
+        remedy="Mend what its own flow run says and start the fleet again: what is finished is found.",
+        kinds=("StepFailedError", *_STORE),
     ),
     Entry(
         id="store-key",

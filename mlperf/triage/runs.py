@@ -94,6 +94,15 @@ RUNS = (
         kinds=("DisturbedRunError",),
     ),
     Entry(
+        id="regression",
+        signs=("results fell by more than",),
+        cause="A result is lower than in earlier runs: the host was not quiet, a clock or a temperature was "
+        "another, or a driver, a library or this project changed.",
+        remedy="Compare the records and the pages of both runs; measure again on a quiet host.",
+        redo=("performance",),
+        kinds=("RegressionError",),
+    ),
+    Entry(
         id="accuracy-below-target",
         signs=("the accuracy of … is not enough: … below the target",),
         cause="The network in the system's precision answers too differently from FP32: its calibration "

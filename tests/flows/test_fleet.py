@@ -38,7 +38,7 @@ def test_a_rehearsal_never_stands_beside_results() -> None:
 
 
 @pytest.mark.parametrize(
-    ("skip", "message"), [(["three"], "skip names three"), (["one", "two"], "no system is left")]
+    ("skip", "message"), [(["three"], "skip names three"), (["one", "two"], "no system is left of the fleet")]
 )
 def test_who_is_left_out_is_looked_at_first(skip: list[str], message: str) -> None:
     with pytest.raises(SettingError, match=message) as caught:
