@@ -189,7 +189,7 @@ def run_files(
     workspace: Workspace,
     places: Mapping[str, StepRecord],
     prepared: Sequence[StepRecord],
-    retain_until: datetime,
+    retain_until: datetime | None = None,
 ) -> list[RunFile]:
     """Return every file of a run with its path in it; `records/` holds what went into each step.
 
