@@ -8,12 +8,13 @@ import platform
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
-from benchmarks import mini, search
+from benchmarks import mini, preprocessing, search
 from benchmarks.ceilings import (
     harness_runner,
     in_turn,
@@ -23,6 +24,7 @@ from benchmarks.ceilings import (
     server_probe,
     settings_of,
 )
+from harness.backends.onnxruntime import cpu_model, usable_cores
 from harness.interference import disturbances, host_state
 from harness.lock import host_lock
 from harness.record import RunRequest
@@ -35,6 +37,8 @@ _PARTS = ("ceilings", "latency", "networks", "search", "preprocessing")
 _BATCH = 256
 _WAIT_US = 1000
 _LOCK_SECONDS = 24 * 3600
+_WITH_A_CORE_LEFT = "resnet50"
+"""The network with the most queries per second is also run with one core left to LoadGen."""
 
 
 def main() -> None:
@@ -49,6 +53,7 @@ def main() -> None:
     unknown = set(parts) - set(_PARTS)
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(_PARTS)}")
+    started = time.monotonic()
     work = Path(tempfile.mkdtemp(prefix="mlperf-benchmarks-"))
     steps: dict[str, Callable[[], None]] = {
         "ceilings": lambda: _ceilings(work, chosen.seconds, chosen.repeats, chosen.devices),
@@ -67,6 +72,7 @@ def main() -> None:
                     steps[part]()
                     found = disturbances(before, host_state())
                     print(f"\nOther work on the machine meanwhile: {'; '.join(found) or 'none to speak of'}.")
+            print(f"\nAll of it took {(time.monotonic() - started) / 60:.0f} minutes.")
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -127,37 +133,45 @@ def _latency(work: Path, seconds: float) -> None:
 
 
 def _networks(work: Path, seconds: float, repeats: int) -> None:
-    _heading("ONNX Runtime, Offline: the harness against a bare loop over the same backend (mini networks)")
+    _heading("ONNX Runtime: the harness against a bare loop over the same backend (mini networks)")
     print(
-        "| network | streams | batch | bare loop, samples/s | harness, samples/s | ratio | by CPU time "
-        "| Server / Offline |"
+        "| network | streams x threads | batch | bare loop, samples/s | Offline, samples/s | ratio "
+        "| by CPU time | Server, queries/s | of Offline | of network beside LoadGen |"
     )
-    print("|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    cores = usable_cores()
+    unequal: list[str] = []
     for name in benchmark_names():
         prepared = mini.prepare(get_benchmark(name), work / name)
-        for streams, batch in ((1, 8), (2, 8)):
-            rates = mini.harness_against_loop(
-                prepared,
-                work / f"{name}-{streams}-{batch}",
-                seconds=seconds,
-                repeats=repeats,
-                batch_size=batch,
-                streams=streams,
-            )
-            share = mini.server_against_offline(
-                prepared,
-                work / "server",
-                seconds=seconds,
-                offline=rates.second,
-                batch_size=batch,
-                streams=streams,
-            )
+        batch = mini.BATCHES[name]
+        shapes = [mini.Shape(batch, 1, cores), mini.Shape(batch, cores, 1)]
+        if name == _WITH_A_CORE_LEFT and cores > 1:
+            shapes.append(mini.Shape(batch, 1, cores - 1))
+        for number, shape in enumerate(shapes):
+            folder = work / f"{name}-{number}"
+            rates = mini.offline(prepared, folder, shape, seconds=seconds, repeats=repeats)
+            served = mini.server(prepared, folder, shape, seconds=seconds, offline_rate=rates.harness)
+            last = "no Server | |"
+            if served:
+                last = (
+                    f"{served.rate:,.0f} | {served.rate / rates.harness:.3f} "
+                    f"| {served.rate / served.beside:.3f} |"
+                )
+            layout = f"{shape.streams} x {shape.threads}"
             print(
-                f"| {name} | {streams} | {batch} | {rates.first:,.0f} | {rates.second:,.0f} "
-                f"| {rates.ratio:.3f} | {rates.cpu_ratio:.3f} "
-                f"| {'no Server' if share is None else f'{share:.3f}'} |",
+                f"| {name} | {layout} | {shape.batch} | {rates.loop:,.1f} | {rates.harness:,.1f} "
+                f"| {rates.ratio:.3f} | {rates.cpu_ratio:.3f} | {last}",
                 flush=True,
             )
+            if rates.plain is not None and rates.gain is not None:
+                unequal.append(
+                    f"| {name} | {layout} | {shape.batch} | {rates.plain:,.1f} | {rates.harness:,.1f} "
+                    f"| {rates.gain:.2f} |"
+                )
+    _heading("Samples of unequal cost: batches as they are listed, finished together, against the harness")
+    print("| network | streams x threads | batch | as listed, samples/s | Offline, samples/s | gain |")
+    print("|---|---|---|---|---|---|")
+    print("\n".join(unequal))
 
 
 def _search(work: Path, seconds: float) -> None:
@@ -173,12 +187,13 @@ def _search(work: Path, seconds: float) -> None:
 
 
 def _preprocessing(work: Path, repeats: int) -> None:
-    _heading("Preprocessing against the reference's steps, one image after the other")
-    prepared = mini.prepare(get_benchmark("resnet50"), work / "preprocessing")
-    rates = mini.preprocessing_against_reference(prepared, work / "preprocessing-runs", repeats=repeats)
-    print("| benchmark | reference steps, images/s | ours, all cores, images/s | ratio |")
+    _heading("Preprocessing against the reference's way: one sample after the other")
+    print("| benchmark | one after the other, samples/s | ours, all cores, samples/s | ratio |")
     print("|---|---|---|---|")
-    print(f"| resnet50 | {rates.first:,.0f} | {rates.second:,.0f} | {rates.ratio:.2f} |")
+    for name in preprocessing.REFERENCE:
+        prepared = mini.prepare(get_benchmark(name), work / f"preprocessing-{name}")
+        rates = preprocessing.against_reference(prepared, work / "preprocessing", repeats=repeats)
+        print(f"| {name} | {rates.first:,.1f} | {rates.second:,.1f} | {rates.ratio:.2f} |", flush=True)
 
 
 def _heading(text: str) -> None:
@@ -186,8 +201,6 @@ def _heading(text: str) -> None:
 
 
 def _print_machine() -> None:
-    from harness.backends.onnxruntime import cpu_model
-
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     print(
         f"Measured on {today}: {cpu_model()}, {psutil.cpu_count()} cores, "

@@ -1,12 +1,11 @@
-"""The mini editions: made, preprocessed beside the reference's plain steps, and run beside a bare loop."""
+"""The mini editions: made, and run through the harness beside what bounds it."""
 
 from __future__ import annotations
 
 import os
 import statistics
 import tarfile
-import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +14,14 @@ from benchmarks.ceilings import harness_runner, server_ceiling, settings_of
 from common.files import inside
 from harness.record import RunRequest
 from harness.run import measure
+from harness.samples import costs_of
 from mlperf.rounds import Scenario, get_round
 from models.benchmark import Benchmark, Edition, ignore_progress
 
 SAMPLES = 256
+FEWER_SAMPLES: Mapping[str, int] = {"3d-unet-99": 16}
+BATCHES: Mapping[str, int] = {"resnet50": 8, "retinanet": 2, "bert-99": 8, "gptj-99": 8, "3d-unet-99": 4}
+"""Samples; of gptj-99 slots, of 3d-unet-99 windows. Larger ones gain nothing on two cores."""
 
 
 @dataclass(frozen=True)
@@ -33,29 +36,67 @@ class PreparedEdition:
 
 
 @dataclass(frozen=True)
-class PairedRates:
-    """Rates of two things that were measured in turn.
+class Shape:
+    """How a network is run: the largest batch, streams, and threads per stream (None: all cores divided)."""
 
-    Attributes:
-        first: median rate of what bounds ours.
-        second: median rate of ours.
-        ratio: median of second / first.
-        cpu_ratio: median of the processor times per unit, first / second: what the ratio would be if nobody
-            else used the machine; None where it was not taken.
-    """
+    batch: int
+    streams: int
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class PairedRates:
+    """Rates of two things that were measured in turn: medians, and the median of second / first."""
 
     first: float
     second: float
     ratio: float
-    cpu_ratio: float | None = None
+
+
+@dataclass(frozen=True)
+class OfflineRates:
+    """What a network does in Offline, in samples/s; medians, and medians of ratios taken in turn.
+
+    Attributes:
+        loop: a bare loop over the backend, fed as the harness feeds it.
+        plain: one that takes the samples as they are listed, in batches that are finished together; None
+            where all samples take equally long.
+        harness: LoadGen's result.
+        ratio: harness / loop.
+        cpu_ratio: of the processor times per sample, loop / harness: what the ratio would be if nobody else
+            used the machine.
+        gain: harness / plain.
+    """
+
+    loop: float
+    plain: float | None
+    harness: float
+    ratio: float
+    cpu_ratio: float
+    gain: float | None
+
+
+@dataclass(frozen=True)
+class ServerRates:
+    """The highest Server rate within the limit, in samples/s, and what bounds it.
+
+    Attributes:
+        rate: of the harness.
+        beside: what a bare loop over the same backend reaches while LoadGen alone, with a callback that
+            completes at once, runs beside it at that rate: no harness could go beyond both.
+    """
+
+    rate: float
+    beside: float
 
 
 def prepare(benchmark: Benchmark, work: Path) -> PreparedEdition:
-    """Make a mini edition of SAMPLES samples below `work` and preprocess it in FP32."""
+    """Make a mini edition below `work` and preprocess it in FP32."""
     made, dataset, samples = work / "made", work / "dataset", work / "samples"
     for folder in (made, dataset, samples):
         folder.mkdir(parents=True)
-    edition = benchmark.mini_edition(benchmark.make_mini(made, SAMPLES, ignore_progress))
+    count = FEWER_SAMPLES.get(benchmark.name, SAMPLES)
+    edition = benchmark.mini_edition(benchmark.make_mini(made, count, ignore_progress))
     for source in edition.data:
         if source.unpack:
             with tarfile.open(inside(made, source.name)) as archive:
@@ -74,110 +115,97 @@ def prepare(benchmark: Benchmark, work: Path) -> PreparedEdition:
     return PreparedEdition(benchmark, edition, dataset, made / edition.network.name, samples)
 
 
-def harness_against_loop(
-    prepared: PreparedEdition, work: Path, *, seconds: float, repeats: int, batch_size: int, streams: int
-) -> PairedRates:
-    """Measure Offline through the harness against a bare loop over the same backend, in turn."""
+def request_of(
+    prepared: PreparedEdition, scenario: Scenario, shape: Shape, *, rate: float, seconds: float, lock: Path
+) -> RunRequest:
+    """Return a run of a mini edition with ONNX Runtime, all of its samples resident."""
     name = prepared.benchmark.name
-    guess = 1000.0
-    loops: list[BareRate] = []
-    runs: list[BareRate] = []
-    for number in range(repeats):
-        request = RunRequest(
-            settings=settings_of(Scenario.OFFLINE, guess, seconds, SAMPLES, benchmark=name),
-            benchmark=name,
-            backend="onnxruntime",
-            engine=prepared.network.absolute(),
-            samples=prepared.samples.absolute(),
-            batch_size=batch_size,
-            streams=streams,
-            lock=work / "lock",
-        )
-        work.mkdir(parents=True, exist_ok=True)
-        loops.append(measure_backend(request, seconds, work / f"{name}-loop-{number}"))
-        guess = loops[-1].samples_per_second
-        outcome = measure(
-            request.model_copy(
-                update={"settings": settings_of(Scenario.OFFLINE, guess, seconds, SAMPLES, benchmark=name)}
-            ),
-            work / f"{name}-run-{number}",
-            timeout_seconds=300,
-        )
-        child = outcome.child
-        cpu_seconds = child.after.own_seconds - child.before.own_seconds - child.load_cpu_seconds
-        runs.append(BareRate(outcome.value or 0.0, cpu_seconds / child.completed_samples))
-    pairs = list(zip(loops, runs, strict=True))
-    return PairedRates(
-        statistics.median(loop.samples_per_second for loop in loops),
-        statistics.median(run.samples_per_second for run in runs),
-        statistics.median(run.samples_per_second / loop.samples_per_second for loop, run in pairs),
-        statistics.median(loop.cpu_seconds_per_sample / run.cpu_seconds_per_sample for loop, run in pairs),
-    )
-
-
-def server_against_offline(
-    prepared: PreparedEdition, work: Path, *, seconds: float, offline: float, batch_size: int, streams: int
-) -> float | None:
-    """Return the highest Server rate within the limit as a share of the Offline rate; None: no Server."""
-    name = prepared.benchmark.name
-    if Scenario.SERVER not in get_round("v4.1").model(name).datacenter:
-        return None
-    request = RunRequest(
-        settings=settings_of(Scenario.SERVER, offline, seconds, SAMPLES, benchmark=name),
+    return RunRequest(
+        settings=settings_of(scenario, rate, seconds, prepared.edition.sample_count, benchmark=name),
         benchmark=name,
         backend="onnxruntime",
         engine=prepared.network.absolute(),
         samples=prepared.samples.absolute(),
-        batch_size=batch_size,
+        batch_size=shape.batch,
         max_wait_us=0,
-        streams=streams,
-        lock=work / "lock",
+        streams=shape.streams,
+        threads_per_stream=shape.threads,
+        lock=lock,
     )
-    ceiling = server_ceiling(
-        harness_runner(request), seconds, work, start=0.8 * offline, tolerance=0.01, benchmark=name
-    )
-    return ceiling.rate / offline
 
 
-def preprocessing_against_reference(prepared: PreparedEdition, work: Path, *, repeats: int) -> PairedRates:
-    """Measure our preprocessing against the reference's steps one image after the other, in turn."""
-    plain: list[float] = []
-    ours: list[float] = []
+def offline(
+    prepared: PreparedEdition, work: Path, shape: Shape, *, seconds: float, repeats: int
+) -> OfflineRates:
+    """Measure Offline through the harness against bare loops over the same backend, in turn."""
+    work.mkdir(parents=True, exist_ok=True)
+    is_unequal = prepared.benchmark.has_loop or _has_costs(prepared)
+    loops: list[BareRate] = []
+    plain: list[BareRate] = []
+    runs: list[BareRate] = []
     for number in range(repeats):
-        output = work / f"preprocessed-{number}"
-        output.mkdir(parents=True)
-        started = time.perf_counter()
-        count = sum(1 for _ in _reference_steps(prepared.dataset))
-        plain.append(count / (time.perf_counter() - started))
-        started = time.perf_counter()
-        prepared.benchmark.preprocess(
-            prepared.dataset,
-            output,
-            edition=prepared.edition,
-            subset="validation",
-            precision="fp32",
-            workers=os.cpu_count() or 1,
-            on_progress=ignore_progress,
+
+        def asked(rate: float) -> RunRequest:
+            return request_of(
+                prepared, Scenario.OFFLINE, shape, rate=rate, seconds=seconds, lock=work / "lock"
+            )
+
+        loops.append(measure_backend(asked(1000.0), seconds, work / f"loop-{number}"))
+        if is_unequal:
+            plain.append(measure_backend(asked(1000.0), seconds, work / f"plain-{number}", what="plain"))
+        outcome = measure(asked(loops[-1].samples_per_second), work / f"run-{number}", timeout_seconds=300)
+        child = outcome.child
+        cpu_seconds = child.after.own_seconds - child.before.own_seconds - child.load_cpu_seconds
+        value = child.completed_samples / (outcome.latencies.maximum / 1e9) if outcome.latencies else 0.0
+        runs.append(BareRate(value, cpu_seconds / child.completed_samples))
+    pairs = list(zip(loops, runs, strict=True))
+    return OfflineRates(
+        loop=_median(loops),
+        plain=_median(plain) if plain else None,
+        harness=_median(runs),
+        ratio=statistics.median(run.samples_per_second / loop.samples_per_second for loop, run in pairs),
+        cpu_ratio=statistics.median(
+            loop.cpu_seconds_per_sample / run.cpu_seconds_per_sample for loop, run in pairs
+        ),
+        gain=statistics.median(
+            run.samples_per_second / one.samples_per_second for one, run in zip(plain, runs, strict=True)
         )
-        ours.append(prepared.edition.sample_count / (time.perf_counter() - started))
-    ratio = statistics.median(our / one for one, our in zip(plain, ours, strict=True))
-    return PairedRates(statistics.median(plain), statistics.median(ours), ratio)
+        if plain
+        else None,
+    )
 
 
-def _reference_steps(dataset: Path) -> Iterator[object]:
-    """Yield each image after the steps of MLPerf's reference (vision/classification_and_detection)."""
-    import cv2
-    import numpy as np
+def server(
+    prepared: PreparedEdition, work: Path, shape: Shape, *, seconds: float, offline_rate: float
+) -> ServerRates | None:
+    """Return the highest Server rate within the limit, and its bound; None where neither can be measured.
 
-    for path in sorted((dataset / "validation").rglob("*.JPEG")):
-        image = cv2.cvtColor(np.asarray(cv2.imread(str(path))), cv2.COLOR_BGR2RGB)
-        height, width, _ = image.shape
-        short = 256
-        size = (
-            (short, int(short * height / width)) if height > width else (int(short * width / height), short)
-        )
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        left, top = (size[0] - 224) // 2, (size[1] - 224) // 2
-        pixels = image[top : top + 224, left : left + 224].astype(np.float32)
-        pixels -= np.array([123.68, 116.78, 103.94], np.float32)
-        yield pixels.transpose(2, 0, 1).copy()
+    That is where the round has no Server, or where a short run tells nothing about the limit: queries that
+    are only ever issued for less time than they may take are never too late.
+    """
+    name = prepared.benchmark.name
+    if Scenario.SERVER not in get_round("v4.1").model(name).datacenter:
+        return None
+    work.mkdir(parents=True, exist_ok=True)
+
+    def asked(rate: float) -> RunRequest:
+        return request_of(prepared, Scenario.SERVER, shape, rate=rate, seconds=seconds, lock=work / "lock")
+
+    request = asked(offline_rate)
+    if 4 * request.settings.target_latency_ns > seconds * 1e9:
+        return None
+    ceiling = server_ceiling(
+        harness_runner(request), seconds, work, start=0.9 * offline_rate, tolerance=0.01, benchmark=name
+    )
+    if not ceiling.rate:
+        return ServerRates(0.0, offline_rate)
+    beside = measure_backend(asked(ceiling.rate), seconds, work / "beside", what="beside")
+    return ServerRates(ceiling.rate, beside.samples_per_second)
+
+
+def _has_costs(prepared: PreparedEdition) -> bool:
+    return costs_of(prepared.benchmark.open_samples(prepared.samples)) is not None
+
+
+def _median(rates: list[BareRate]) -> float:
+    return statistics.median(one.samples_per_second for one in rates)

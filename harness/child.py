@@ -178,6 +178,7 @@ def open_run(request: RunRequest) -> tuple[Backend, Samples | None]:
         samples=samples,
         batch_size=request.batch_size,
         streams=request.streams,
+        threads_per_stream=request.threads_per_stream,
         devices=request.devices,
         batch_seconds=request.null.batch_seconds,
         sample_seconds=request.null.sample_seconds,

@@ -45,6 +45,8 @@ class RunRequest(BaseModel):
         max_wait_us: how long the oldest sample may wait for its batch to fill (Server); None to derive it
             from the latency limit and the measured time of a batch.
         streams: streams per device.
+        threads_per_stream: `onnxruntime` only: threads that work on a batch; None divides the cores among the
+            streams.
         devices: device ordinals; empty for all.
         audit_config: the text of `audit.config`, written into the run's folder; None in a plain run.
         disturbance_limits: from where on a run counts as disturbed.
@@ -65,6 +67,7 @@ class RunRequest(BaseModel):
     batch_size: int = Field(ge=1)
     max_wait_us: int | None = Field(default=None, ge=0)
     streams: int = Field(default=1, ge=1, le=64)
+    threads_per_stream: int | None = Field(default=None, ge=1)
     devices: tuple[int, ...] = ()
     audit_config: str | None = None
     disturbance_limits: DisturbanceLimits = DisturbanceLimits()

@@ -8,13 +8,17 @@ from numpy.typing import NDArray
 from models.benchmark import Benchmark, Samples
 
 _LOAD_BLOCK = 256
+_FITS_INTO_CACHE = 16 << 20
+"""Bytes of a batch that are copied together although they lie in one piece: a network on the CPU reads the
+fresh copy out of the cache, which gains more than copying takes (docs/performance.md). Larger batches would
+only push one another out."""
 
 
 class ResidentSamples:
     """A set of samples copied out of the memory map, one contiguous array per network input.
 
     They lie in the order in which they were asked for. LoadGen issues a performance set in that order in
-    Offline, so that most of its batches lie in one piece and need not be copied again.
+    Offline, so that most of its batches lie in one piece.
     """
 
     def __init__(self, samples: Samples) -> None:
@@ -46,6 +50,11 @@ class ResidentSamples:
         self._arrays = {}
         self._slots.fill(-1)
 
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of one sample, all inputs together."""
+        return sum(rows.nbytes // max(len(rows), 1) for rows in self._arrays.values())
+
     def slots(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the rows of these samples."""
         return self._slots[indices]
@@ -75,13 +84,14 @@ class StreamSamples:
     def gather(self, indices: NDArray[np.int64]) -> dict[str, NDArray[np.generic]]:
         """Return the inputs of a batch (at most the batch size), to be read only.
 
-        They are the resident samples themselves where these lie in one piece, else copies that the next call
-        overwrites.
+        They are the resident samples themselves where these lie in one piece that is too large for the
+        cache, else copies that the next call overwrites.
         """
         slots = self._resident.slots(indices)
         count = len(indices)
         first = int(slots[0]) if count else 0
-        if np.array_equal(slots, self._steps[:count] + first):
+        is_large = count * self._resident.sample_bytes > _FITS_INTO_CACHE
+        if is_large and np.array_equal(slots, self._steps[:count] + first):
             return {name: rows[first : first + count] for name, rows in self._resident.arrays.items()}
         return {
             # mode="clip" lets numpy write straight into `out`; "raise" would buffer the whole batch.

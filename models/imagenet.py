@@ -92,17 +92,19 @@ def official_pixels(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """
     import cv2
 
-    rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    height, width = rgb.shape[:2]
+    height, width = image.shape[:2]
     if height > width:
         new_width, new_height = SHORT_SIDE, int(SHORT_SIDE * height / width)
     else:
         new_width, new_height = int(SHORT_SIDE * width / height), SHORT_SIDE
-    rgb = cv2.resize(rgb, (new_width, new_height), interpolation=cv2.INTER_AREA)
+    # The reference swaps the colours first. Resizing treats each by itself, so that can wait for the crop.
+    resized = cv2.resize(image, (new_width, new_height), interpolation=cv2.INTER_AREA)
     left, top = int((new_width - SIDE) / 2), int((new_height - SIDE) / 2)
-    pixels = rgb[top : top + SIDE, left : left + SIDE].astype(np.float32)
-    pixels -= np.array(MEANS, np.float32)
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    colours = cv2.split(resized[top : top + SIDE, left : left + SIDE])
+    pixels = np.empty((3, SIDE, SIDE), np.float32)
+    for out, colour, mean in zip(pixels, reversed(colours), MEANS, strict=True):
+        np.subtract(colour, np.float32(mean), out=out)
+    return pixels
 
 
 def to_int8(pixels: NDArray[np.float32]) -> NDArray[np.int8]:
@@ -126,6 +128,7 @@ def preprocess_images(
 ) -> Path:
     """Preprocess images in parallel threads (OpenCV works outside the interpreter lock).
 
+    OpenCV's own threads are turned off meanwhile: beside as many workers they only take processor time.
     Memory is bounded by the images being decoded; results go straight into the file's pages.
 
     Args:
@@ -144,6 +147,8 @@ def preprocess_images(
         SourceError: the first image that is missing or damaged; no array is left.
         DiskFullError: there is not enough space.
     """
+    import cv2
+
     path = output / SAMPLES_FILE
     size = len(images) * int(np.prod(steps.shape)) * np.dtype(dtype).itemsize
     require_free_space(output, size, f"the preprocessed array of {len(images)} samples")
@@ -156,6 +161,8 @@ def preprocess_images(
             array[row] = steps.to_int8(pixels) if dtype == "int8" else pixels
         return len(rows)
 
+    own_threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
     try:
         done = said = 0
         on_progress(Progress(0, len(images)))
@@ -169,6 +176,8 @@ def preprocess_images(
     except BaseException:
         path.unlink(missing_ok=True)
         raise
+    finally:
+        cv2.setNumThreads(own_threads)
     return path
 
 

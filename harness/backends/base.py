@@ -28,6 +28,7 @@ class BackendOptions:
         samples: the preprocessed samples, memory-mapped; None for `null`.
         batch_size: the largest batch that `run` will be given.
         streams: streams per device, each driven by one thread of the harness.
+        threads_per_stream: `onnxruntime` only; None divides the cores among the streams.
         devices: device ordinals; empty means all that there are.
         batch_seconds: `null` only: how long a batch takes.
         sample_seconds: `null` only: how much longer it takes for each of its samples.
@@ -39,6 +40,7 @@ class BackendOptions:
     samples: Samples | None
     batch_size: int
     streams: int = 1
+    threads_per_stream: int | None = None
     devices: tuple[int, ...] = ()
     batch_seconds: float = 0.0
     sample_seconds: float = 0.0

@@ -87,7 +87,7 @@ class OnnxBackend:
         benchmark, network, samples = options.require("onnxruntime")
         cores = usable_cores()
         self.streams = options.streams
-        threads = max(1, cores // self.streams)
+        threads = options.threads_per_stream or max(1, cores // self.streams)
         self.name = f"ONNX Runtime {ort.__version__}"
         self.device_names = (cpu_model(),)
         self.details: Mapping[str, str] = {

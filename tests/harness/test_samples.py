@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from harness import samples
 from harness.samples import ResidentSamples, StreamSamples
 
 COUNT = 700
@@ -42,3 +44,18 @@ def test_resident_samples_are_gathered_as_the_samples_themselves_would_be(
         assert found[name].dtype == expected[name].dtype
         np.testing.assert_array_equal(found[name], expected[name])
     assert len(view) == COUNT
+
+
+def test_a_batch_in_one_piece_is_copied_only_if_it_fits_into_the_cache(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    resident = ResidentSamples(Numbers())
+    view = StreamSamples(resident, COUNT, 16)
+    resident.load(np.arange(40))
+    view.prepare()
+    together, apart = np.arange(8, 20), np.array([3, 9])
+    assert not np.shares_memory(view.gather(together)["a"], resident.arrays["a"])
+    monkeypatch.setattr(samples, "_FITS_INTO_CACHE", 0)
+    assert np.shares_memory(view.gather(together)["a"], resident.arrays["a"])
+    np.testing.assert_array_equal(view.gather(together)["a"], Numbers().gather(together)["a"])
+    assert not np.shares_memory(view.gather(apart)["a"], resident.arrays["a"])
