@@ -3,6 +3,9 @@
 A batch is copied to the device, run and answered in the order of one CUDA stream; several streams per device
 let copies and kernels of different batches overlap. Everything is allocated before the first batch.
 
+A benchmark's own loop (in-flight batching, shared sub-volumes) runs on a stream as on any session: a slot of
+a decoder is a row of its cache in device memory; a prompt is read by letting the context see that row alone.
+
 It has not run on a GPU yet: its logic is tested with a device that lives in host memory, and
 tests/harness/test_tensorrt_gpu.py runs where there is a GPU; tensorrt_device.py says what to check first.
 """
@@ -17,7 +20,8 @@ from numpy.typing import NDArray
 
 from common.errors import NetworkFileError, SettingError
 from harness.backends.base import BackendOptions
-from harness.backends.tensorrt_device import Device, EngineTensor, GpuDevice, device_count
+from harness.backends.cuda import device_count
+from harness.backends.tensorrt_device import Device, EngineTensor, GpuDevice
 from harness.backends.tensorrt_library import EngineInfo, import_library
 from harness.backends.tensorrt_stream import Lane, Table
 from models.benchmark import Benchmark, Precision, Responses, SampleLoop

@@ -17,7 +17,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import PipelineError, SettingError, StepFailedError
+from common.errors import StepFailedError
+from harness.backends.cuda import CudaError, cuda_error, import_cuda, out_of_memory
 from harness.backends.tensorrt_library import EngineInfo, Messages, import_library
 
 Handle = Any
@@ -106,10 +107,6 @@ class Device(Protocol):
 
     def close(self) -> None:
         """Let go of the engine; contexts are gone before."""
-
-
-class CudaError(StepFailedError):
-    """CUDA or TensorRT refused a call."""
 
 
 class GpuDevice:
@@ -206,18 +203,21 @@ class GpuDevice:
     def make_context(self, addresses: dict[str, int]) -> Handle:
         """Return an execution context whose inputs and outputs lie at these device addresses."""
         trt = import_library(self._info.library)
-        if (
-            self._info.library == "tensorrt_rtx"
-        ):  # compiles for the GPU at run time: all of it now, not in a run
+        if self._info.library == "tensorrt_rtx":
+            # It compiles kernels for each shape at run time. Where only the batch is free, every shape is run
+            # once before the timed part, so all of that is done there. Lengths are too many for that: a run
+            # must not stop for each of them, and its cores are not for compiling.
+            strategies = trt.DynamicShapesKernelSpecializationStrategy
+            is_free = any(tensor.free for tensor in self._inputs)
             config = self._engine.create_runtime_config()
             config.dynamic_shapes_kernel_specialization_strategy = (
-                trt.DynamicShapesKernelSpecializationStrategy.EAGER
+                strategies.NONE if is_free else strategies.EAGER
             )
             context = self._engine.create_execution_context(config)
         else:
             context = self._engine.create_execution_context()
         if context is None:
-            raise _out_of_memory(f"an execution context on {self.name}: {self._messages.last}")
+            raise out_of_memory(f"an execution context on {self.name}: {self._messages.last}")
         for name, address in addresses.items():
             self.set_address(context, name, address)
         return context
@@ -230,7 +230,11 @@ class GpuDevice:
     def enqueue(self, context: Handle, batch: int, stream: Handle, length: int | None = None) -> None:
         """Run the engine on a batch in the order of the stream; `length` is that of free dimensions."""
         for tensor in self._inputs:
-            context.set_input_shape(tensor.name, (batch, *tensor.shape_at(length)))
+            if not context.set_input_shape(tensor.name, (batch, *tensor.shape_at(length))):
+                raise CudaError(
+                    f"TensorRT refused {batch} x {tensor.shape_at(length)} as {tensor.name}: "
+                    f"{self._messages.last}"
+                )
         if not context.execute_async_v3(stream):
             raise CudaError(f"TensorRT did not run a batch of {batch}: {self._messages.last}")
 
@@ -295,74 +299,3 @@ class GpuDevice:
         if error != self._cuda.cudaError_t.cudaSuccess:
             raise cuda_error(self._cuda, error, function)
         return values[0] if values else None
-
-
-def import_cuda() -> Any:
-    """Import cuda-python's runtime.
-
-    Raises:
-        SettingError: it is not installed.
-    """
-    try:
-        from cuda.bindings import runtime
-    except ImportError as error:
-        raise SettingError(
-            f"cuda-python is not installed: {error}",
-            where="this Python environment",
-            remedy="pip install -e '.[gpu]' to run TensorRT engines, or choose backend onnxruntime",
-        ) from error
-    return runtime
-
-
-def device_count() -> int:
-    """Return the number of GPUs.
-
-    Raises:
-        SettingError: no cuda-python, no driver, or no GPU.
-    """
-    cuda = import_cuda()
-    error, count = cuda.cudaGetDeviceCount()
-    if error != cuda.cudaError_t.cudaSuccess:
-        raise cuda_error(cuda, error, "cudaGetDeviceCount")
-    if count == 0:
-        raise _no_gpu("there is no GPU")
-    return int(count)
-
-
-def cuda_error(cuda: Any, error: Any, function: str) -> PipelineError:
-    """Return the project's error for one of CUDA's."""
-    kinds = cuda.cudaError_t
-    text = f"{getattr(error, 'name', error)}"
-    if error in (
-        kinds.cudaErrorNoDevice,
-        kinds.cudaErrorInsufficientDriver,
-        kinds.cudaErrorInitializationError,
-    ):
-        return _no_gpu(text)
-    if error == kinds.cudaErrorMemoryAllocation:
-        return _out_of_memory(function)
-    if error == kinds.cudaErrorInvalidDevice:
-        return SettingError(
-            f"there is no such GPU ({text})", where=function, remedy="name devices that nvidia-smi lists"
-        )
-    return CudaError(
-        f"CUDA refused {function}: {text}",
-        where="the GPU",
-        remedy="look for errors in nvidia-smi and the kernel's log, then start the same command again",
-    )
-
-
-def _no_gpu(text: str) -> SettingError:
-    return SettingError(
-        f"no GPU can be used: {text}",
-        where="NVIDIA's driver",
-        remedy="install or update the driver (nvidia-smi must list the GPU), or choose backend onnxruntime",
-    )
-
-
-def _out_of_memory(what: str) -> CudaError:
-    return CudaError(
-        f"out of memory for {what}",
-        where="the GPU",
-        remedy="choose a smaller batch_size or fewer streams, or end what else uses the GPU (nvidia-smi)",
-    )

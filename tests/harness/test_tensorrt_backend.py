@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 
 from common.errors import NetworkFileError, SettingError, StepFailedError
 from harness.backends.base import BackendOptions, open_backend
+from harness.backends.cuda import CudaError
 from harness.backends.tensorrt import TensorRTBackend
-from harness.backends.tensorrt_device import CudaError, EngineTensor, Handle
+from harness.backends.tensorrt_device import EngineTensor, Handle
 from harness.backends.tensorrt_library import EngineInfo
 from models.architectures.bert import BertShape, bert
 from models.architectures.resnet50 import resnet50

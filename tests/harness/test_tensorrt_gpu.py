@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -12,15 +12,19 @@ from numpy.typing import NDArray
 
 from common.errors import SettingError
 from harness.backends.base import BackendOptions, open_backend
+from harness.backends.cuda import device_count
+from harness.backends.tensorrt import TensorRTBackend
 from harness.backends.tensorrt_build import build
-from harness.backends.tensorrt_device import device_count
 from harness.backends.tensorrt_library import gpu_facts
 from models.agreement import CpuSession
+from models.architectures.gptj import gptj
 from models.architectures.resnet50 import resnet50
 from models.benchmark import Precision
 from models.calibration import as_input
+from models.gptj import GptJ
 from models.quantization import quantize
 from models.resnet50 import Resnet50
+from tests.harness.test_tensorrt_state import SMALL, in_a_loop, write_samples
 
 INPUT = "input_tensor:0"
 
@@ -72,5 +76,23 @@ def test_the_gpu_answers_as_onnx_runtime_does(tmp_path: Path, precision: Precisi
                     total += count
         assert backend.details["cuda_graphs"] == str(8 * backend.streams)
         assert equal >= 0.97 * total, "a few answers may differ by rounding"
+    finally:
+        backend.close()
+
+
+def test_a_decoder_answers_in_flight_as_it_does_in_batches(tmp_path: Path) -> None:
+    engine, network = tmp_path / "engine", tmp_path / "network.onnx"
+    gptj(network, shape=SMALL)
+    _, gpus = gpu_facts()
+    capability = gpus[0].compute_capability
+    build(network, engine, precision="fp16", max_batch_size=3, compute_capability=capability)
+    samples = write_samples(tmp_path, [24, 3, 11, 17])
+    backend = cast(
+        "TensorRTBackend",
+        open_backend("tensorrt", BackendOptions(GptJ(), "fp16", engine, samples, 3, devices=(0,))),
+    )
+    try:
+        alone = {number: backend.run(0, np.array([number])).data.tobytes() for number in range(4)}
+        assert in_a_loop(backend) == alone
     finally:
         backend.close()

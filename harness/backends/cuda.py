@@ -1,0 +1,83 @@
+"""CUDA's runtime through cuda-python: its import, the number of GPUs, and its errors as the project's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from common.errors import PipelineError, SettingError, StepFailedError
+
+
+class CudaError(StepFailedError):
+    """CUDA or TensorRT refused a call."""
+
+
+def import_cuda() -> Any:
+    """Import cuda-python's runtime.
+
+    Raises:
+        SettingError: it is not installed.
+    """
+    try:
+        from cuda.bindings import runtime
+    except ImportError as error:
+        raise SettingError(
+            f"cuda-python is not installed: {error}",
+            where="this Python environment",
+            remedy="pip install -e '.[gpu]' to run TensorRT engines, or choose backend onnxruntime",
+        ) from error
+    return runtime
+
+
+def device_count() -> int:
+    """Return the number of GPUs.
+
+    Raises:
+        SettingError: no cuda-python, no driver, or no GPU.
+    """
+    cuda = import_cuda()
+    error, count = cuda.cudaGetDeviceCount()
+    if error != cuda.cudaError_t.cudaSuccess:
+        raise cuda_error(cuda, error, "cudaGetDeviceCount")
+    if count == 0:
+        raise _no_gpu("there is no GPU")
+    return int(count)
+
+
+def cuda_error(cuda: Any, error: Any, function: str) -> PipelineError:
+    """Return the project's error for one of CUDA's."""
+    kinds = cuda.cudaError_t
+    text = f"{getattr(error, 'name', error)}"
+    if error in (
+        kinds.cudaErrorNoDevice,
+        kinds.cudaErrorInsufficientDriver,
+        kinds.cudaErrorInitializationError,
+    ):
+        return _no_gpu(text)
+    if error == kinds.cudaErrorMemoryAllocation:
+        return out_of_memory(function)
+    if error == kinds.cudaErrorInvalidDevice:
+        return SettingError(
+            f"there is no such GPU ({text})", where=function, remedy="name devices that nvidia-smi lists"
+        )
+    return CudaError(
+        f"CUDA refused {function}: {text}",
+        where="the GPU",
+        remedy="look for errors in nvidia-smi and the kernel's log, then start the same command again",
+    )
+
+
+def _no_gpu(text: str) -> SettingError:
+    return SettingError(
+        f"no GPU can be used: {text}",
+        where="NVIDIA's driver",
+        remedy="install or update the driver (nvidia-smi must list the GPU), or choose backend onnxruntime",
+    )
+
+
+def out_of_memory(what: str) -> CudaError:
+    """Return the error for a lack of device memory."""
+    return CudaError(
+        f"out of memory for {what}",
+        where="the GPU",
+        remedy="choose a smaller batch_size or fewer streams, or end what else uses the GPU (nvidia-smi)",
+    )
