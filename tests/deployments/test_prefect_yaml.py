@@ -10,6 +10,7 @@ from prefect.cli.deploy._models import DeploymentConfig, RawScheduleConfig
 from prefect.client.schemas.schedules import construct_schedule
 from prefect.flows import load_flow_from_entrypoint
 
+from mlperf.system import known_systems
 from tests.conftest import ROOT
 
 CONTENT: dict[str, Any] = yaml.safe_load((ROOT / "prefect.yaml").read_text())
@@ -29,6 +30,15 @@ def test_a_deployment_has_known_keys_a_flow_and_sound_parameters(
     for schedule in deployment.get("schedules", []):
         assert set(schedule) <= set(RawScheduleConfig.model_fields)
         construct_schedule(cron=schedule["cron"], timezone=schedule["timezone"])
+
+
+def test_the_systems_that_are_deployed_are_there_and_each_has_its_queue() -> None:
+    for one in DEPLOYMENTS:
+        parameters = one["parameters"]
+        named = {parameters[key] for key in ("system", "run") if key in parameters}
+        assert named | set(parameters.get("systems", [])) <= set(known_systems()), one["name"]
+        if one["entrypoint"] == "flows/submission.py:submission" and "rehearsal" not in one["tags"]:
+            assert one["work_pool"]["work_queue_name"] == parameters["system"] == one["name"]
 
 
 def test_the_rehearsal_is_scheduled_and_paused() -> None:
