@@ -24,7 +24,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def write_atomic(path: Path, data: bytes | str) -> None:
+def write_atomic(path: Path, data: bytes | memoryview | str) -> None:
     """Write a whole file: temporary name in the same folder, fsync, rename, fsync of the folder.
 
     After a crash at any moment the path holds the old content or the new one, never a part.

@@ -88,6 +88,11 @@ class SubmissionRequest:
             )  # a benchmark that the round knows, but this version does not run, is an error now
         if search_minutes is not None and not search_minutes > 0:
             raise SettingError(f"the search cannot take {search_minutes} minutes", remedy="give more than 0")
+        if search_minutes is not None and weights == "random":
+            raise SettingError(
+                "a Server target is not searched with random weights: it would be none of the result's",
+                remedy="leave the search out, or --weights random",
+            )
         if layers is not None and (weights != "random" or layers < 1):
             raise SettingError(
                 f"{layers} layers with {weights} weights cannot be",

@@ -65,8 +65,12 @@ def check_network(
     return model
 
 
-def read_network(path: Path) -> ModelProto:
-    """Read an ONNX file, checked by `onnx.checker`, with its external data loaded.
+def read_network(path: Path, *, with_weights: bool = True) -> ModelProto:
+    """Read an ONNX file, checked by `onnx.checker`.
+
+    Args:
+        path: the file.
+        with_weights: load external data too; else they are only checked, and stay where they lie.
 
     Raises:
         NetworkFileError: the file is missing, is no ONNX network or is damaged, or its external data lies
@@ -78,7 +82,7 @@ def read_network(path: Path) -> ModelProto:
         _check_external(tensor, path)
     try:
         onnx.checker.check_model(str(path))
-        for tensor in externals:
+        for tensor in externals if with_weights else ():
             onnx.external_data_helper.load_external_data_for_tensor(tensor, str(path.parent))
     except (onnx.checker.ValidationError, ValueError, OSError) as error:
         raise NetworkFileError(

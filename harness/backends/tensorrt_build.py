@@ -96,7 +96,7 @@ def build(
             remedy="correct batch_size in the system file",
         )
     started = time.monotonic()
-    model = read_network(network)
+    model = read_network(network, with_weights=False)
     _check_precision(model, precision, network)
     model.graph.ClearField("initializer")  # the parser reads the weights anew
     library = installed_library()
@@ -125,7 +125,7 @@ def build(
         precision=precision,
         max_batch_size=max_batch_size,
     )
-    content = bytes(engine)
+    content = memoryview(engine)  # no copy: an engine may have gigabytes
     with disk_full_named(output):
         write_atomic(EngineInfo.path(output), info.model_dump_json(indent=2))
         write_atomic(output, content)
@@ -135,7 +135,7 @@ def build(
         "optimal_batch_size": optimal,
         "precisions": precisions,
         "layers": definition.num_layers,
-        "bytes": len(content),
+        "bytes": content.nbytes,
         "seconds": round(time.monotonic() - started, 3),
         "parse_seconds": round(parsed - started, 3),
         "peak_host_bytes": peak_bytes(),

@@ -124,6 +124,12 @@ def test_a_plan_names_only_what_random_weights_need(random_run: RandomRun) -> No
     assert "8 of 8 steps finished" in done.stdout
 
 
+def test_no_target_is_searched_with_random_weights() -> None:
+    done = shell(str(PROGRAM), "plan", "rehearsal", "--weights", "random", "--find-server-qps")
+    assert done.returncode == 2
+    assert "not searched with random weights" in done.stderr
+
+
 @pytest.mark.parametrize("arguments", [("--layers", "2"), ("--layers", "0", "--weights", "random")])
 def test_layers_count_for_random_weights_alone(arguments: tuple[str, ...]) -> None:
     done = shell(str(PROGRAM), "plan", "rehearsal", *arguments)
