@@ -66,6 +66,10 @@ class DiskFullError(PipelineError):
     """There is less free space than the step needs, or a write ran out of it."""
 
 
+class HostTooSmallError(PipelineError):
+    """The host has less disk space or memory than the plan needs; nothing was started."""
+
+
 class StepFailedError(PipelineError):
     """The child process of a step ended with an error or without its result."""
 

@@ -79,6 +79,9 @@ def run(
     ] = "ask",
     weights: WeightsOption = "trained",
     layers: LayersOption = None,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Run even if disk space or memory do not suffice for the plan.")
+    ] = False,
     work: WorkOption = Path("work"),
 ) -> None:
     """Run everything that is not finished yet: prepare, measure, audit, package, validate, report, upload."""
@@ -101,7 +104,9 @@ def run(
             # Prefect reads its settings when it is imported, so it may be imported only now.
             from flows.run import run_submission
 
-            run_submission(Console(), system, asked, measure_again, home, ask=publish_choice == "ask")
+            run_submission(
+                Console(), system, asked, measure_again, home, ask=publish_choice == "ask", anyway=anyway
+            )
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped; finished steps are kept, the same command goes on from there")
         # Prefect's threads may still wait for the server: what was running is ended, so leave at once.
@@ -120,7 +125,7 @@ def plan(
     layers: LayersOption = None,
     work: WorkOption = Path("work"),
 ) -> None:
-    """List the steps with what is finished, the expected wall time and the disk space; start nothing."""
+    """List the steps with what is finished, the wall time, disk space and memory; start nothing."""
     from flows.plan import make_plan, show_plan
     from flows.request import SubmissionRequest
     from tasks.workspace import Workspace

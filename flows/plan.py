@@ -9,11 +9,13 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.console import clock
+from flows.durations import first_guess, floor_seconds, run_seconds
 from flows.measure import bench_of, can_measure, probe_bench, rate_from, target_from
+from flows.needs import Needs, needs_of, show_needs
 from flows.prepare import Prepared
-from flows.request import ResultRequest, SubmissionRequest
-from harness.settings import OFFLINE_SLACK
+from flows.request import SubmissionRequest
 from mlperf.rounds import RunKind, Scenario
+from mlperf.triage.steps import RUNS
 from models.benchmark import Benchmark, Edition
 from storage.cache import StepRecord
 from tasks.accuracy import accuracy_step
@@ -29,26 +31,6 @@ from tasks.random_network import random_network_step, weights_label
 from tasks.search import search_seconds, search_step
 from tasks.step import Step
 from tasks.workspace import Workspace
-
-RUN_OVERHEAD_SECONDS = 3.0
-"""Start of the child, warm-up and reading the logs, beside LoadGen's own time."""
-UNKNOWN_RATE = 1000.0
-"""Samples/s that an accuracy run is planned with before a probe knows better."""
-_FIRST_GUESS_SECONDS = {
-    "probe": 4.0,
-    "make_mini": 20.0,
-    "download": 2.0,
-    "verify_data": 300.0,
-    "preprocess": 10.0,
-    "random_network": 5.0,
-    "quantize": 12.0,
-    "build_engine": 8.0,
-    "package": 2.0,
-    "validate": 5.0,
-    "report": 2.0,
-    "upload": 3.0,
-}
-"""Seconds of a step that was never done here; from then on its last duration counts."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +50,21 @@ class PlannedStep:
 
 @dataclass(frozen=True)
 class Plan:
-    """The steps of a request in their order."""
+    """The steps of a request in their order.
+
+    Attributes:
+        timed: number of timed runs, performance and audits; `untimed`: of accuracy runs.
+        floor: seconds that LoadGen takes at the least for all of them as a submission, by the round's rules.
+        official: whether the runs have the round's lengths.
+        needs: disk space and memory.
+    """
 
     steps: tuple[PlannedStep, ...]
+    timed: int
+    untimed: int
+    floor: float
+    official: bool
+    needs: Needs
 
     @property
     def finished(self) -> int:
@@ -82,6 +76,10 @@ class Plan:
         """Expected seconds of the steps that are not finished."""
         return sum(step.seconds for step in self.steps if not step.done)
 
+    def seconds_of(self, measuring: bool) -> float:
+        """Return the expected seconds of the runs, or of everything else, whether finished or not."""
+        return sum(step.seconds for step in self.steps if (step.name in RUNS) is measuring)
+
     def expected(self) -> list[tuple[tuple[str, str], float]]:
         """Return (name, label) and the seconds that are still to be spent on it, for the progress display."""
         return [((step.name, step.label), 0.0 if step.done else step.seconds) for step in self.steps]
@@ -90,7 +88,8 @@ class Plan:
 class _Planner:
     """Follows the chain of steps as far as it is finished; what comes after an unfinished step is not."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, request: SubmissionRequest) -> None:
+        self._request = request
         self._cache = workspace.cache
         self._durations = {
             (record.step, record.label): record.seconds
@@ -102,7 +101,7 @@ class _Planner:
         self, name: str, label: str, step: Step | None, seconds: float | None = None
     ) -> StepRecord | None:
         found = self._cache.find(step.name, step.label, step.inputs, sizes_only=True) if step else None
-        guess = _FIRST_GUESS_SECONDS.get(name, 5.0) if seconds is None else seconds
+        guess = first_guess(self._request, name, label) if seconds is None else seconds
         expected = found.seconds if found else self._durations.get((name, label), guess)
         self.steps.append(PlannedStep(name, label, expected, found is not None))
         return found
@@ -110,8 +109,9 @@ class _Planner:
 
 def make_plan(workspace: Workspace, request: SubmissionRequest) -> Plan:
     """Return every step of a request; reads the work folder, changes nothing, starts nothing."""
-    planner = _Planner(workspace)
+    planner = _Planner(workspace, request)
     prepared = {one.name: _plan_preparation(planner, request, one) for one in request.benchmarks}
+    floors: dict[RunKind, list[float]] = {}
     random = request.weights == "random"
     for result in () if random and not can_measure(request.system) else request.results:
         ready = prepared[result.benchmark]
@@ -142,10 +142,21 @@ def make_plan(workspace: Workspace, request: SubmissionRequest) -> Plan:
                 step = accuracy_step(bench, ready.dataset_hash)
             elif bench and measured and scored:
                 step = audit_step(bench, kind, measured, scored)
-            done[kind] = planner.add(kind.value.lower(), label, step, _run_seconds(request, result, kind))
+            floors.setdefault(kind, []).append(floor_seconds(request, result, kind))
+            done[kind] = planner.add(kind.value.lower(), label, step, run_seconds(request, result, kind))
     for name in () if random else ("package", "validate", "report", "upload"):
         planner.add(name, request.system.name, None)
-    return Plan(tuple(planner.steps))
+    finished = frozenset((step.name, step.label) for step in planner.steps if step.done)
+    engines = {name: ready.engine for name, ready in prepared.items() if ready}
+    untimed = len(floors.get(RunKind.ACCURACY, ()))
+    return Plan(
+        steps=tuple(planner.steps),
+        timed=sum(map(len, floors.values())) - untimed,
+        untimed=untimed,
+        floor=sum(map(sum, floors.values())),
+        official=request.full_length,
+        needs=needs_of(request, workspace.root, finished, engines),
+    )
 
 
 def show_plan(console: Console, plan: Plan) -> None:
@@ -158,23 +169,19 @@ def show_plan(console: Console, plan: Plan) -> None:
             step.name, step.label, clock(step.seconds), "[green]finished[/]" if step.done else "to do"
         )
     console.print(table)
+    show_needs(console, plan.needs)
+    measuring, rest = plan.seconds_of(measuring=True), plan.seconds_of(measuring=False)
+    console.print(
+        f"{plan.timed + plan.untimed} runs of LoadGen, {plan.timed} of them timed: "
+        f"{'' if plan.official else 'as a submission '}at least {clock(plan.floor)} by the round's rules at "
+        f"these targets, expected {clock(measuring)}; {clock(rest)} for everything else (a guess where it "
+        "was never done here)"
+    )
     end = datetime.now() + timedelta(seconds=plan.seconds_left)
     console.print(
         f"{plan.finished} of {len(plan.steps)} steps finished; about {clock(plan.seconds_left)} to go, "
         f"until {end:%a %H:%M} if started now"
     )
-
-
-def _run_seconds(request: SubmissionRequest, result: ResultRequest, kind: RunKind) -> float:
-    if kind is RunKind.ACCURACY:
-        rules = request.rules_of(result.benchmark)
-        samples = rules.dataset_size if request.full_length else request.sample_count(result.benchmark)
-        return samples / (result.tuning.target_qps or UNKNOWN_RATE) + RUN_OVERHEAD_SECONDS
-    seconds = (
-        request.round.min_duration_ms / 1000 if request.full_length else request.system.rehearsal_seconds
-    )
-    slack = OFFLINE_SLACK if result.scenario is Scenario.OFFLINE else 1.0
-    return seconds * slack + RUN_OVERHEAD_SECONDS
 
 
 def _plan_preparation(planner: _Planner, request: SubmissionRequest, benchmark: Benchmark) -> Prepared | None:

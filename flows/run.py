@@ -35,6 +35,7 @@ def run_submission(
     work: Path,
     *,
     ask: bool,
+    anyway: bool = False,
 ) -> None:
     """Run the submission flow in this process and show what came of it.
 
@@ -45,6 +46,7 @@ def run_submission(
         measure_again: repeat finished measurements.
         work: the work folder.
         ask: offer to publish the run at its end; a rehearsal never is.
+        anyway: run even if the host lacks disk space or memory for the plan.
 
     Raises:
         PipelineError: a step failed; the message says why and what to do.
@@ -71,6 +73,7 @@ def run_submission(
             weights=request.weights,
             layers=request.layers,
             publish="never",  # the person is here, so they are asked here
+            anyway=anyway,
             work=workspace.root,
         )
     seconds = time.monotonic() - started

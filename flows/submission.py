@@ -14,8 +14,10 @@ from flows.approval import Candidate, Publication, PublishChoice, ended, settle
 from flows.deliver import Delivered, deliver
 from flows.explain import explained
 from flows.measure import measure_result
+from flows.needs import require_fit
 from flows.networks import NetworksOutcome, rehearse_networks
 from flows.notify import tell_of_failure
+from flows.plan import make_plan
 from flows.prepare import prepare
 from flows.request import BenchmarkName, ScenarioName, SubmissionRequest
 from flows.results import ResultLine, notes_on, result_line
@@ -67,6 +69,7 @@ def submission(
     weights: Weights = "trained",
     layers: int | None = None,
     publish: PublishChoice = "ask",
+    anyway: bool = False,
     work: Path = Path("work"),
 ) -> SubmissionOutcome | NetworksOutcome:
     """Take one system from nothing to a checked submission in S3; with random weights to engines and speeds.
@@ -81,9 +84,11 @@ def submission(
         weights: random: the official networks with random weights, built and timed; no result.
         layers: Layers of gptj-99's random network; none: all 28.
         publish: Ask a person when the candidate is uploaded, or leave it; rehearsals never are published.
+        anyway: Run even if the host lacks disk space or memory for the plan.
         work: The folder that everything is kept in.
 
     Raises:
+        HostTooSmallError: the host lacks disk space or memory for the plan; nothing was started.
         PipelineError: a step failed: INVALID run, accuracy below target, failed audit, refused tree, …
     """
     request = SubmissionRequest.checked(
@@ -93,6 +98,8 @@ def submission(
     forget_before = _started() if measure_again else None
     logger = run_logger()
     logger.info("%s: %d results of round %s", request.system.name, len(request.results), request.round.name)
+    if not anyway:
+        require_fit(make_plan(workspace, request).needs, workspace.root)
     if request.weights == "random":
         return rehearse_networks(workspace, request, measure_again)
     with store_for(workspace, request.system) as store:

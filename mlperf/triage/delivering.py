@@ -13,11 +13,11 @@ DELIVERING = (
         signs=("the plan does not fit this host",),
         cause="The expected files, or the samples of a run, need more than this host has free.",
         remedy="Free what is missing, choose another folder with --work, or run all the same with --anyway.",
-        kinds=("DiskFullError", "SettingError"),
+        kinds=("HostTooSmallError",),
     ),
     Entry(
         id="disk-full",
-        signs=("the disk is full (", "the disk is too full:", "GB, but only … GB are free"),
+        signs=("the disk is full (", "the disk is too full:"),
         cause="A step ran out of space; what it had half done is removed, finished steps are kept.",
         remedy="Free some space and run the same command again; `plan` says how much is needed.",
         kinds=("DiskFullError",),
@@ -111,6 +111,31 @@ DELIVERING = (
         kinds=_STORE,
     ),
     Entry(
+        id="store-clock",
+        signs=("this machine's clock differs too much from the S3 server's",),
+        cause="S3 signs each request with the time, and refuses one that is minutes off.",
+        remedy="Set the clock of this host by its time service.",
+        redo=("upload",),
+        kinds=_STORE,
+    ),
+    Entry(
+        id="store-encryption",
+        signs=("the S3 server does not encrypt as it was asked to",
+               "the S3 server encrypts with another key"),
+        cause="The server does not know the encryption or the key that the system file asks for, and "
+        "stores otherwise.",
+        remedy="Correct the encryption and the key in store, or the bucket's own settings.",
+        redo=("upload",),
+        kinds=_STORE,
+    ),
+    Entry(
+        id="store-published",
+        signs=("is published, and published runs are never removed",),
+        cause="A run that was published is a record, which no command removes.",
+        remedy="Name a candidate or a rehearsal instead.",
+        kinds=_STORE,
+    ),
+    Entry(
         id="store-damaged",
         signs=("the server stored something else than", "could not be restored whole",
                "objects of the run are not in the store", "the manifest is damaged",
@@ -157,6 +182,13 @@ DELIVERING = (
         "in work/prefect is of another version.",
         remedy="Its log (work/logs/prefect.log) says why; work/prefect may be removed, it holds only "
         "history.",
+        kinds=("UnreachableError",),
+    ),
+    Entry(
+        id="prefect-away",
+        signs=("the Prefect server does not answer, or broke off",),
+        cause="The Prefect server that records the run is down or not reachable.",
+        remedy="Start it again, and run the same command: finished steps are found.",
         kinds=("UnreachableError",),
     ),
     Entry(

@@ -11,6 +11,7 @@ DELIVERY = ("package", "validate", "report", "upload")
 PREPARATION = (
     "make_mini",
     "download",
+    "random_network",
     "verify_data",
     "preprocess",
     "quantize",
@@ -22,6 +23,7 @@ STEPS = (*PREPARATION, "probe", "search", *RUNS, *DELIVERY)
 MADE_OF: Mapping[str, tuple[str, ...]] = {
     "make_mini": ("download",),
     "download": ("verify_data", "preprocess", "quantize", "accuracy"),
+    "random_network": ("quantize",),
     "verify_data": ("preprocess", "accuracy"),
     "preprocess": ("quantize", "probe", "search", *RUNS),
     "quantize": ("build_engine", "probe", "search", *RUNS),

@@ -1,0 +1,106 @@
+"""How long runs take: the least that LoadGen allows by the round's rules, and what is to be expected."""
+
+from __future__ import annotations
+
+import math
+
+from flows.request import ResultRequest, SubmissionRequest
+from flows.sizes import SIZES
+from harness.settings import OFFLINE_SLACK, REHEARSAL_SERVER_QUERIES, SERVER_MIN_QUERIES
+from mlperf.rounds import RunKind, Scenario
+
+RUN_OVERHEAD_SECONDS = 3.0
+"""Start of the child, warm-up and reading the logs of a rehearsal's run, beside LoadGen's own time."""
+FULL_RUN_OVERHEAD_SECONDS = 47.0
+"""The same of a full run before one was made here: the mean gap between the runs of the one unattended chain
+(10 audits) of the model system's published v4.1 logs."""
+UNKNOWN_RATE = 1000.0
+"""Samples/s that an accuracy run is planned with before a probe knows better."""
+_REHEARSAL_SECONDS = {
+    "probe": 4.0,
+    "make_mini": 20.0,
+    "download": 2.0,
+    "verify_data": 300.0,
+    "preprocess": 10.0,
+    "random_network": 5.0,
+    "quantize": 12.0,
+    "build_engine": 8.0,
+    "package": 2.0,
+    "validate": 5.0,
+    "report": 2.0,
+    "upload": 3.0,
+    "publish": 1.0,
+}
+_FULL_SECONDS = _REHEARSAL_SECONDS | {
+    "probe": FULL_RUN_OVERHEAD_SECONDS,
+    "download": 30.0,
+    "preprocess": 60.0,
+    "quantize": 600.0,
+    "build_engine": 600.0,
+    "upload": 600.0,
+}
+_DOWNLOAD_BYTES_PER_SECOND = 50e6
+_PREPROCESSED_BYTES_PER_SECOND = 50e6
+"""All of these are guesses, not measurements: no full edition was prepared where this was written."""
+
+
+def first_guess(request: SubmissionRequest, step: str, label: str) -> float:
+    """Return the seconds of a step that was never done here; from then on its last duration counts."""
+    if request.on_mini_data:
+        return _REHEARSAL_SECONDS.get(step, 5.0)
+    name, *rest = label.split()
+    sizes = SIZES.get(name)
+    if sizes and step == "download" and rest[-1:] == ["network"]:
+        return sizes.network / _DOWNLOAD_BYTES_PER_SECOND
+    if sizes and step == "preprocess" and rest[-1:] == ["validation"]:
+        samples = request.rules_of(name).dataset_size * sizes.sample_values
+        return max(samples / _PREPROCESSED_BYTES_PER_SECOND, _FULL_SECONDS[step])
+    return _FULL_SECONDS.get(step, 5.0)
+
+
+def floor_seconds(request: SubmissionRequest, result: ResultRequest, kind: RunKind) -> float:
+    """Return the least time that LoadGen allows for a run at the result's target rate.
+
+    A timed run takes the round's minimum duration, or as long as its minimum count takes (inference rules,
+    `mlperf.rounds`); an accuracy run answers the data set once. Without a target rate an accuracy run counts
+    nothing.
+    """
+    rules, rate = request.rules_of(result.benchmark), result.tuning.target_qps
+    if kind is RunKind.ACCURACY:
+        return rules.dataset_size / rate if rate else 0.0
+    count = (rules.offline_min_samples or 1) if result.scenario is Scenario.OFFLINE else SERVER_MIN_QUERIES
+    return max(request.round.min_duration_ms / 1000, count / rate if rate else 0.0)
+
+
+def issued_samples(request: SubmissionRequest, result: ResultRequest, rate: float) -> int:
+    """Return how many samples LoadGen makes for a timed run at a rate, samples/s: more than the least.
+
+    That is 10 % more in Offline, and whole passes over the data set where the round asks for equal issue.
+    """
+    rules, offline = request.rules_of(result.benchmark), result.scenario is Scenario.OFFLINE
+    least = SERVER_MIN_QUERIES if request.full_length else REHEARSAL_SERVER_QUERIES
+    if offline:
+        least = (rules.offline_min_samples or 1) if request.full_length else 1
+    samples = max(math.floor(_timed_seconds(request, result) * rate), least)
+    if rules.equal_issue and request.full_length:
+        samples = math.ceil(samples / rules.performance_sample_count) * rules.performance_sample_count
+    return samples
+
+
+def run_seconds(request: SubmissionRequest, result: ResultRequest, kind: RunKind) -> float:
+    """Return how long a run is expected to take, with its start and the reading of its logs."""
+    rate = result.tuning.target_qps
+    overhead = RUN_OVERHEAD_SECONDS if request.on_mini_data else FULL_RUN_OVERHEAD_SECONDS
+    if kind is RunKind.ACCURACY:
+        dataset = request.rules_of(result.benchmark).dataset_size
+        samples = dataset if request.full_length else request.sample_count(result.benchmark)
+        return samples / (rate or UNKNOWN_RATE) + overhead
+    if rate is None:
+        return _timed_seconds(request, result) + overhead
+    return issued_samples(request, result, rate) / rate + overhead
+
+
+def _timed_seconds(request: SubmissionRequest, result: ResultRequest) -> float:
+    official = request.round.min_duration_ms / 1000
+    seconds = official if request.full_length else request.system.rehearsal_seconds
+    return seconds * (OFFLINE_SLACK if result.scenario is Scenario.OFFLINE else 1.0)

@@ -1,0 +1,221 @@
+"""The disk space and memory that a request needs, each figure with its source; and whether the host has them.
+
+What nobody knows before it is made is said to be unknown, and counts nothing.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from common.errors import HostTooSmallError
+from flows.durations import issued_samples
+from flows.request import ResultRequest, SubmissionRequest
+from flows.sizes import SIZES
+from mlperf.audits import sampling_target
+from mlperf.rounds import RunKind
+from models.registry import get_benchmark
+from storage.cache import StepRecord
+from tasks.random_network import weights_label
+
+_LOADGEN_BYTES_PER_SAMPLE = 155
+"""Host memory that LoadGen takes for a sample of an Offline query: about 4 GB for 26 million, measured."""
+_LOG_BYTES_PER_ENTRY = 45
+"""Of an accuracy log, beside the response's two hexadecimal digits per byte."""
+_SPARE_DISK = 2_000_000_000
+"""Left over for logs, Prefect's database, and files that are written before they replace others."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """Space for one thing; `size` in bytes, None if it is unknown."""
+
+    what: str
+    label: str
+    size: int | None
+    source: str
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a request still needs.
+
+    Attributes:
+        disk: below the work folder, for steps that are not finished.
+        upload: bytes that go to S3: networks, engines and the full logs.
+        memory: of the host, for the run that needs most.
+        device: of all GPUs together, likewise.
+        free_disk, free_memory: what this host has.
+    """
+
+    disk: tuple[Need, ...]
+    upload: int
+    memory: tuple[Need, ...]
+    device: tuple[Need, ...]
+    free_disk: int
+    free_memory: int
+
+    def problems(self) -> list[str]:
+        """Return what does not fit, in words."""
+        found = []
+        disk, memory = total(self.disk) + _SPARE_DISK * bool(total(self.disk)), total(self.memory)
+        if disk > self.free_disk:
+            found.append(f"{_gb(disk)} of disk space are needed, {_gb(self.free_disk)} are free")
+        if memory > self.free_memory:
+            found.append(f"{_gb(memory)} of memory are needed, {_gb(self.free_memory)} are free")
+        return found
+
+
+def total(needs: tuple[Need, ...]) -> int:
+    """Return the bytes of all needs that are known."""
+    return sum(need.size or 0 for need in needs)
+
+
+def needs_of(
+    request: SubmissionRequest,
+    work: Path,
+    finished: frozenset[tuple[str, str]],
+    engines: Mapping[str, StepRecord],
+) -> Needs:
+    """Return what the steps that are not finished need.
+
+    Args:
+        request: what is asked for. Of a rehearsal only the samples are known beforehand.
+        work: the work folder, whose disk counts.
+        finished: name and label of the finished steps.
+        engines: the engines that are built, by benchmark.
+    """
+    disk = tuple(
+        need for step, need in (*_preparation(request), *_logs(request)) if (step, need.label) not in finished
+    )
+    upload = sum(
+        need.size or 0 for _, need in (*_preparation(request), *_logs(request)) if need.what in _UPLOADED
+    )
+    runs = [_memory(request, one, engines.get(one.benchmark)) for one in request.results]
+    largest = max(runs, key=lambda one: total(one[0]))
+    place = work
+    while not place.exists():
+        place = place.parent
+    return Needs(disk, upload, *largest, shutil.disk_usage(place).free, psutil.virtual_memory().available)
+
+
+def require_fit(needs: Needs, work: Path) -> None:
+    """Raise unless the host has what is needed.
+
+    Raises:
+        HostTooSmallError: what is missing, and where.
+    """
+    if problems := needs.problems():
+        raise HostTooSmallError(
+            f"the plan does not fit this host: {'; '.join(problems)}",
+            where=work,
+            remedy="free what is missing, choose another folder with --work, or run with --anyway",
+        )
+
+
+def show_needs(console: Console, needs: Needs) -> None:
+    """Print what is needed beside what is free."""
+    table = Table(header_style="bold")
+    for heading in ("needs", "for", "space", "from"):
+        table.add_column(heading, justify="right" if heading == "space" else "left")
+    for need in (*needs.disk, *needs.memory, *needs.device):
+        table.add_row(need.what, need.label, "unknown" if need.size is None else _gb(need.size), need.source)
+    if table.row_count:
+        console.print(table)
+    console.print(
+        f"disk: {_gb(total(needs.disk))} needed, {_gb(needs.free_disk)} free; upload to S3: "
+        f"{_gb(needs.upload)}; memory: {_gb(total(needs.memory))} needed by the largest run, "
+        f"{_gb(needs.free_memory)} free"
+    )
+    for problem in needs.problems():
+        console.print(f"[bold red]does not fit:[/] {problem}")
+
+
+_UPLOADED = ("network", "engine", "accuracy log", "TEST01 log")
+
+
+def _preparation(request: SubmissionRequest) -> Iterator[tuple[str, Need]]:
+    edition = "mini" if request.on_mini_data else "full"
+    for benchmark in request.benchmarks:
+        name, precision = benchmark.name, request.settings_of(benchmark.name).precision
+        sizes, count = SIZES[name], request.sample_count(name)
+        dataset = f"{name} {edition}"
+        if not request.on_mini_data:
+            yield "download", Need("sources", f"{dataset} network", sizes.network, sizes.network_source)
+        samples, source = _sample_bytes(request, name)
+        whole = None if samples is None else samples * count
+        yield "preprocess", Need("samples", f"{dataset} validation", whole, f"{count:,} of {source}")
+        if not request.on_mini_data or request.weights == "random":
+            label = weights_label(f"{name} {precision}", request.weights)
+            yield "quantize", Need("network", label, sizes.converted, "number of weights")
+            yield "build_engine", Need("engine", label, sizes.converted, "at most as large as its network")
+
+
+def _logs(request: SubmissionRequest) -> Iterator[tuple[str, Need]]:
+    """Yield the accuracy logs: of the accuracy run, and of the samples that TEST01 logs."""
+    for result in request.results if not request.on_mini_data else ():
+        name, label = result.benchmark, f"{result.benchmark} {result.scenario}"
+        rules, response = request.rules_of(name), SIZES[name].response
+        counts = {RunKind.ACCURACY: rules.dataset_size}
+        if RunKind.TEST01 in rules.audits:
+            counts[RunKind.TEST01] = sampling_target(name)
+        for kind, count in counts.items():
+            size = None if response is None else count * (2 * response + _LOG_BYTES_PER_ENTRY)
+            of = "an unknown number of" if response is None else f"{response:,}"
+            yield kind.lower(), Need(f"{kind} log", label, size, f"{count:,} responses of {of} bytes")
+
+
+def _memory(
+    request: SubmissionRequest, result: ResultRequest, engine: StepRecord | None
+) -> tuple[tuple[Need, ...], tuple[Need, ...]]:
+    """Return what the performance run of a result takes of the host and of its devices."""
+    name, label = result.benchmark, f"{result.benchmark} {result.scenario}"
+    count = request.settings_of(name).performance_sample_count
+    count = count or request.rules_of(name).performance_sample_count
+    sample, source = _sample_bytes(request, name)
+    resident = None if sample is None else sample * min(count, request.sample_count(name))
+    rate = result.tuning.target_qps
+    issued = issued_samples(request, result, rate) if rate else None
+    loadgen = None if issued is None else issued * _LOADGEN_BYTES_PER_SAMPLE
+    about = f"{issued:,} samples of {_LOADGEN_BYTES_PER_SAMPLE} bytes" if issued else "no target_qps is given"
+    samples = f"{count:,} of {source}"
+    return (
+        (
+            Need("host: LoadGen", label, loadgen, about),
+            Need("host: resident samples", label, resident, samples),
+        ),
+        (
+            Need("GPUs: resident samples", label, resident, "each GPU has its own"),
+            _engine_memory(request, result, engine),
+        ),
+    )
+
+
+def _engine_memory(request: SubmissionRequest, result: ResultRequest, engine: StepRecord | None) -> Need:
+    figures = engine.figures if engine else {}
+    weights, scratch = figures.get("weights_bytes"), figures.get("activation_bytes")
+    what, label = "GPUs: engine and scratch", f"{result.benchmark} {result.scenario}"
+    if not (isinstance(weights, int) and isinstance(scratch, int)):
+        return Need(what, label, None, "TensorRT tells when it has built the engine")
+    size = request.system.accelerator.count * (weights + result.tuning.streams * scratch)
+    return Need(what, label, size, "TensorRT's own figures of the engine that was built")
+
+
+def _sample_bytes(request: SubmissionRequest, name: str) -> tuple[int | None, str]:
+    precision = request.settings_of(name).precision
+    spec = get_benchmark(name).network_inputs(precision)[0]
+    if request.on_mini_data and name in ("3d-unet-99", "gptj-99"):
+        return None, "the mini edition makes them"
+    values, itemsize = SIZES[name].sample_values, np.dtype(spec.dtype).itemsize
+    return values * itemsize, f"{values:,} values of {spec.dtype}, {SIZES[name].sample_source}"
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:,.1f} GB" if size >= 50_000_000 else f"{size / 1e6:,.1f} MB"

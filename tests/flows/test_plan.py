@@ -1,0 +1,110 @@
+"""The plan: the least time that the rules allow, what is needed, and whether this host has it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from rich.console import Console
+
+from common.errors import HostTooSmallError
+from flows.durations import issued_samples
+from flows.needs import require_fit, total
+from flows.plan import Plan, make_plan, show_plan
+from flows.request import SubmissionRequest
+from mlperf.rounds import Scenario
+from mlperf.triage.steps import STEPS
+from tasks.workspace import Workspace
+from tests.conftest import PROGRAM, shell
+
+PUBLISHED = {
+    "resnet50": {"Offline": 132_436.0, "Server": 132_008.0},
+    "retinanet": {"Offline": 2_290.08, "Server": 2_201.83},
+    "bert-99": {"Offline": 9_480.82, "Server": 9_302.0},
+    "3d-unet-99": {"Offline": 11.6149},
+    "gptj-99": {"Offline": 37.5891, "Server": 35.87},
+}
+"""What the model system reached in v4.1, samples/s."""
+DATASETS = {"resnet50": 50_000, "retinanet": 24_781, "bert-99": 10_833, "3d-unet-99": 43, "gptj-99": 13_368}
+
+
+def request_of(
+    path: Path, targets: Mapping[str, Mapping[str, float]], **changes: object
+) -> SubmissionRequest:
+    """Return the request of a rehearsal's file with other targets and settings."""
+    content = yaml.safe_load(path.read_text()) | changes
+    content["benchmarks"] = {
+        benchmark: {"precision": "fp16" if benchmark == "gptj-99" else "int8"}
+        | {scenario: {"target_qps": rate} for scenario, rate in scenarios.items()}
+        for benchmark, scenarios in targets.items()
+    }
+    path.write_text(yaml.safe_dump(content))
+    return SubmissionRequest.checked(str(path), [*targets])
+
+
+@pytest.fixture
+def full(rehearsal_file: Path) -> SubmissionRequest:
+    return request_of(rehearsal_file, PUBLISHED, edition="full", name="model_system")
+
+
+@pytest.fixture
+def plan(full: SubmissionRequest, tmp_path: Path) -> Plan:
+    return make_plan(Workspace.at(tmp_path / "work"), full)
+
+
+def test_the_model_system_takes_34_runs_and_at_least_4_hours_22(plan: Plan) -> None:
+    assert (plan.timed, plan.untimed) == (25, 9)
+    accuracy = sum(DATASETS[name] / rate for name, both in PUBLISHED.items() for rate in both.values())
+    assert plan.floor == pytest.approx(25 * 600 + accuracy)
+    assert 4 * 3600 + 22 * 60 < plan.floor < 4 * 3600 + 24 * 60
+    assert plan.seconds_of(measuring=True) > plan.floor
+
+
+def test_more_samples_are_issued_than_the_least(full: SubmissionRequest) -> None:
+    by_name = {(one.benchmark, one.scenario): one for one in full.results}
+    offline = by_name["resnet50", Scenario.OFFLINE]
+    assert issued_samples(full, offline, 132_436.0) == int(1.1 * 600 * 132_436)
+    equal = by_name["gptj-99", Scenario.SERVER]
+    assert issued_samples(full, equal, 35.87) == 2 * 13_368  # whole passes over the data set
+
+
+def test_each_need_has_its_figure_or_is_said_to_be_unknown(plan: Plan) -> None:
+    found = {(need.what, need.label): need for need in plan.needs.disk}
+    assert found["samples", "retinanet full validation"].size == 24_781 * 3 * 800 * 800
+    assert found["accuracy log", "retinanet Offline"].size is None
+    assert all(need.source for need in (*plan.needs.disk, *plan.needs.memory, *plan.needs.device))
+    output = io.StringIO()
+    show_plan(Console(file=output, width=200), plan)
+    for text in ("34 runs of LoadGen, 25 of them timed: at least 4:22:37", "unknown", "upload to S3", "free"):
+        assert text in output.getvalue()
+
+
+def test_a_plan_that_does_not_fit_is_refused(plan: Plan, tmp_path: Path) -> None:
+    enough = replace(plan.needs, free_disk=1 << 50, free_memory=1 << 50)
+    require_fit(enough, tmp_path)
+    with pytest.raises(HostTooSmallError, match=r"disk space are needed, 0\.0 MB are free"):
+        require_fit(replace(enough, free_disk=0), tmp_path)
+    with pytest.raises(HostTooSmallError, match="GB of memory are needed"):
+        require_fit(replace(enough, free_memory=total(plan.needs.memory) - 1), tmp_path)
+
+
+def test_run_refuses_what_does_not_fit_before_anything_starts(rehearsal_file: Path, tmp_path: Path) -> None:
+    request_of(rehearsal_file, {"resnet50": {"Offline": 1e12}})
+    arguments = ["run", str(rehearsal_file), "--models", "resnet50", "--scenarios", "Offline"]
+    done = shell(str(PROGRAM), *arguments, "--work", str(tmp_path / "work"))
+    assert done.returncode == 1
+    assert "the plan does not fit this host" in done.stderr
+    assert "of memory are needed" in done.stderr
+    assert "--anyway" in done.stderr
+    assert not (tmp_path / "work" / "cache").exists()
+
+
+def test_every_step_of_the_plan_is_one_that_the_table_of_failures_knows(plan: Plan) -> None:
+    names = [step.name for step in plan.steps]
+    assert set(names) <= set(STEPS)
+    of_one = list(dict.fromkeys(step.name for step in plan.steps if "resnet50" in step.label))
+    assert of_one == sorted(of_one, key=STEPS.index)
