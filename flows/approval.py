@@ -6,10 +6,12 @@ answered the form on Prefect's page. A run from a shell asks on the terminal (`f
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar, cast
 
+from prefect import get_client
 from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
@@ -204,11 +206,22 @@ def ended(outcome: T, publication: Publication) -> T:
     return cast(T, Completed(name=name, message=publication.summary(), data=outcome))
 
 
+def first_started() -> datetime | None:
+    """Return when the flow run began for the first time, before it was suspended; None outside of a run."""
+    flow_run = _flow_run()
+    if flow_run is None:
+        return None
+    with get_client(sync_client=True) as client:
+        return client.read_flow_run(flow_run.id).start_time
+
+
 def _answer(candidate: Candidate, flow_run: FlowRun) -> Approval:
     """Return the answer to the form; the first time here the flow run suspends instead."""
     form = Approval.with_initial_data(description=candidate.description())
+    # Prefect keeps an answer under this key, which may hold small letters, digits and dashes only.
+    key = f"publish-{hashlib.sha256(candidate.name.encode()).hexdigest()}"
     try:
-        return suspend_flow_run(wait_for_input=form, key=f"publish-{candidate.system}-{candidate.run}")
+        return suspend_flow_run(wait_for_input=form, key=key)
     except Pause:
         tell("mlperf.submission.waiting", flow_run, candidate.description(), rehearsal=False)
         raise

@@ -56,19 +56,14 @@ def measure_result(
     rate = target_from(searched) if searched else expected_rate(workspace, request, prepared, result)
     bench = bench_of(request, prepared, result, rate)
 
-    def fresh(step: Step) -> None:
-        found = workspace.cache.find(step.name, step.label, step.inputs) if forget_before else None
-        if found and forget_before and found.created < forget_before:
-            workspace.cache.remove(found)
-
-    fresh(performance_step(bench))
+    forget(workspace, performance_step(bench), forget_before)
     retries = RETRIES if request.full_length else REHEARSAL_RETRIES
     measured = performance.with_options(retries=retries)(workspace, bench)
-    fresh(accuracy_step(bench, prepared.dataset_hash))
+    forget(workspace, accuracy_step(bench, prepared.dataset_hash), forget_before)
     scored = accuracy(workspace, bench, prepared.edition, prepared.dataset, prepared.dataset_hash, rules)
     audits = {}
     for kind in rules.audits:
-        fresh(audit_step(bench, kind, measured, scored))
+        forget(workspace, audit_step(bench, kind, measured, scored), forget_before)
         audits[kind] = audit.with_options(retries=retries)(
             workspace, bench, kind, measured, scored, prepared.edition, prepared.dataset
         )
@@ -86,6 +81,17 @@ def measure_result(
         batch_size=bench.request.batch_size,
         search=searched,
     )
+
+
+def forget(workspace: Workspace, step: Step, before: datetime | None) -> None:
+    """Remove a finished step if it was made before a time, so that it is made again; None: keep it.
+
+    A flow that is resumed or retried with `measure_again` comes here a second time, and must not repeat what
+    it has measured itself: the time is that of its first start.
+    """
+    found = workspace.cache.find(step.name, step.label, step.inputs) if before else None
+    if found and before and found.created < before:
+        workspace.cache.remove(found)
 
 
 def search_target(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 
-from prefect import flow, get_client
+from prefect import flow
 from prefect.artifacts import create_link_artifact, create_table_artifact
-from prefect.context import FlowRunContext
 from pydantic import BaseModel, ConfigDict
 
-from flows.approval import Candidate, Publication, PublishChoice, ended, settle
+from flows.approval import Candidate, Publication, PublishChoice, ended, first_started, settle
 from flows.deliver import Delivered, deliver
 from flows.explain import explained
 from flows.measure import measure_result
@@ -95,7 +93,7 @@ def submission(
         system, models, scenarios, full_length, search_minutes, weights=weights, layers=layers
     )
     workspace = Workspace.at(work)
-    forget_before = _started() if measure_again else None
+    forget_before = first_started() if measure_again else None
     logger = run_logger()
     logger.info("%s: %d results of round %s", request.system.name, len(request.results), request.round.name)
     if not anyway:
@@ -125,15 +123,6 @@ def submission(
         _show(candidate)
         publication = settle(candidate, store, publish)
     return ended(_outcome(candidate, delivered, publication), publication)
-
-
-def _started() -> datetime | None:
-    """Return when the flow run began for the first time: what it measured before it was suspended counts."""
-    context = FlowRunContext.get()
-    if context is None or context.flow_run is None:
-        return None
-    with get_client(sync_client=True) as client:
-        return client.read_flow_run(context.flow_run.id).start_time
 
 
 def _show(candidate: Candidate) -> None:

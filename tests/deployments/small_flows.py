@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.approval import Candidate, Publication, ended, settle
+from flows.approval import Candidate, Publication, ended, first_started, settle
 from flows.notify import tell_of_failure
 from flows.results import ResultLine
 from harness.record import RunRequest
@@ -28,6 +28,9 @@ LINE = ResultLine(
 @flow(name="approval", persist_result=True, result_serializer="json")
 def approval(system: str, bucket: str, place: Path) -> Publication:
     """Ask for approval of a system's newest candidate, as the submission flow does for what it made."""
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / "started.txt").open("a") as starts:
+        starts.write(f"{first_started()}\n")
     store = Store(bucket)
     found = store.find(f"candidates/{system}/latest")
     candidate = Candidate(

@@ -26,6 +26,7 @@ from tests.prefect_site import Site, Webhook, prefect_site, webhook
 
 FLOWS = "tests/deployments/small_flows.py"
 POOL, BUCKET = "small", "mlperf"
+FIRST, SECOND = "SR650_V3_3xL40S_TRT", "Another.System-2"
 
 
 @dataclass(frozen=True)
@@ -93,40 +94,44 @@ def test_the_server_answers_only_those_who_know_the_password(operated: Operated)
 
 def test_an_approval_holds_for_exactly_the_run_that_was_shown(operated: Operated) -> None:
     site = operated.site
-    operated.upload("first", "aaaa", day=1)
-    run = operated.ask("first")
+    operated.upload(FIRST, "aaaa", day=1)
+    run = operated.ask(FIRST)
     site.wait(run, "Suspended")
-    text = operated.hook.wait_for("first: waits for approval", "first/aaaa")
+    text = operated.hook.wait_for(f"{FIRST}: waits for approval", f"{FIRST}/aaaa")
     assert "132,008.00 Queries/s" in text and "--only page" in text
     wrong = site.resume(run, decision="perhaps", name="Ada")
     assert wrong["status"] == "REJECT"
     assert site.resume(run, decision="approve")["status"] == "REJECT"  # without a name
-    operated.upload("first", "bbbb", day=2)  # while the person looks at aaaa, the run is made anew
+    operated.upload(FIRST, "bbbb", day=2)  # while the person looks at aaaa, the run is made anew
     assert site.resume(run, decision="approve", name="Ada")["status"] == "ACCEPT"
-    operated.hook.wait_for("first: waits for approval", "first/bbbb")
+    operated.hook.wait_for(f"{FIRST}: waits for approval", f"{FIRST}/bbbb")
     site.wait(run, "Suspended")
     assert operated.published() == []
     site.resume(run, decision="approve", name="Ada Lovelace", comment="as expected")
     done = site.wait(run, "Completed")
     assert done["state"]["message"] == "published, approved by Ada Lovelace: as expected"
-    assert operated.published() == ["runs/first/bbbb"]
-    assert operated.store.find("runs/first/latest").manifest.run == "bbbb"
-    kept = json.loads((operated.folder / "first" / "approval.json").read_text())
+    assert operated.published() == [f"runs/{FIRST}/bbbb"]
+    assert operated.store.find(f"runs/{FIRST}/latest").manifest.run == "bbbb"
+    starts = (operated.folder / FIRST / "started.txt").read_text().splitlines()
+    assert len(starts) == 3 and len(set(starts)) == 1, (
+        "what was measured before it suspended would be forgotten"
+    )
+    kept = json.loads((operated.folder / FIRST / "approval.json").read_text())
     assert kept["decision"]["name"] == "Ada Lovelace"
-    operated.hook.wait_for("first: done", "runs/first/bbbb")
+    operated.hook.wait_for(f"{FIRST}: done", f"runs/{FIRST}/bbbb")
 
 
 def test_a_refusal_keeps_everything_and_publishes_nothing(operated: Operated) -> None:
-    operated.upload("second", "cccc")
-    run = operated.ask("second")
+    operated.upload(SECOND, "cccc")
+    run = operated.ask(SECOND)
     operated.site.wait(run, "Suspended")
     operated.site.resume(run, decision="refuse", name="Charles", comment="the fan was off")
     ended = operated.site.wait(run, "Refused")
     assert ended["state_type"] == "COMPLETED"
     assert ended["state"]["message"] == "not published, refused by Charles: the fan was off"
-    assert "runs/second/cccc" not in operated.published()
-    assert str(operated.store.find("second/cccc").address) == "candidates/second/cccc"
-    operated.hook.wait_for("second: refused, not published", "the fan was off")
+    assert f"runs/{SECOND}/cccc" not in operated.published()
+    assert str(operated.store.find(f"{SECOND}/cccc").address) == f"candidates/{SECOND}/cccc"
+    operated.hook.wait_for(f"{SECOND}: refused, not published", "the fan was off")
 
 
 def test_an_invalid_run_and_another_failure_are_told_apart(operated: Operated) -> None:
