@@ -30,7 +30,7 @@ _LOADGEN_BYTES_PER_SAMPLE = 155
 _LOG_BYTES_PER_ENTRY = 45
 """Of an accuracy log, beside the response's two hexadecimal digits per byte."""
 _SPARE_DISK = 2_000_000_000
-"""Left over for logs, Prefect's database, and files that are written before they replace others."""
+"""A guess of what detail logs, Prefect's database and the failed attempts of a submission take."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Needs:
     def problems(self) -> list[str]:
         """Return what does not fit, in words."""
         found = []
-        disk, memory = total(self.disk) + _SPARE_DISK * bool(total(self.disk)), total(self.memory)
+        disk, memory = total(self.disk), total(self.memory)
         if disk > self.free_disk:
             found.append(f"{_gb(disk)} of disk space are needed, {_gb(self.free_disk)} are free")
         if memory > self.free_memory:
@@ -95,15 +95,22 @@ def needs_of(
     disk = tuple(
         need for step, need in (*_preparation(request), *_logs(request)) if (step, need.label) not in finished
     )
+    if disk and not request.on_mini_data:
+        disk += (Need("other files", request.system.name, _SPARE_DISK, "a guess: logs, database, failures"),)
     upload = sum(
         need.size or 0 for _, need in (*_preparation(request), *_logs(request)) if need.what in _UPLOADED
     )
-    runs = [_memory(request, one, engines.get(one.benchmark)) for one in request.results]
-    largest = max(runs, key=lambda one: total(one[0]))
+    runs = [
+        _memory(request, one, engines.get(one.benchmark))
+        for one in request.results
+        if ("performance", f"{one.benchmark} {one.scenario}") not in finished
+    ]
+    memory, device = max(runs, key=lambda one: total(one[0]), default=((), ()))
     place = work
     while not place.exists():
         place = place.parent
-    return Needs(disk, upload, *largest, shutil.disk_usage(place).free, psutil.virtual_memory().available)
+    free = shutil.disk_usage(place).free, psutil.virtual_memory().available
+    return Needs(disk, upload, memory, device, *free)
 
 
 def require_fit(needs: Needs, work: Path) -> None:
@@ -129,10 +136,10 @@ def show_needs(console: Console, needs: Needs) -> None:
         table.add_row(need.what, need.label, "unknown" if need.size is None else _gb(need.size), need.source)
     if table.row_count:
         console.print(table)
+    upload = f"; {_gb(needs.upload)} go to S3" if needs.upload else ""
     console.print(
-        f"disk: {_gb(total(needs.disk))} needed, {_gb(needs.free_disk)} free; upload to S3: "
-        f"{_gb(needs.upload)}; memory: {_gb(total(needs.memory))} needed by the largest run, "
-        f"{_gb(needs.free_memory)} free"
+        f"disk: {_gb(total(needs.disk))} needed, {_gb(needs.free_disk)} free{upload}; memory: "
+        f"{_gb(total(needs.memory))} needed by the largest run, {_gb(needs.free_memory)} free"
     )
     for problem in needs.problems():
         console.print(f"[bold red]does not fit:[/] {problem}")
@@ -212,7 +219,7 @@ def _sample_bytes(request: SubmissionRequest, name: str) -> tuple[int | None, st
     precision = request.settings_of(name).precision
     spec = get_benchmark(name).network_inputs(precision)[0]
     if request.on_mini_data and name in ("3d-unet-99", "gptj-99"):
-        return None, "the mini edition makes them"
+        return None, "sizes that the mini edition chooses"
     values, itemsize = SIZES[name].sample_values, np.dtype(spec.dtype).itemsize
     return values * itemsize, f"{values:,} values of {spec.dtype}, {SIZES[name].sample_source}"
 

@@ -79,7 +79,7 @@ def test_each_need_has_its_figure_or_is_said_to_be_unknown(plan: Plan) -> None:
     assert all(need.source for need in (*plan.needs.disk, *plan.needs.memory, *plan.needs.device))
     output = io.StringIO()
     show_plan(Console(file=output, width=200), plan)
-    for text in ("34 runs of LoadGen, 25 of them timed: at least 4:22:37", "unknown", "upload to S3", "free"):
+    for text in ("34 runs of LoadGen, 25 of them timed: at least 4:22:37", "unknown", "go to S3", "free"):
         assert text in output.getvalue()
 
 
