@@ -118,7 +118,7 @@ class ChildReport(BaseModel):
         load_seconds: of these, the untimed loading of samples.
         load_cpu_seconds: processor time of that.
         completed_samples: samples answered.
-        batches: in so many batches.
+        batches: in so many batches; of a loop, steps.
         throughput: how many of them in each interval of the run.
         batch_seconds: measured time of a full batch, from the warm-up.
         max_wait_us: how long the oldest sample was allowed to wait.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,19 @@ DTYPES = {
     "tensor(int32)": "int32",
     "tensor(int64)": "int64",
 }
+
+
+_KEPT_CALLS = 16
+"""Shapes whose arrays stay bound: binding them takes longer than filling them."""
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What calls of the same shapes on the same rows share."""
+
+    binding: Any
+    inputs: dict[str, NDArray[np.generic]]
+    outputs: dict[str, NDArray[np.generic]]
 
 
 def has_state(session: Any) -> bool:
@@ -53,14 +68,32 @@ class StatefulRunner:
             )
         self._buffers: dict[str, NDArray[np.generic]] = {}
         self._rows = rows
+        self._calls: dict[Hashable, _Call] = {}
 
     def run(self, inputs: Arrays, first_row: int = 0) -> dict[str, NDArray[np.generic]]:
-        """Run one call on a batch, with the state's rows from `first_row` on; return the other outputs."""
+        """Run one call on a batch, with the state's rows from `first_row` on; return the other outputs.
+
+        The next call of the same shapes overwrites them.
+        """
         count = len(next(iter(inputs.values())))
         if not self._buffers or first_row + count > self._rows:
             self._grow(max(first_row + count, self._rows))
+        key = (first_row, *(values.shape for values in inputs.values()))
+        call = self._calls.pop(key, None) or self._bind(inputs, first_row, count)
+        self._calls[key] = call
+        if len(self._calls) > _KEPT_CALLS:
+            del self._calls[next(iter(self._calls))]
+        for name, values in inputs.items():
+            np.copyto(call.inputs[name], values, casting="no")
+        self._session.run_with_iobinding(call.binding)
+        return call.outputs
+
+    def _bind(self, inputs: Arrays, first_row: int, count: int) -> _Call:
+        """Make the arrays of calls of these shapes, and bind them and the rows of the state."""
         binding = self._session.io_binding()
-        kept = {name: np.ascontiguousarray(values) for name, values in inputs.items()}
+        kept: dict[str, NDArray[np.generic]] = {
+            name: np.empty(values.shape, values.dtype) for name, values in inputs.items()
+        }
         for name, values in kept.items():
             binding.bind_input(name, "cpu", 0, values.dtype, values.shape, values.ctypes.data)
         outputs = {one.name: np.empty((count, *one.shape[1:]), DTYPES[one.type]) for one in self.outputs}
@@ -71,11 +104,11 @@ class StatefulRunner:
             present = PRESENT + past.removeprefix(PAST)
             binding.bind_input(past, "cpu", 0, values.dtype, values.shape, values.ctypes.data)
             binding.bind_output(present, "cpu", 0, values.dtype, values.shape, values.ctypes.data)
-        self._session.run_with_iobinding(binding)
-        return outputs
+        return _Call(binding, kept, outputs)
 
     def _grow(self, rows: int) -> None:
         """Make the state so many rows long; what is there stays."""
+        self._calls = {}
         for one in self._states:
             buffer = np.zeros((rows, *one.shape[1:]), DTYPES[one.type])
             if (old := self._buffers.get(one.name)) is not None:
