@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -12,10 +13,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 
-from flows.approval import Candidate, settle
+from common.errors import SettingError, StoreError
+from flows.approval import Candidate, Publication, settle
+from flows.publishing import offer, publish_run
+from flows.submission import SubmissionOutcome
 from storage.embedded import Endpoint, embedded_s3
 from storage.store import RunFile, RunInfo, Store
+from tasks.workspace import Workspace
 from tests.conftest import PROGRAM, ROOT, clean_environment
 
 SYSTEM, BUCKET = "Small", "mlperf"
@@ -106,26 +112,57 @@ def test_a_person_at_a_terminal_sees_the_candidate_and_approves(
 
 
 def test_without_a_terminal_nobody_is_asked_and_yes_publishes_exactly_the_run(
-    store: Store, endpoint: Endpoint, system_file: Path
+    store: Store, endpoint: Endpoint, system_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def publish(*arguments: str) -> subprocess.CompletedProcess[str]:
-        argv, environment = command(endpoint, system_file, *arguments)
-        return subprocess.run(
-            argv, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
-        )
+    argv, environment = command(
+        endpoint, system_file, f"{SYSTEM}/aaaa", "--yes", "--by", "Ada", "--comment", "fine"
+    )
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
 
-    refused = publish(f"{SYSTEM}/aaaa")
-    assert refused.returncode == 2
-    assert "nobody can be asked" in refused.stderr and "--yes" in refused.stderr
-    missing = publish(f"{SYSTEM}/bbbb", "--yes")
-    assert missing.returncode == 1 and "there is no complete run" in missing.stderr
+    def publish(run: str, yes: bool) -> None:
+        console = Console(file=io.StringIO())
+        publish_run(console, run, yes, None, "", str(system_file), system_file.parent / "work")
+
+    with pytest.raises(SettingError, match="nobody can be asked") as caught:
+        publish(f"{SYSTEM}/aaaa", yes=False)
+    assert "--yes" in caught.value.remedy
+    with pytest.raises(StoreError, match="there is no complete run"):
+        publish(f"{SYSTEM}/bbbb", yes=True)
+    with pytest.raises(SettingError, match="a rehearsal, which is never published"):
+        publish_run(Console(file=io.StringIO()), "rehearsal", True, None, "", None, system_file.parent)
     assert addresses(store) == ["candidates/Small/aaaa"]
-    done = publish(f"{SYSTEM}/aaaa", "--yes", "--by", "Ada", "--comment", "as expected")
+    done = subprocess.run(
+        argv, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+    )
     assert done.returncode == 0, done.stderr
-    assert "published, approved by Ada: as expected" in done.stdout
+    assert "published, approved by Ada: fine" in done.stdout
     assert addresses(store) == ["runs/Small/aaaa", "candidates/Small/aaaa"]
     kept = system_file.parent / "work" / "submissions" / SYSTEM / "aaaa" / "approval.json"
-    assert json.loads(kept.read_text())["decision"]["comment"] == "as expected"
+    assert json.loads(kept.read_text())["decision"]["comment"] == "fine"
+
+
+def test_the_run_command_says_without_a_terminal_how_to_publish_later(tmp_path: Path, store: Store) -> None:
+    shown = io.StringIO()
+    outcome = SubmissionOutcome(
+        system=SYSTEM,
+        run="aaaa",
+        rehearsal=False,
+        backend_notice="",
+        results=[],
+        verdict="accepted",
+        accepted=True,
+        warnings=0,
+        notes=[],
+        tree=tmp_path,
+        page=tmp_path,
+        s3_address="",
+        publication=Publication(status="candidate", address=""),
+    )
+    console = Console(file=shown, width=200)
+    offer(console, Workspace.at(tmp_path), "my/system.yaml", outcome)
+    assert "mlperf-submission publish Small/aaaa --system my/system.yaml" in shown.getvalue()
+    assert addresses(store) == ["candidates/Small/aaaa"]
 
 
 def test_a_rehearsal_is_neither_asked_about_nor_published(tmp_path: Path, store: Store) -> None:
@@ -142,10 +179,6 @@ def test_a_rehearsal_is_neither_asked_about_nor_published(tmp_path: Path, store:
     publication = settle(candidate, store, "ask")
     assert publication.status == "rehearsal"
     assert "never published" in publication.summary()
-    argv = [str(PROGRAM), "publish", "rehearsal", "--yes"]
-    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "a rehearsal, which is never published" in done.stderr
 
 
 def test_a_run_that_nobody_can_be_asked_about_stays_a_candidate(tmp_path: Path, store: Store) -> None:
