@@ -22,7 +22,7 @@ _MULTIPART_BYTES = 64 << 20
 _PART_BYTES = 32 << 20
 _MOST_PARTS = 9_000
 _THREADS_PER_FILE = 4
-_PAUSES_SECONDS = (0.2, 1.0, 3.0)
+PAUSES_SECONDS = (0.2, 1.0, 3.0)
 """How long to wait before an object that broke off is asked for again, from where it ended."""
 _THERE_ALREADY = (409, 412)
 """Answers to a conditional write that came second; 409 when both were under way at once."""
@@ -81,7 +81,13 @@ class Bucket:
     def require(self) -> None:
         """Raise unless the bucket is there and the key may use it."""
         with s3_errors(self.endpoint, bucket=self.name):
-            self._client.head_bucket(Bucket=self.name)
+            try:
+                self._client.head_bucket(Bucket=self.name)
+            except ClientError as error:
+                if _status(error) != 403:
+                    raise
+                # An answer to HEAD has no body that would say why it is refused.
+                self._client.list_objects_v2(Bucket=self.name, Prefix=self.prefix, MaxKeys=1)
 
     def ensure(self) -> None:
         """Create the bucket if it is not there."""
@@ -294,7 +300,7 @@ class Bucket:
 
         def read() -> Iterator[bytes]:
             body: StreamingBody | None = first
-            position, pauses = start, iter(_PAUSES_SECONDS)
+            position, pauses = start, iter(PAUSES_SECONDS)
             while True:
                 try:
                     body = body or self._open(key, position)
@@ -304,7 +310,7 @@ class Bucket:
                         for block in body.iter_chunks(_BLOCK):
                             limits.check()
                             yield block
-                            position, pauses = position + len(block), iter(_PAUSES_SECONDS)
+                            position, pauses = position + len(block), iter(PAUSES_SECONDS)
                     return
                 except UnreachableError:
                     pause = next(pauses, None)

@@ -258,8 +258,9 @@ class Deposit:
 
     def _complete(self, address: RunAddress, manifest: Manifest, content: bytes) -> None:
         """Write the manifest that completes a run at this address, then the pointer to it."""
-        self._bucket.write(manifest_key(address), content, only_new=True)
-        # Where conditional writes are ignored two uploads of one name can cross: what stayed has won.
+        # Where conditional writes are ignored two uploads of one name can still cross between these lines.
+        if self._catalogue.read(address) is None:
+            self._bucket.write(manifest_key(address), content, only_new=True)
         stored = self._catalogue.read(address)
         if stored is None:
             raise StoreError(

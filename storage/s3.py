@@ -38,6 +38,7 @@ _BUSY_CODES = frozenset(
     }
 )
 """A server that restarts forgets its multipart uploads, or parts: the whole upload is to be made again."""
+_BROKEN_NAMES = ("RetriesExceededError", "ResponseStreamingError")
 _SKEWED = "RequestTimeTooSkewed"
 
 
@@ -191,12 +192,14 @@ def s3_errors(where: str, *, key: str = "", bucket: str = "") -> Iterator[None]:
     """
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
+    from urllib3.exceptions import HTTPError
 
     try:
         yield
     except ClientError as error:
         raise _of_answer(error.response, where, bucket, key) from error
-    except (BotoCoreError, Boto3Error) as error:
+    except (BotoCoreError, Boto3Error, HTTPError, ResponseParserError) as error:
         raise _of_transport(error, where) from error
 
 
@@ -254,6 +257,8 @@ def _difference(response: Any) -> str:
 
 def _of_transport(error: Exception, where: str) -> PipelineError:
     from botocore import exceptions
+    from botocore.parsers import ResponseParserError
+    from urllib3.exceptions import HTTPError
 
     if isinstance(error, exceptions.SSLError):
         return StoreError(
@@ -270,9 +275,14 @@ def _of_transport(error: Exception, where: str) -> PipelineError:
             where=where,
             remedy="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile in ~/.aws",
         )
-    if isinstance(
-        error, exceptions.ConnectionError | exceptions.HTTPClientError | exceptions.IncompleteReadError
-    ) or type(error).__name__ in ("RetriesExceededError", "ResponseStreamingError"):
+    broken = (
+        exceptions.ConnectionError,
+        exceptions.HTTPClientError,
+        exceptions.IncompleteReadError,
+        HTTPError,  # botocore lets it through where the body of an answer other than an object breaks off
+        ResponseParserError,
+    )
+    if isinstance(error, broken) or type(error).__name__ in _BROKEN_NAMES:
         return UnreachableError(
             f"the S3 server does not answer, or broke off ({type(error).__name__})",
             where=where,
