@@ -7,6 +7,7 @@ import io
 import os
 import random
 import socket
+import struct
 import tarfile
 import threading
 import time
@@ -240,6 +241,60 @@ def test_silent_server_is_left_and_what_arrived_is_kept(scripted_server: Server,
         fetch_source(Listed((scripted_server.url,)), tmp_path, stall_seconds=0.3)
     over.set()
     assert (tmp_path / "file.bin.part").stat().st_size == 90_000
+
+
+def reset(connection: socket.socket, _: dict[str, str]) -> None:
+    """Break off by RST, as a crashed machine or a firewall does."""
+    connection.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {len(CONTENT)}\r\n\r\n".encode() + CONTENT[:9])
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def stall(connection: socket.socket, request: dict[str, str]) -> None:
+    """Say nothing for longer than the test waits."""
+    answer(CONTENT[:9], length=len(CONTENT), then=lambda: time.sleep(1))(connection, request)
+
+
+def rest_of_another_file(connection: socket.socket, request: dict[str, str]) -> None:
+    """Go on where it was asked to, under the same entity tag, with other bytes."""
+    ranged(body=bytes(len(CONTENT)))(connection, request)
+
+
+BAD = {
+    "reset": reset,
+    "stall": stall,
+    "500": answer(b"", status="500 Oops"),
+    "503": answer(b"", status="503 Slow Down", headers="Retry-After: 1\r\n"),
+    "404 for a while": answer(b"", status="404 Not Found"),
+    "page": answer(b"<html>log in", headers="Content-Type: text/html\r\n"),
+    "page that says nothing of it": answer(b"<!doctype html><title>maintenance</title>"),
+    "page of the right length": answer(b"<!doctype html>".ljust(len(CONTENT))),
+    "too short": answer(CONTENT[:1000]),
+    "too long": answer(CONTENT + b"x"),
+    "cut, and called whole": answer(CONTENT[:1000], length=-1),
+    "other content": answer(bytes(len(CONTENT))),
+    "rest of another file": rest_of_another_file,
+    "wrong range": answer(b"x" * 9, status="206 Partial", headers="Content-Range: bytes 5-13/700001\r\n"),
+    "no ranges": answer(),
+    "garbage": lambda connection, _: connection.sendall(b"garbage\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["with a part", "from nothing"])
+@pytest.mark.parametrize("name", BAD)
+def test_the_same_call_succeeds_once_the_source_is_well_again(
+    scripted_server: Server, tmp_path: Path, name: str, before: bool
+) -> None:
+    scripted_server.answers = [*([broken()] if before else []), BAD[name], ranged()]
+    source = Listed((scripted_server.url,))
+    for _ in range(3):
+        try:
+            fetched = fetch_source(source, tmp_path, stall_seconds=0.3)
+            break
+        except PipelineError as error:
+            assert error.remedy
+            assert not (tmp_path / "file.bin").exists()
+    assert fetched.path.read_bytes() == CONTENT
+    assert [path.name for path in tmp_path.iterdir()] == ["file.bin"]
 
 
 @pytest.mark.parametrize("pause", [0.05, 20])
