@@ -87,7 +87,7 @@ class Approval(RunInput):
     decision: Literal["approve", "refuse"] = Field(
         description="approve publishes exactly the run that is shown; refuse keeps it and publishes nothing"
     )
-    name: Annotated[str, Field(min_length=1, max_length=200, description="Who decides")]
+    name: Annotated[str, Field(pattern=r"\S", max_length=200, description="Who decides")]
     comment: Annotated[str, Field(max_length=2000, description="Why; it is kept with the decision")] = ""
 
 

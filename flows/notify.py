@@ -43,7 +43,8 @@ def tell(happening: Happening, flow_run: FlowRun, text: str, *, rehearsal: bool 
         text: what happened, for a person.
         rehearsal: whether nothing of the run is a result, if that is known.
     """
-    subject = str(flow_run.parameters.get("system") or flow_run.name)
+    given = flow_run.parameters  # of a submission `system`, of a fleet `name`
+    subject = str(given.get("system") or given.get("name") or flow_run.name)
     emit_event(
         event=happening,
         resource={

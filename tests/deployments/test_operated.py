@@ -102,6 +102,7 @@ def test_an_approval_holds_for_exactly_the_run_that_was_shown(operated: Operated
     wrong = site.resume(run, decision="perhaps", name="Ada")
     assert wrong["status"] == "REJECT"
     assert site.resume(run, decision="approve")["status"] == "REJECT"  # without a name
+    assert site.resume(run, decision="approve", name=" ")["status"] == "REJECT"
     operated.upload(FIRST, "bbbb", day=2)  # while the person looks at aaaa, the run is made anew
     assert site.resume(run, decision="approve", name="Ada")["status"] == "ACCEPT"
     operated.hook.wait_for(f"{FIRST}: waits for approval", f"{FIRST}/bbbb")
