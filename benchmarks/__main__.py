@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks import mini, preprocessing, search
+from benchmarks import mini, preprocessing, search, store
 from benchmarks.ceilings import (
     harness_runner,
     in_turn,
@@ -33,7 +33,7 @@ from models.registry import benchmark_names, get_benchmark
 
 MODEL_SYSTEM_SERVER = 132_008
 """Queries/s of the model system in Server, resnet50, v4.1."""
-_PARTS = ("ceilings", "latency", "networks", "search", "preprocessing")
+_PARTS = ("ceilings", "latency", "networks", "search", "preprocessing", "store")
 _BATCH = 256
 _WAIT_US = 1000
 _LOCK_SECONDS = 24 * 3600
@@ -61,6 +61,7 @@ def main() -> None:
         "networks": lambda: _networks(work, chosen.seconds, chosen.repeats),
         "search": lambda: _search(work, chosen.seconds),
         "preprocessing": lambda: _preprocessing(work, chosen.repeats),
+        "store": lambda: _store(work, chosen.repeats),
     }
     try:
         # The host is held for all of it, so that the children's locks are private.
@@ -191,6 +192,21 @@ def _preprocessing(work: Path, repeats: int) -> None:
         prepared = mini.prepare(get_benchmark(name), work / f"preprocessing-{name}")
         rates = preprocessing.against_reference(prepared, work / "preprocessing", repeats=repeats)
         print(f"| {name} | {rates.first:,.1f} | {rates.second:,.1f} | {rates.ratio:.2f} |", flush=True)
+
+
+def _store(work: Path, repeats: int) -> None:
+    _heading("The store against rclone, 2 GB in 1,000 files through one rclone S3 server")
+    print(
+        "| | store, s | `rclone copy --checksum`, s | the same with `check --download`, s "
+        "| rclone / store | rclone, checked / store |"
+    )
+    print("|---|---|---|---|---|---|")
+    for one in store.against_rclone(work / "store", repeats=repeats):
+        print(
+            f"| {one.name} | {one.ours:.1f} | {one.copied:.1f} | {one.checked:.1f} "
+            f"| {one.copied / one.ours:.2f} | {one.checked / one.ours:.2f} |",
+            flush=True,
+        )
 
 
 def _heading(text: str) -> None:

