@@ -38,6 +38,7 @@ _BUSY_CODES = frozenset(
     }
 )
 """A server that restarts forgets its multipart uploads, or parts: the whole upload is to be made again."""
+_NOTABLE_SKEW_SECONDS = 60
 _BROKEN_NAMES = ("RetriesExceededError", "ResponseStreamingError")
 _SKEWED = "RequestTimeTooSkewed"
 
@@ -252,6 +253,8 @@ def _difference(response: Any) -> str:
     except (KeyError, TypeError, ValueError):
         return ""
     seconds = round((datetime.now(UTC) - theirs).total_seconds())
+    if abs(seconds) < _NOTABLE_SKEW_SECONDS:
+        return ""
     return f"it is {abs(seconds)} s {'ahead' if seconds > 0 else 'behind'}"
 
 
