@@ -6,7 +6,6 @@ The child holds the host's lock like any measurement.
 from __future__ import annotations
 
 import gc
-import itertools
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -126,9 +125,8 @@ def _loadgen(run: RunRequest) -> None:
 def _bare(request: BoundRequest) -> BareRate:
     import numpy as np
 
-    from harness.child import open_run, samples_per_batch
+    from harness.child import answers_in_loops, open_run, samples_per_batch
     from harness.samples import costs_of
-    from models.registry import get_benchmark
 
     run = request.run
     backend, samples = open_run(run)
@@ -136,81 +134,79 @@ def _bare(request: BoundRequest) -> BareRate:
     indices = np.arange(min(run.settings.performance_sample_count, dataset_size), dtype=np.int64)
     backend.load(indices)
     is_plain = request.what == "plain"
-    size = min(samples_per_batch(run), len(indices))
     costs = costs_of(samples)
     if costs is not None and not is_plain:
         indices = indices[np.argsort(-costs[indices], kind="stable")]
-    has_loop = run.backend != "null" and get_benchmark(run.benchmark).has_loop
-    # A loop is over before the last samples are: each counts as much as it costs, 1 on average.
-    weights = np.ones(dataset_size) if costs is None else costs / costs[indices].mean()
-    bare = _Bare(backend, indices, size, weights)
-    return _timed(bare, bare.loop if has_loop and not is_plain else bare.batches, _meanwhile(request))
+    size = min(samples_per_batch(run), len(indices))
+    bare = _Bare(backend, indices, size, answers_in_loops(run) and not is_plain)
+    warm = bare.answer(2 * run.batch_size * backend.streams)
+    if request.what == "beside":
+        return bare.answer_while(lambda: _loadgen(run))
+    passes = round(request.seconds * warm.samples_per_second / len(indices))
+    return bare.answer(max(1, passes) * len(indices))
 
 
 class _Bare:
-    """Loops over a backend, one per stream, in turn over the same samples; streams begin apart."""
+    """Threads, one per stream, that answer samples of a backend in turn."""
 
-    def __init__(
-        self, backend: Backend, indices: NDArray[np.int64], size: int, weights: NDArray[np.float64]
-    ) -> None:
+    def __init__(self, backend: Backend, indices: NDArray[np.int64], size: int, in_loops: bool) -> None:
         self._backend = backend
         self._indices = indices
         self._size = size
-        self._weights = weights
-        self.counts = [0.0] * backend.streams
-        self.ending = threading.Event()
+        self._work = self._loop if in_loops else self._batches
+        self._lock = threading.Lock()
+        self._taken = 0
+        self._most = 0.0
+        self._done = [0] * backend.streams
 
-    def batches(self, stream: int) -> None:
-        """Run full batches."""
-        size, count = self._size, len(self._indices)
-        parts = [self._indices[start : start + size] for start in range(0, count - size + 1, size)]
-        for part in itertools.islice(itertools.cycle(parts), self._first(stream, len(parts)), None):
-            self._backend.run(stream, part)
-            self.counts[stream] += float(self._weights[part].sum())
-            if self.ending.is_set():
-                return
+    def answer(self, count: int) -> BareRate:
+        """Answer so many samples from the first to the last, as LoadGen takes the time in Offline."""
+        return self._timed(count, lambda: None)
 
-    def loop(self, stream: int) -> None:
-        """Keep a loop full; a sample's id is its index."""
+    def answer_while(self, run: Callable[[], None]) -> BareRate:
+        """Answer samples for as long as something runs beside it."""
+        return self._timed(float("inf"), run)
+
+    def _timed(self, most: float, meanwhile: Callable[[], None]) -> BareRate:
+        self._taken, self._most = 0, most
+        self._done = [0] * len(self._done)
+        threads = [
+            threading.Thread(target=self._work, args=(stream,), daemon=True)
+            for stream in range(len(self._done))
+        ]
+        started, cpu_before = time.perf_counter(), time.process_time()
+        for thread in threads:
+            thread.start()
+        meanwhile()
+        if most == float("inf"):
+            self._most = 0.0
+        for thread in threads:
+            thread.join()
+        done, seconds = sum(self._done), time.perf_counter() - started
+        return BareRate(done / seconds, (time.process_time() - cpu_before) / max(done, 1))
+
+    def _take(self, most: int) -> NDArray[np.int64]:
+        """Return the next samples in turn, none at the end."""
+        import numpy as np
+
+        with self._lock:
+            start = self._taken
+            self._taken = int(min(start + most, max(self._most, start)))
+            return self._indices[np.arange(start, self._taken) % len(self._indices)]
+
+    def _batches(self, stream: int) -> None:
+        while len(batch := self._take(self._size)):
+            self._backend.run(stream, batch)
+            self._done[stream] += len(batch)
+
+    def _loop(self, stream: int) -> None:
         loop = cast("LoopBackend", self._backend).open_loop(stream)
-        position = self._first(stream, len(self._indices))
-        while not self.ending.is_set():
-            while room := loop.room:
-                chosen = self._indices.take(range(position, position + room), mode="wrap")
-                loop.admit(chosen.tolist(), chosen)
-                position += room
-            self.counts[stream] += float(self._weights[loop.step().finished].sum())
-
-    def _first(self, stream: int, count: int) -> int:
-        return stream * count // len(self.counts)
-
-
-def _meanwhile(request: BoundRequest) -> Callable[[], None]:
-    """Return what the loops run beside: nothing for some time, or LoadGen alone."""
-    if request.what == "beside":
-        return lambda: _loadgen(request.run)
-    return lambda: time.sleep(request.seconds)
-
-
-def _timed(bare: _Bare, work: Callable[[int], None], meanwhile: Callable[[], None]) -> BareRate:
-    """Run a thread per stream; take their rate while `meanwhile` runs, once each has answered a sample."""
-    threads = [
-        threading.Thread(target=work, args=(stream,), daemon=True) for stream in range(len(bare.counts))
-    ]
-    for thread in threads:
-        thread.start()
-    while min(bare.counts) == 0 and all(thread.is_alive() for thread in threads):
-        time.sleep(0.01)
-    begun, started, cpu_before = sum(bare.counts), time.perf_counter(), time.process_time()
-    meanwhile()
-    while sum(bare.counts) == begun and all(thread.is_alive() for thread in threads):
-        time.sleep(0.01)
-    done, seconds = sum(bare.counts) - begun, time.perf_counter() - started
-    cpu = time.process_time() - cpu_before
-    bare.ending.set()
-    for thread in threads:
-        thread.join()
-    return BareRate(done / seconds, cpu / max(done, 1))
+        while True:
+            while (room := loop.room) and len(entering := self._take(room)):
+                loop.admit(entering.tolist(), entering)
+            if loop.is_idle:
+                return
+            self._done[stream] += len(loop.step().finished)
 
 
 if __name__ == "__main__":

@@ -20,12 +20,15 @@ from common.errors import PipelineError, SettingError, StepFailedError
 from common.process import LOCKED_LINE, print_progress, serve_request
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from harness.backends.base import Backend, LoopBackend
     from harness.batching import BatchSource, Source
     from harness.record import ChildReport, RunRequest
     from harness.sut import Streams
     from harness.throughput import Completions
-    from models.benchmark import Samples
+    from models.benchmark import SampleLoop, Samples
 
 _REPORT_SECONDS = 1.0
 _NOTE_SECONDS = 0.25
@@ -72,7 +75,7 @@ def run(request: RunRequest, folder: Path, on_progress: Callable[[float], None])
     backend, samples = open_run(request)
     dataset_size = len(samples) if samples is not None else request.null.sample_count
     batch_size = samples_per_batch(request)
-    batch_seconds = _warm_up(backend, batch_size, dataset_size)
+    batch_seconds = _warm_up(backend, batch_size, dataset_size, in_loops=answers_in_loops(request))
     max_wait_us = request.max_wait_us
     if max_wait_us is None:
         max_wait_us = derived_wait_us(request.settings.target_latency_ns, batch_seconds)
@@ -195,8 +198,15 @@ def samples_per_batch(request: RunRequest) -> int:
     return get_benchmark(request.benchmark).samples_per_batch or request.batch_size
 
 
-def _warm_up(backend: Backend, batch_size: int, dataset_size: int) -> float:
-    """Run a few full batches on every stream; return the time of the fastest in seconds."""
+def answers_in_loops(request: RunRequest) -> bool:
+    """Return whether samples are answered by loops that they enter one by one, and not in batches."""
+    from models.registry import get_benchmark
+
+    return request.backend != "null" and get_benchmark(request.benchmark).has_loop
+
+
+def _warm_up(backend: Backend, batch_size: int, dataset_size: int, *, in_loops: bool) -> float:
+    """Run a few full batches on every stream, or full loops; return the time of the fastest in seconds."""
     import numpy as np
 
     loaded = np.arange(min(batch_size, dataset_size), dtype=np.int64)
@@ -206,10 +216,23 @@ def _warm_up(backend: Backend, batch_size: int, dataset_size: int) -> float:
     for stream in range(backend.streams):
         for _ in range(_WARM_UP_BATCHES):
             started = time.perf_counter()
-            backend.run(stream, full)
+            if in_loops:
+                _fill_and_drain(cast("LoopBackend", backend).open_loop(stream), loaded)
+            else:
+                backend.run(stream, full)
             fastest = min(fastest, time.perf_counter() - started)
     backend.unload()
     return fastest
+
+
+def _fill_and_drain(loop: SampleLoop, indices: NDArray[np.int64]) -> None:
+    """Let samples enter a loop until it is full, and answer them."""
+    import numpy as np
+
+    while room := loop.room:
+        loop.admit([0] * room, np.resize(indices, room))
+    while not loop.is_idle:
+        loop.step()
 
 
 def _system(
@@ -225,11 +248,10 @@ def _system(
     from harness.samples import costs_of
     from harness.sut import LoopSystem, SystemUnderTest
     from mlperf.rounds import Scenario
-    from models.registry import get_benchmark
 
     costs = costs_of(samples)
     is_server = request.settings.scenario is Scenario.SERVER
-    if request.backend != "null" and get_benchmark(request.benchmark).has_loop:
+    if answers_in_loops(request):
         first_tokens = is_server and request.settings.use_token_latencies
         loops = cast("LoopBackend", backend)
         return LoopSystem(loops, Waiting(costs=costs), on_error, first_tokens=first_tokens)
