@@ -76,6 +76,7 @@ class Cluster:
             PREFECT_API_URL=self.address,
             PREFECT_SERVER_ANALYTICS_ENABLED="false",
             PREFECT_WORKER_QUERY_SECONDS="1",
+            PREFECT_SERVER_SERVICES_SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS="1",
             **environment,
         )
         if database:

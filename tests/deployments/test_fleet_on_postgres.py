@@ -100,10 +100,10 @@ def test_two_hosts_make_one_submission_when_their_schedule_is_due(
     deployments = [*(host(tmp_path, name, rehearsal.work) for name in HOSTS), coordinator(tmp_path)]
     with postgres() as database, cluster(tmp_path / "prefect", database, **aws(s3)) as prefect:
         prefect.pool({**dict.fromkeys(HOSTS, 1), "fleet": None})
-        prefect.deploy(prefect_file(tmp_path / "prefect.yaml", deployments))
         for queue in (*HOSTS, "fleet"):
             prefect.worker(queue)
-        due = prefect.schedule("fleet/round", seconds=12)
+        prefect.deploy(prefect_file(tmp_path / "prefect.yaml", deployments))
+        due = prefect.schedule("fleet/round", seconds=5)
         until(lambda: bool(prefect.runs_of("fleet")), "the schedule")
         run = prefect.runs_of("fleet")[0]
         assert run["created_by"]["type"] == "SCHEDULE"
