@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -61,7 +62,12 @@ def host(folder: Path, name: str, prepared: Path) -> dict[str, Any]:
     """A host's own folder, where the network is prepared but nothing measured; return its deployment."""
     work = folder / name
     for step in ("make_mini", "download", "preprocess", "quantize", "build_engine", "probe"):
-        shutil.copytree(prepared / "cache" / step, work / "cache" / step)
+        shutil.copytree(
+            prepared / "cache" / step,
+            work / "cache" / step,
+            copy_function=os.link,  # a finished file is never written again
+            ignore=shutil.ignore_patterns(".*"),
+        )
     return {
         "name": name,
         "entrypoint": "flows/submission.py:submission",
