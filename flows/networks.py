@@ -5,6 +5,7 @@ Nothing is packaged, validated or uploaded: there is no accuracy, and the figure
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 from prefect.artifacts import create_table_artifact
@@ -14,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.deliver import lay_out
-from flows.measure import bench_of, can_measure, expected_rate
+from flows.measure import bench_of, can_measure, expected_rate, forget
 from flows.prepare import Prepared, prepare
 from flows.request import SubmissionRequest
 from storage.cache import StepRecord
@@ -85,9 +86,14 @@ class NetworksOutcome(BaseModel):
 
 
 def rehearse_networks(
-    workspace: Workspace, request: SubmissionRequest, measure_again: bool
+    workspace: Workspace, request: SubmissionRequest, forget_before: datetime | None
 ) -> NetworksOutcome:
     """Write, convert and build each full network; measure its performance where something can run it.
+
+    Args:
+        workspace: where finished steps are kept.
+        request: what was asked for.
+        forget_before: a run that finished before this time is made again; None: what is finished is found.
 
     Raises:
         PipelineError: a step failed; without a GPU nothing is measured, which is no failure.
@@ -96,7 +102,7 @@ def rehearse_networks(
     engines = workspace.random_weights(request.system.name)
     for benchmark in request.benchmarks:
         prepared = prepare(workspace, request, benchmark)
-        speeds = _measured(workspace, request, prepared, measure_again)
+        speeds = _measured(workspace, request, prepared, forget_before)
         lines.append(_line(prepared, speeds))
         lay_out(engines, {benchmark.name: prepared.engine})
         figures = prepared.engine.figures
@@ -163,17 +169,14 @@ def show_networks(console: Console, outcome: NetworksOutcome, time_taken: str) -
 
 
 def _measured(
-    workspace: Workspace, request: SubmissionRequest, prepared: Prepared, again: bool
+    workspace: Workspace, request: SubmissionRequest, prepared: Prepared, forget_before: datetime | None
 ) -> list[tuple[str, StepRecord]]:
     if not can_measure(request.system):
         return []
     found = []
     for result in (one for one in request.results if one.benchmark == prepared.benchmark):
         bench = bench_of(request, prepared, result, expected_rate(workspace, request, prepared, result))
-        step = performance_step(bench)
-        finished = workspace.cache.find(step.name, step.label, step.inputs) if again else None
-        if finished:
-            workspace.cache.remove(finished)
+        forget(workspace, performance_step(bench), forget_before)
         done = performance.with_options(retries=REHEARSAL_RETRIES)(workspace, bench)
         found.append((result.scenario.value, done))
     return found

@@ -99,7 +99,7 @@ def submission(
     if not anyway:
         require_fit(make_plan(workspace, request).needs, workspace.root)
     if request.weights == "random":
-        return rehearse_networks(workspace, request, measure_again)
+        return rehearse_networks(workspace, request, forget_before)
     with store_for(workspace, request.system) as store:
         check_store(store)
         prepared = {one.name: prepare(workspace, request, one) for one in request.benchmarks}
