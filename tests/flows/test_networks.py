@@ -44,12 +44,13 @@ def random_run(tmp_path_factory: pytest.TempPathFactory) -> RandomRun:
     content = yaml.safe_load((ROOT / "deployments" / "systems" / "rehearsal.yaml").read_text())
     content["backend"] = "onnxruntime"
     content["rehearsal_seconds"] = 0.5
-    content["benchmarks"]["resnet50"] = {
+    resnet = {
         "precision": "int8",
         "mini_samples": 16,
         "performance_sample_count": 16,
         "Offline": {"batch_size": 4, "target_qps": 20},
     }
+    content["benchmarks"] = {"resnet50": resnet}
     file = place / "system.yaml"
     file.write_text(yaml.safe_dump(content))
     hear_ctrl_c()
