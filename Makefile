@@ -5,7 +5,7 @@ WORK ?= work
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: rehearsal test lint docs benchmarks clean
+.PHONY: rehearsal test lint docs benchmarks faults clean
 
 rehearsal: .venv/installed
 	$(BIN)/mlperf-submission run rehearsal --work $(WORK)
@@ -22,6 +22,9 @@ lint: .venv/installed-for-tests
 
 benchmarks: .venv/installed-for-tests
 	$(BIN)/python -m benchmarks
+
+faults: .venv/installed-for-tests
+	$(BIN)/python -m tests.faults
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

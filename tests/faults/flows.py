@@ -1,0 +1,224 @@
+"""Flows that are started, hit and looked at: real commands in real processes, with folders of their own."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import yaml
+
+from common.process import end_with_parent
+from harness.lock import holders
+from storage.cache import StepCache, StepRecord
+from tests.conftest import PROGRAM, ROOT, clean_environment, hear_ctrl_c
+
+_SYSTEM_FILE = Path(__file__).with_name("system.yaml")
+SYSTEM = "rehearsal_faults"
+_OUR_MODULES = ("harness.child", "models.", "harness.backends.tensorrt_build")
+_GONE_SECONDS = 15.0
+_FINISH_SECONDS = 3600.0
+"""A run may have to wait for the host, which others use."""
+_ATTEMPTS = 3
+_POLL_SECONDS = 0.02
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Return the environment of a flow: a person's, with this checkout's code."""
+    return clean_environment(PYTHONPATH=str(ROOT), **more)
+
+
+def as_ours() -> None:
+    """Be called in a child before it begins: it hears Ctrl-C, and ends with the trials if they are ended."""
+    hear_ctrl_c()
+    end_with_parent()
+
+
+@dataclass
+class RunningFlow:
+    """A `mlperf-submission run` of its own process, whose output goes to a file."""
+
+    process: psutil.Popen
+    work: Path
+    output: Path
+    family: dict[int, psutil.Process] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """What it printed so far."""
+        return self.output.read_text(errors="replace")
+
+    def wait(self, seconds: float) -> int:
+        """Return its exit status; it is an error of the trial if it does not end in this time."""
+        return int(self.process.wait(seconds))
+
+    def children(self) -> list[psutil.Process]:
+        """Return all that it has started and that is alive, and remember it."""
+        try:
+            alive = self.process.children(recursive=True)
+        except psutil.NoSuchProcess:
+            alive = []
+        self.family |= {process.pid: process for process in alive}
+        return alive
+
+    def find(self, target: str) -> psutil.Process | None:
+        """Return a living process: `flow`, `LoadGen child`, `child`, `Prefect server` or `S3 server`."""
+        if target == "flow":
+            return self.process if self.process.poll() is None else None
+        for child in self.children():
+            if _is(target, child):
+                return child
+        return None
+
+    def await_process(self, target: str, seconds: float) -> psutil.Process | None:
+        """Wait until that process is there; None if the flow ended before, or it did not come."""
+        limit = time.monotonic() + seconds
+        while time.monotonic() < limit and self.process.poll() is None:
+            if found := self.find(target):
+                return found
+            time.sleep(_POLL_SECONDS)
+        return None
+
+    def left_alive(self) -> list[str]:
+        """Return what outlived the flow, once it had time to go: processes, and the host's lock."""
+        _, alive = psutil.wait_procs(list(self.family.values()), timeout=_GONE_SECONDS)
+        left = [f"{' '.join(_words(process))[:120]} outlived the flow" for process in alive]
+        return left + holding([self.process, *self.family.values()])
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def _is(target: str, process: psutil.Process) -> bool:
+    words = _words(process)
+    if target == "Prefect server":
+        return "uvicorn" in words
+    if target == "S3 server":
+        return bool(words) and Path(words[0]).name.startswith("rclone")
+    module = words[words.index("-m") + 1] if "-m" in words[:-1] else ""
+    if target == "LoadGen child":
+        return module == "harness.child"
+    return module.startswith(_OUR_MODULES)
+
+
+def system_file(place: Path, *, server: bool = False) -> Path:
+    """Write the trials' system file into a folder.
+
+    Args:
+        place: the folder; made if it is missing.
+        server: with the Server scenario, in the closed division, which asks for it. It stands under a latency
+            limit, and wants the machine for itself. Otherwise Offline alone, in the open division.
+    """
+    content = yaml.safe_load(_SYSTEM_FILE.read_text())
+    if not server:
+        content["division"] = content["description"]["division"] = "open"
+        del content["benchmarks"]["resnet50"]["Server"]
+    place.mkdir(parents=True, exist_ok=True)
+    path = place / ("offline-server.yaml" if server else "offline.yaml")
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+def start(
+    system: Path, work: Path, output: Path | None = None, *, again: bool = False, api: str | None = None
+) -> RunningFlow:
+    """Start `mlperf-submission run` on a work folder.
+
+    Args:
+        system: the system file.
+        work: the work folder.
+        output: the file for what it prints; by default beside the work folder.
+        again: repeat finished measurements.
+        api: a Prefect server that is running; by default the command starts its own.
+    """
+    work.parent.mkdir(parents=True, exist_ok=True)
+    output = output or work.parent / f"{work.name}-{time.time_ns()}.txt"
+    with output.open("wb") as sink:
+        process = psutil.Popen(
+            [str(PROGRAM), "run", str(system), "--work", str(work), *["--measure-again"] * again],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            env=environment(**{"PREFECT_API_URL": api} if api else {}),
+            preexec_fn=as_ours,
+        )
+    return RunningFlow(process, work, output)
+
+
+def finish(system: Path, work: Path, output: Path | None = None, *, api: str | None = None) -> RunningFlow:
+    """Run the same command until it ends well; only a measurement that is INVALID may take another attempt.
+
+    Raises:
+        AssertionError: it ended in another way; the message is its output.
+    """
+    for number in range(_ATTEMPTS):
+        flow = start(system, work, output, again=number > 0, api=api)
+        if flow.wait(_FINISH_SECONDS) == 0:
+            return flow
+        assert "INVALID" in flow.text or "TEST0" in flow.text, flow.text
+    raise AssertionError(f"{_ATTEMPTS} attempts were INVALID: {flow.text}")
+
+
+def holding(processes: Iterable[psutil.Process]) -> list[str]:
+    """Return which of these processes hold the host's lock."""
+    ours = {str(process.pid) for process in processes}
+    return [f"{one} holds the host's lock" for one in holders() if one.split()[1] in ours]
+
+
+def tree_of(work: Path) -> Path:
+    """Return the tree of the newest run in a work folder."""
+    runs = (work / "submissions" / SYSTEM).iterdir()
+    return max(runs, key=lambda run: run.stat().st_mtime) / "tree"
+
+
+def records(work: Path) -> dict[tuple[str, str], StepRecord]:
+    """Return every finished step of a work folder, by step and key."""
+    return {(one.step, one.key): one for one in StepCache(work / "cache").records()}
+
+
+def damaged(work: Path) -> list[str]:
+    """Return the steps that are recorded as finished and whose files are not whole."""
+    cache = StepCache(work / "cache")
+    return [
+        f"{one.step} ({one.label}) is recorded as finished and is not whole"
+        for one in cache.records()
+        if cache.find(one.step, one.label, one.inputs) is None
+    ]
+
+
+def step_at_work(work: Path) -> str:
+    """Return the step that a work folder shows as half done; else, whether any is finished."""
+    for partial in (work / "cache").glob("*/.partial-*"):
+        return partial.parent.name
+    return "between steps" if any((work / "cache").glob("*/*.json")) else "before the first step"
+
+
+def is_clear(text: str) -> bool:
+    """Whether the end of a flow is a message for a person: what to do, and no traceback."""
+    return "What to do" in text and "Traceback" not in text
+
+
+def kill(process: psutil.Process, number: signal.Signals = signal.SIGKILL) -> bool:
+    """Send a signal; False if the process is gone already."""
+    try:
+        os.kill(process.pid, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def started_steps(text: str) -> list[tuple[str, str]]:
+    """Return (mark, step and label) of each line of progress: `=` found, `✓` done, `✗` failed."""
+    lines = re.findall(r"^ ([=✓✗]) +\d+/\d+ +(\S+) +(.+?)  ", text, re.MULTILINE)
+    return [(mark, f"{step} {label.strip()}") for mark, step, label in lines]

@@ -1,0 +1,57 @@
+"""A few of the trials of `make faults`, which breaks runs in many more ways."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.faults.damage import damage_trials
+from tests.faults.disk import full_disk_trials, may_mount
+from tests.faults.flows import finish, system_file, tree_of
+from tests.faults.kills import kill_trials
+from tests.faults.site import Site
+from tests.faults.trials import table
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with closing(Site(tmp_path_factory.mktemp("server"))) as one:
+        yield one.url
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, api: str) -> Path:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    return finish(system_file(folder), folder / "work", api=api).work
+
+
+def test_after_kills_a_rerun_gives_the_tree_of_an_undisturbed_run(undisturbed: Path, tmp_path: Path) -> None:
+    trials = kill_trials(
+        2,
+        seed=7,
+        base=tmp_path,
+        servers=(False,),
+        targets=("Prefect server", "flow"),
+        span_seconds=5,
+        references={False: tree_of(undisturbed)},
+    )
+    assert [trial.lost for trial in trials] == [(), ()]
+    assert "| kill -9 of the flow | 1 |" in table(trials)
+
+
+def test_a_damaged_engine_is_found_by_its_hash_and_made_anew(
+    undisturbed: Path, api: str, tmp_path: Path
+) -> None:
+    [trial] = damage_trials(tmp_path, seed=1, steps=("build_engine",), finished=undisturbed, api=api)
+    assert trial.lost == ()
+
+
+@pytest.mark.skipif(not may_mount(), reason="only root may mount a file system that can be filled")
+def test_a_full_disk_is_named_and_the_same_command_goes_on_when_it_is_freed(
+    undisturbed: Path, tmp_path: Path
+) -> None:
+    [trial] = full_disk_trials(tmp_path, ("performance",), finished=undisturbed)
+    assert trial.lost == ()
