@@ -22,6 +22,8 @@ from flows.lost_runs import in_use, mark_lost_runs
 
 START_SECONDS = 180.0
 _DRAIN_SECONDS = 10.0
+_PATIENCE = "7"
+"""A run waits four minutes for a server that is away (2, 4, … 128 s); prefect.yaml says so to deployments."""
 _SETTINGS: Mapping[str, str] = {
     # Nothing leaves the machine, and no part of a run depends on a server that it could not reach.
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -47,6 +49,7 @@ def prefect_server(home: Path, log: Path) -> Iterator[str]:
         UnreachableError: the server did not come up; its log says why.
     """
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", _PATIENCE)
     configured = os.environ.get("PREFECT_API_URL")
     if configured:
         yield configured

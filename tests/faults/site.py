@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import psutil
+import yaml
 
 from common.process import end_group
 from flows.server import free_port
@@ -88,6 +89,7 @@ class Site:
             flow_id=flow["id"],
             entrypoint="flows/submission.py:submission",
             work_pool_name=POOL,
+            job_variables=_job_variables(),
             pull_steps=[{"prefect.deployments.steps.set_working_directory": {"directory": str(ROOT)}}],
         )
         return str(deployment["id"])
@@ -156,6 +158,12 @@ class Site:
         """End everything."""
         for process in reversed(self._started):
             end_group(process)  # type: ignore[arg-type]  # psutil's Popen has all of subprocess's methods
+
+
+def _job_variables() -> dict[str, Any]:
+    """Return those of the project's own deployments."""
+    content = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+    return dict(content["deployments"][0]["work_pool"]["job_variables"])
 
 
 @contextmanager
