@@ -95,6 +95,8 @@ def _wrongly_done(
     wrong = []
     if ours not in done:
         wrong.append(f"{ours} was not made anew")
+    elif ("✗", ours) in started_steps(text):
+        pass  # measured twice: the line of the second time does not say why there was a first
     elif not any(ours.split()[0] in line and "damaged, made anew" in line for line in text.splitlines()):
         wrong.append(f"{ours} was made anew without saying why")
     # Another step may be done only because its inputs changed, which gives it another key.
