@@ -48,7 +48,7 @@ def random_run(tmp_path_factory: pytest.TempPathFactory) -> RandomRun:
         "precision": "int8",
         "mini_samples": 16,
         "performance_sample_count": 16,
-        "Offline": {"batch_size": 4, "target_qps": 20},
+        "Offline": {"batch_size": 4, "target_qps": 100},
     }
     content["benchmarks"] = {"resnet50": resnet}
     file = place / "system.yaml"
