@@ -30,15 +30,12 @@ def list_runs(system: SystemArgument, work: WorkOption = Path("work")) -> None:
     table = Table(title=address, title_justify="left", header_style="bold")
     table.add_column("run", no_wrap=True)
     table.add_column("created", no_wrap=True)
-    table.add_column("round")
-    table.add_column("files", justify="right")
-    table.add_column("MB", justify="right")
-    table.add_column("results", justify="right")
+    for heading in ("results", "files", "MB"):
+        table.add_column(heading, justify="right")
     for run in runs:
         manifest = run.manifest
-        size, results = f"{manifest.size / 1e6:,.1f}", str(len(manifest.figures))
-        created = f"{manifest.created:%Y-%m-%d %H:%M}"
-        table.add_row(str(run.address), created, manifest.round, str(len(manifest.files)), size, results)
+        counts = str(len(manifest.figures)), str(len(manifest.files)), f"{manifest.size / 1e6:,.1f}"
+        table.add_row(str(run.address), f"{manifest.created:%Y-%m-%d %H:%M}", *counts)
     Console().print(table)
 
 
