@@ -19,7 +19,6 @@ STEPS = (
     "preprocess",
     "quantize",
     "build_engine",
-    "probe",
     "performance",
     "accuracy",
     "test01",
@@ -30,7 +29,7 @@ STEPS = (
     "report",
     "upload",
 )
-"""Every step that writes, in the order of the flow."""
+"""Every step of the trials' flow that writes, in its order."""
 _SIZE = "400m"
 _PAGE = 4096
 _END_SECONDS = 3600.0

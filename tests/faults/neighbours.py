@@ -12,7 +12,7 @@ from tests.faults.flows import RunningFlow, damaged, is_clear, records, start, s
 from tests.faults.trees import same_but_measured
 from tests.faults.trials import Trial
 
-_MEASURING = ("probe", "performance", "accuracy", "test01", "test04", "test05")
+_MEASURING = ("performance", "accuracy", "test01", "test04", "test05")
 _END_SECONDS = 3600.0
 
 

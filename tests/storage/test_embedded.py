@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -129,3 +130,14 @@ def test_a_server_that_is_killed_is_there_again_with_the_same_key(tmp_path: Path
                 return
             except UnreachableError:
                 assert time.monotonic() < limit
+
+
+def test_two_that_start_at_once_with_one_log_each_have_their_own_address(tmp_path: Path) -> None:
+    def use(number: int) -> bytes:
+        with embedded_s3(tmp_path / "data", tmp_path / "log") as endpoint:
+            bucket = bucket_at(endpoint)
+            bucket.write(f"of/{number}", b"mine")
+            return bucket.read(f"of/{number}")
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(use, range(4))) == [b"mine"] * 4
