@@ -163,7 +163,7 @@ DELIVERING = (
     Entry(
         id="store-away",
         signs=("the S3 server answers", "the S3 server does not answer", "S3 failed:"),
-        cause="The S3 server is down, overloaded or not reachable; four more attempts were made.",
+        cause="The S3 server is down, overloaded or not reachable; seven more attempts were made.",
         remedy="Run the same command again: what was sent is not sent twice.",
         redo=("upload",),
         kinds=("UnreachableError", *_STORE),
