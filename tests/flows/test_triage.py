@@ -7,9 +7,13 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from mlperf.triage.runs import RUNS as FAILURES_OF_RUNS
 from mlperf.triage.steps import made_again
 from tests.conftest import PROGRAM, Rehearsal, shell
+
+pytestmark = pytest.mark.measures
 
 
 def test_a_refused_tree_says_why_in_the_output_the_state_and_the_page(rehearsal: Rehearsal) -> None:
