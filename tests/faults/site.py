@@ -41,14 +41,14 @@ class Site:
             PREFECT_WORKER_QUERY_SECONDS="1",
         )
         folder.mkdir(parents=True, exist_ok=True)
-        self.server: psutil.Popen | None = None
-        self.worker: psutil.Popen | None = None
-        self._started: list[psutil.Popen] = []
+        self.server: subprocess.Popen[bytes] | None = None
+        self.worker: subprocess.Popen[bytes] | None = None
+        self._started: list[subprocess.Popen[bytes]] = []
         self.start_server()
 
-    def _start(self, name: str, *words: str) -> psutil.Popen:
+    def _start(self, name: str, *words: str) -> subprocess.Popen[bytes]:
         with (self.folder / f"{name}.log").open("ab") as log:
-            process = psutil.Popen(
+            process = subprocess.Popen(
                 [str(PROGRAM.with_name("prefect")), *words],
                 cwd=ROOT,
                 env=self.environment,
@@ -135,7 +135,8 @@ class Site:
         """Wait for the process of a run that the worker is to start."""
         limit = time.monotonic() + _START_SECONDS
         while time.monotonic() < limit:
-            for process in self.worker.children(recursive=True) if self.worker else []:
+            assert self.worker
+            for process in psutil.Process(self.worker.pid).children(recursive=True):
                 with suppress(psutil.Error):
                     if process.environ().get("PREFECT__FLOW_RUN_ID", "").replace("-", "") == run.replace(
                         "-", ""
@@ -168,7 +169,7 @@ class Site:
     def close(self) -> None:
         """End everything."""
         for process in reversed(self._started):
-            end_group(process)  # type: ignore[arg-type]  # psutil's Popen has all of subprocess's methods
+            end_group(process)
 
 
 def _job_variables() -> dict[str, Any]:
