@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
@@ -48,6 +48,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="length of one timed run")
     parser.add_argument("--repeats", type=int, default=3, help="how often a pair is measured in turn")
     parser.add_argument("--devices", type=int, nargs="*", default=[1, 2, 4, 8], help="null devices")
+    parser.add_argument(
+        "--models",
+        nargs="*",
+        default=benchmark_names(),
+        choices=benchmark_names(),
+        help="of part networks",
+    )
     chosen = parser.parse_args()
     parts = chosen.parts or list(_PARTS)
     unknown = set(parts) - set(_PARTS)
@@ -58,7 +65,7 @@ def main() -> None:
     steps: dict[str, Callable[[], None]] = {
         "ceilings": lambda: _ceilings(work, chosen.seconds, chosen.repeats, chosen.devices),
         "latency": lambda: _latency(work, chosen.seconds),
-        "networks": lambda: _networks(work, chosen.seconds, chosen.repeats),
+        "networks": lambda: _networks(work, chosen.models, chosen.seconds, chosen.repeats),
         "search": lambda: _search(work, chosen.seconds),
         "preprocessing": lambda: _preprocessing(work, chosen.repeats),
         "store": lambda: _store(work, chosen.repeats),
@@ -130,7 +137,7 @@ def _latency(work: Path, seconds: float) -> None:
         print(f"| {name} | {rate:,.0f} | {probe.p99_ns / 1e6:.2f} ms |", flush=True)
 
 
-def _networks(work: Path, seconds: float, repeats: int) -> None:
+def _networks(work: Path, models: Sequence[str], seconds: float, repeats: int) -> None:
     _heading("ONNX Runtime: the harness against a bare loop over the same backend (mini networks)")
     print(
         "| network | streams x threads | batch | bare loop, samples/s | Offline, samples/s | ratio "
@@ -139,7 +146,7 @@ def _networks(work: Path, seconds: float, repeats: int) -> None:
     print("|---|---|---|---|---|---|---|---|---|---|")
     cores = usable_cores()
     unequal: list[str] = []
-    for name in benchmark_names():
+    for name in models:
         prepared = mini.prepare(get_benchmark(name), work / name)
         batch = mini.BATCHES[name]
         shapes = [mini.Shape(batch, 1, cores), mini.Shape(batch, cores, 1)]
