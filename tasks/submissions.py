@@ -71,10 +71,14 @@ def start_submission(system: str, parameters: Mapping[str, Any], key: str) -> St
         key: names the flow that asks, and what for.
     """
     for attempt in count():
-        run = run_deployment(
-            f"{FLOW}/{system}", parameters=dict(parameters), timeout=0, idempotency_key=f"{key}-{attempt}"
+        run = run_deployment(  # type: ignore[call-arg]  # its decorator takes `_sync`
+            f"{FLOW}/{system}",
+            parameters=dict(parameters),
+            timeout=0,
+            idempotency_key=f"{key}-{attempt}",
+            _sync=True,  # whoever calls: where an event loop runs, Prefect would return a coroutine
         )
-        assert isinstance(run, FlowRun)  # noqa: S101 - only in an async flow is it a coroutine
+        assert isinstance(run, FlowRun)  # noqa: S101 - for the type checker
         if not _failed(run):
             return Started(system=system, flow_run=run.id, name=run.name)
     raise AssertionError("unreachable")

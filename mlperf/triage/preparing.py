@@ -207,6 +207,14 @@ PREPARING = (
         kinds=(*_STEP, "SettingError"),
     ),
     Entry(
+        id="engine-shape",
+        signs=("TensorRT refused … x … as",),
+        cause="The engine was built for other shapes than the batch that it was given.",
+        remedy="Build it again: remove its folder below work/cache/build_engine/.",
+        redo=("build_engine",),
+        kinds=_STEP,
+    ),
+    Entry(
         id="batch-failed",
         signs=("a batch failed during the run",),
         cause="The backend raised an error while LoadGen ran; LoadGen cannot go on after that.",
