@@ -80,7 +80,7 @@ def run(
     weights: WeightsOption = "trained",
     layers: LayersOption = None,
     anyway: Annotated[
-        bool, typer.Option("--anyway", help="Run even if disk space or memory do not suffice for the plan.")
+        bool, typer.Option("--anyway", help="Run even if disk, memory or GPUs do not suffice for the plan.")
     ] = False,
     work: WorkOption = Path("work"),
 ) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.request import SubmissionRequest
+from flows.runner import runner_of
 from mlperf.validation import Verdict
 from storage.cache import StepRecord, code_version
 from storage.store import Store
@@ -52,7 +53,7 @@ def deliver(
     judged = validate(workspace, system, tree)
     run = run_name([*prepared, *placed(results).values(), tree, judged])
     verdict = read_verdict(judged)
-    notice = _notice(results)
+    notice = _notice(request, results)
     page = report(
         workspace,
         system,
@@ -94,11 +95,12 @@ def lay_out(place: Path, steps: Mapping[str, StepRecord]) -> None:
             link.symlink_to(step.folder, target_is_directory=True)
 
 
-def _notice(results: list[Measured]) -> str:
+def _notice(request: SubmissionRequest, results: list[Measured]) -> str:
     if any(one.backend == "tensorrt" for one in results):
         return f"run by TensorRT on {', '.join(sorted(set(gpu_names())))}"
     built_for = results[0].engine.figures.get("compute_capability", "?")
+    why = runner_of(request).obstacle or "as the system file says"
     return (
-        "no GPU here: run by ONNX Runtime on the CPU; the TensorRT engines were built for compute capability "
+        f"{why}: run by ONNX Runtime on the CPU; the TensorRT engines were built for compute capability "
         f"{built_for} and are kept as artifacts"
     )

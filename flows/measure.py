@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
 
 from flows.prepare import Prepared
 from flows.request import ResultRequest, SubmissionRequest
+from flows.runner import runner_of
 from harness.record import RunRequest
 from harness.settings import RunLength, RunSettings, settings_for
 from mlperf.rounds import RunKind, Scenario
-from mlperf.system import System
 from storage.cache import StepRecord
 from tasks.accuracy import accuracy, accuracy_step
 from tasks.build_engine import ENGINE_FILE
 from tasks.compliance import audit, audit_step
-from tasks.hardware import gpu_names
 from tasks.measurement import REHEARSAL_RETRIES, RETRIES, Bench
 from tasks.package import Measured
 from tasks.performance import performance, performance_step
@@ -124,13 +122,6 @@ def rate_from(request: SubmissionRequest, probed: StepRecord) -> float:
     return float(f"{float(str(probed.figures['value'])) * margin:.3g}")
 
 
-def can_measure(system: System) -> Literal["tensorrt", "onnxruntime"] | None:
-    """Return what runs full networks here as the system file has it; None: `auto`, and there is no GPU."""
-    if system.backend == "auto":
-        return "tensorrt" if gpu_names() else None
-    return system.backend
-
-
 def probe_bench(request: SubmissionRequest, prepared: Prepared, result: ResultRequest) -> Bench:
     """Return the bench of a probe, whose runs are short whatever the rate."""
     return bench_of(request, prepared, result, PROBE_QPS, RunLength.rehearsal(seconds=PROBE_SECONDS))
@@ -145,7 +136,8 @@ def bench_of(
 ) -> Bench:
     """Return what is measured: TensorRT's engine on a GPU, the same network in ONNX Runtime on a CPU."""
     system, settings, tuning = request.system, request.settings_of(result.benchmark), result.tuning
-    on_gpu = can_measure(system) == "tensorrt"
+    runner = runner_of(request)
+    on_gpu = runner.backend == "tensorrt"
     runs = prepared.engine if on_gpu else prepared.quantized
     rules = request.rules_of(result.benchmark)
     official, short = RunLength.official(), RunLength.rehearsal(seconds=system.rehearsal_seconds)
@@ -177,6 +169,7 @@ def bench_of(
             batch_size=tuning.batch_size,
             max_wait_us=tuning.max_wait_us,
             streams=tuning.streams,
+            devices=runner.devices,
             disturbance_limits=system.interference.limits,
         ),
         engine_hash=runs.content_hash,

@@ -1,4 +1,4 @@
-"""The disk space and memory that a request needs, each figure with its source; and whether the host has them.
+"""The disk space, memory and GPUs that a request needs, each with its source; and whether the host has them.
 
 What nobody knows before it is made is said to be unknown, and counts nothing.
 """
@@ -18,6 +18,7 @@ from rich.table import Table
 from common.errors import HostTooSmallError
 from flows.durations import issued_samples
 from flows.request import ResultRequest, SubmissionRequest
+from flows.runner import runner_of
 from flows.sizes import SIZES
 from mlperf.audits import sampling_target
 from mlperf.rounds import RunKind
@@ -53,6 +54,7 @@ class Needs:
         memory: of the host, for the run that needs most.
         device: of all GPUs together, likewise.
         free_disk, free_memory: what this host has.
+        gpus: why runs would fail for want of GPUs; empty if they would not.
     """
 
     disk: tuple[Need, ...]
@@ -61,6 +63,7 @@ class Needs:
     device: tuple[Need, ...]
     free_disk: int
     free_memory: int
+    gpus: str = ""
 
     def problems(self) -> list[str]:
         """Return what does not fit, in words."""
@@ -70,6 +73,8 @@ class Needs:
             found.append(f"{_gb(disk)} of disk space are needed, {_gb(self.free_disk)} are free")
         if memory > self.free_memory:
             found.append(f"{_gb(memory)} of memory are needed, {_gb(self.free_memory)} are free")
+        if self.gpus:
+            found.append(f"the GPUs of the system file cannot be used: {self.gpus}")
         return found
 
 
@@ -110,7 +115,8 @@ def needs_of(
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free, psutil.virtual_memory().available
-    return Needs(disk, upload, memory, device, *free)
+    runner = runner_of(request)
+    return Needs(disk, upload, memory, device, *free, gpus=runner.obstacle if runner.is_stuck else "")
 
 
 def require_fit(needs: Needs, work: Path) -> None:
@@ -123,7 +129,7 @@ def require_fit(needs: Needs, work: Path) -> None:
         raise HostTooSmallError(
             f"the plan does not fit this host: {'; '.join(problems)}",
             where=work,
-            remedy="free what is missing, choose another folder with --work, or run with --anyway",
+            remedy="free or install what is missing, choose another folder with --work, or run with --anyway",
         )
 
 

@@ -15,9 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.deliver import lay_out
-from flows.measure import bench_of, can_measure, expected_rate, forget
+from flows.measure import bench_of, expected_rate, forget
 from flows.prepare import Prepared, prepare
 from flows.request import SubmissionRequest
+from flows.runner import runner_of
 from storage.cache import StepRecord
 from tasks.artifacts import publish
 from tasks.measurement import REHEARSAL_RETRIES
@@ -26,8 +27,8 @@ from tasks.workspace import Workspace
 
 LABEL = "RANDOM WEIGHTS, NOT A RESULT"
 _NOT_MEASURED = (
-    "no GPU here, so the engines were built but not run; `backend: onnxruntime` in the system file runs the "
-    "full networks on the CPU, which takes long"
+    "so the engines were built but not run; `backend: onnxruntime` in the system file runs the full networks "
+    "on the CPU, which takes long"
 )
 
 
@@ -110,11 +111,11 @@ def rehearse_networks(
             f"{request.system.accelerator.name}, compute capability {figures['compute_capability']}, "
             f"by {figures['library']} {figures['version']}"
         )
-    backend = can_measure(request.system)
+    runner = runner_of(request)
     outcome = NetworksOutcome(
         system=request.system.name,
         built_for=built,
-        notice=f"run by {backend}" if backend else _NOT_MEASURED,
+        notice=f"run by {runner.backend}" if runner.backend else f"{runner.obstacle}, {_NOT_MEASURED}",
         networks=lines,
         engines=engines,
     )
@@ -171,7 +172,7 @@ def show_networks(console: Console, outcome: NetworksOutcome, time_taken: str) -
 def _measured(
     workspace: Workspace, request: SubmissionRequest, prepared: Prepared, forget_before: datetime | None
 ) -> list[tuple[str, StepRecord]]:
-    if not can_measure(request.system):
+    if not runner_of(request).backend:
         return []
     found = []
     for result in (one for one in request.results if one.benchmark == prepared.benchmark):

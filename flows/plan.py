@@ -10,10 +10,11 @@ from rich.table import Table
 
 from flows.console import clock
 from flows.durations import first_guess, floor_seconds, run_seconds
-from flows.measure import bench_of, can_measure, probe_bench, rate_from, target_from
+from flows.measure import bench_of, probe_bench, rate_from, target_from
 from flows.needs import Needs, needs_of, show_needs
 from flows.prepare import Prepared
 from flows.request import SubmissionRequest
+from flows.runner import runner_of
 from mlperf.rounds import RunKind, Scenario
 from mlperf.triage.steps import RUNS
 from models.benchmark import Benchmark, Edition
@@ -113,7 +114,7 @@ def make_plan(workspace: Workspace, request: SubmissionRequest) -> Plan:
     prepared = {one.name: _plan_preparation(planner, request, one) for one in request.benchmarks}
     floors: dict[RunKind, list[float]] = {}
     random = request.weights == "random"
-    for result in () if random and not can_measure(request.system) else request.results:
+    for result in () if random and not runner_of(request).backend else request.results:
         ready = prepared[result.benchmark]
         label = weights_label(f"{result.benchmark} {result.scenario}", request.weights)
         rate = result.tuning.target_qps

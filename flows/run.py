@@ -46,7 +46,7 @@ def run_submission(
         measure_again: repeat finished measurements.
         work: the work folder.
         ask: offer to publish the run at its end; a rehearsal never is.
-        anyway: run even if the host lacks disk space or memory for the plan.
+        anyway: run even if the host lacks disk space, memory or GPUs for the plan.
 
     Raises:
         PipelineError: a step failed; the message says why and what to do.

@@ -151,7 +151,8 @@ class System(_Settings):
     round: str = Field(description="v4.1, …")
     edition: Literal["full", "mini"] = Field(description="mini: a rehearsal on small data; never a result")
     backend: Literal["auto", "tensorrt", "onnxruntime"] = Field(
-        default="auto", description="auto: TensorRT if a GPU is there, else ONNX Runtime on the CPU"
+        default="auto",
+        description="auto: TensorRT on the accelerator's GPUs; a rehearsal without them runs on the CPU",
     )
     accelerator: Accelerator
     description: dict[str, str | int] = Field(description="the fields of systems/<name>.json")

@@ -34,7 +34,7 @@ def build_engine_step(
             "max_batch_size": batch_size,
             "compute_capability": accelerator.compute_capability,
             "accelerator": accelerator.name,
-            "builder": dict(builder_identity()),
+            "builder": dict(builder_identity(accelerator.compute_capability)),
             "code_version": code_version("harness.backends.tensorrt_build"),
         },
     )

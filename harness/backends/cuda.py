@@ -43,6 +43,33 @@ def device_count() -> int:
     return int(count)
 
 
+def compute_capability(cuda: Any, ordinal: int) -> str:
+    """Return the compute capability of a GPU, e.g. `8.9`.
+
+    Args:
+        cuda: cuda-python's runtime.
+        ordinal: CUDA's number of it.
+    """
+    kinds = cuda.cudaDeviceAttr
+    numbers = []
+    for kind in (kinds.cudaDevAttrComputeCapabilityMajor, kinds.cudaDevAttrComputeCapabilityMinor):
+        error, number = cuda.cudaDeviceGetAttribute(kind, ordinal)
+        if error != cuda.cudaError_t.cudaSuccess:
+            raise cuda_error(cuda, error, "cudaDeviceGetAttribute")
+        numbers.append(str(number))
+    return ".".join(numbers)
+
+
+def device_capabilities() -> tuple[str, ...]:
+    """Return the compute capability of each GPU that CUDA sees, in the order of its ordinals.
+
+    Raises:
+        SettingError: no cuda-python, no driver, or no GPU.
+    """
+    cuda = import_cuda()
+    return tuple(compute_capability(cuda, ordinal) for ordinal in range(device_count()))
+
+
 def cuda_error(cuda: Any, error: Any, function: str) -> PipelineError:
     """Return the project's error for one of CUDA's."""
     kinds = cuda.cudaError_t

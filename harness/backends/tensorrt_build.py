@@ -26,7 +26,7 @@ from harness.backends.tensorrt_library import (
     Messages,
     gpu_facts,
     import_library,
-    installed_library,
+    library_for,
 )
 from models.benchmark import Precision
 from models.onnx_checks import all_tensors, dimensions, read_network
@@ -99,7 +99,7 @@ def build(
     model = read_network(network, with_weights=False)
     _check_precision(model, precision, network)
     model.graph.ClearField("initializer")  # the parser reads the weights anew
-    library = installed_library()
+    library = library_for(compute_capability)
     trt = import_library(library)
     memory: dict[str, int] = {}
     messages = Messages(trt, say, lambda line: memory.update(_memory(line)))

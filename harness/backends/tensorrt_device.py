@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import StepFailedError
-from harness.backends.cuda import CudaError, cuda_error, import_cuda, out_of_memory
+from harness.backends.cuda import CudaError, compute_capability, cuda_error, import_cuda, out_of_memory
 from harness.backends.tensorrt_library import EngineInfo, Messages, import_library
 
 Handle = Any
@@ -121,15 +121,7 @@ class GpuDevice:
         self._inputs: tuple[EngineTensor, ...] = ()
         self._events: dict[Handle, Any] = {}
         self.use()
-        attributes = self._cuda.cudaDeviceAttr
-        major, minor = (
-            self._call("cudaDeviceGetAttribute", attribute, ordinal)
-            for attribute in (
-                attributes.cudaDevAttrComputeCapabilityMajor,
-                attributes.cudaDevAttrComputeCapabilityMinor,
-            )
-        )
-        self.compute_capability = f"{major}.{minor}"
+        self.compute_capability = compute_capability(self._cuda, ordinal)
         name = self._call("cudaGetDeviceProperties", ordinal).name
         self.name = name.decode().rstrip("\0") if isinstance(name, bytes) else str(name)
 

@@ -1,4 +1,4 @@
-"""Which TensorRT is there: `tensorrt` if it is installed, else `tensorrt_rtx`; they share one interface."""
+"""Which TensorRT is there, `tensorrt` or `tensorrt_rtx`; they share one interface."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from common.errors import SettingError
 
 LibraryName = Literal["tensorrt", "tensorrt_rtx"]
 LIBRARIES: tuple[LibraryName, ...] = ("tensorrt", "tensorrt_rtx")
-"""In the order of choice. Only `tensorrt_rtx` can build on a machine without a GPU."""
+"""In the order of choice. Only `tensorrt_rtx` can build for another GPU than the one at hand."""
 _CUDA_MAJORS = (13, 12, 11)
 _KEPT_MESSAGES = 40
 
@@ -72,15 +72,18 @@ class GpuFacts:
     compute_capability: str
 
 
-def installed_library() -> LibraryName:
-    """Return which TensorRT is installed, without importing it.
+def library_for(compute_capability: str) -> LibraryName:
+    """Return which TensorRT builds for GPUs of this compute capability here, without importing it.
+
+    `tensorrt` builds for the GPU at hand only: for another one `tensorrt_rtx` is taken, if it is installed.
 
     Raises:
-        SettingError: neither is; the message says how to install one.
+        SettingError: neither is installed; the message says how to install one.
     """
-    for name in LIBRARIES:
-        if importlib.util.find_spec(name) is not None:
-            return name
+    installed = [name for name in LIBRARIES if importlib.util.find_spec(name) is not None]
+    if installed:
+        is_at_hand = {gpu.compute_capability for gpu in gpu_facts()[1]} == {compute_capability}
+        return installed[0] if is_at_hand else installed[-1]
     raise SettingError(
         "neither tensorrt nor tensorrt_rtx is installed, so no engine can be built or run",
         where="this Python environment",
@@ -105,8 +108,11 @@ def import_library(name: LibraryName) -> Any:
         ) from error
 
 
-def builder_identity() -> dict[str, JsonValue]:
+def builder_identity(compute_capability: str) -> dict[str, JsonValue]:
     """Return what an engine depends on beside its network and settings, without building or importing much.
+
+    Args:
+        compute_capability: of the GPUs that it is for.
 
     Keys: library, version, cuda (major version that the library was made for, or None), driver (or None),
     gpus (name and compute capability of each; empty on a machine without one).
@@ -114,7 +120,7 @@ def builder_identity() -> dict[str, JsonValue]:
     Raises:
         SettingError: no TensorRT is installed.
     """
-    name = installed_library()
+    name = library_for(compute_capability)
     driver, gpus = gpu_facts()
     facts: list[JsonValue] = [dict(asdict(gpu)) for gpu in gpus]
     return {

@@ -11,8 +11,10 @@ DELIVERING = (
     Entry(
         id="plan-does-not-fit",
         signs=("the plan does not fit this host",),
-        cause="The expected files, or the samples of a run, need more than this host has free.",
-        remedy="Free what is missing, choose another folder with --work, or run all the same with --anyway.",
+        cause="The expected files, or the samples of a run, need more than this host has free; or it "
+        "has not the GPUs that the system file names.",
+        remedy="Free or install what is missing, choose another folder with --work, or run all the same with "
+        "--anyway: what can be done without is done, the rest fails.",
         kinds=("HostTooSmallError",),
     ),
     Entry(

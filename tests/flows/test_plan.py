@@ -84,12 +84,14 @@ def test_each_need_has_its_figure_or_is_said_to_be_unknown(plan: Plan) -> None:
 
 
 def test_a_plan_that_does_not_fit_is_refused(plan: Plan, tmp_path: Path) -> None:
-    enough = replace(plan.needs, free_disk=1 << 50, free_memory=1 << 50)
+    enough = replace(plan.needs, free_disk=1 << 50, free_memory=1 << 50, gpus="")
     require_fit(enough, tmp_path)
     with pytest.raises(HostTooSmallError, match=r"disk space are needed, 0\.0 MB are free"):
         require_fit(replace(enough, free_disk=0), tmp_path)
     with pytest.raises(HostTooSmallError, match="GB of memory are needed"):
         require_fit(replace(enough, free_memory=total(plan.needs.memory) - 1), tmp_path)
+    with pytest.raises(HostTooSmallError, match="GPUs of the system file cannot be used: none"):
+        require_fit(replace(enough, gpus="none"), tmp_path)
 
 
 def test_run_refuses_what_does_not_fit_before_anything_starts(rehearsal_file: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from common.errors import NetworkFileError, SettingError, StepTimeoutError
 from common.process import run_module
 from harness.backends import tensorrt_library
 from harness.backends.tensorrt_build import build
-from harness.backends.tensorrt_library import EngineInfo, builder_identity, installed_library
+from harness.backends.tensorrt_library import EngineInfo, GpuFacts, builder_identity, library_for
 from models.architectures.resnet50 import resnet50
 from models.benchmark import Precision
 from models.quantization import quantize
@@ -73,7 +73,7 @@ def test_an_engine_is_built_without_a_gpu(
     assert isinstance(types, dict)
     assert {"fp32": "float", "fp16": "half", "int8": "int8"}[precision] in types
     info = EngineInfo.beside(engine)
-    assert (info.library, info.max_batch_size, info.precision) == (installed_library(), 8, precision)
+    assert (info.library, info.max_batch_size, info.precision) == (library_for("8.9"), 8, precision)
 
 
 def test_larger_batches_need_more_device_memory(networks: dict[Precision, Path], tmp_path: Path) -> None:
@@ -184,18 +184,31 @@ def test_a_file_that_is_no_network_is_named_through_the_child(tmp_path: Path) ->
 
 
 def test_the_builder_names_itself_without_building() -> None:
-    identity = builder_identity()
-    assert identity["library"] == installed_library()
+    identity = builder_identity("8.9")
+    assert identity["library"] == library_for("8.9")
     assert json.loads(json.dumps(identity)) == identity
     import tensorrt_rtx
 
     assert identity["version"] == tensorrt_rtx.__version__
 
 
+@pytest.mark.parametrize(("at_hand", "chosen"), [("8.9", "json"), ("9.0", "csv"), (None, "csv")])
+def test_another_gpu_than_the_one_at_hand_is_built_for_by_the_library_that_can(
+    monkeypatch: pytest.MonkeyPatch, at_hand: str | None, chosen: str
+) -> None:
+    """Modules that are always there stand in for `tensorrt` and `tensorrt_rtx`, in this order."""
+    gpus = (GpuFacts("a GPU", at_hand),) if at_hand else ()
+    monkeypatch.setattr(tensorrt_library, "gpu_facts", lambda: (None, gpus))
+    monkeypatch.setattr(tensorrt_library, "LIBRARIES", ("json", "csv"))
+    assert library_for("8.9") == chosen
+    monkeypatch.setattr(tensorrt_library, "LIBRARIES", ("json",))
+    assert library_for("8.9") == "json"
+
+
 def test_it_is_said_when_no_tensorrt_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tensorrt_library, "LIBRARIES", ("tensorrt_that_nobody_has",))
     with pytest.raises(SettingError, match="neither tensorrt nor tensorrt_rtx is installed") as caught:
-        builder_identity()
+        builder_identity("8.9")
     assert "pip install" in caught.value.remedy
 
 
