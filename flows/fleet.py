@@ -7,21 +7,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from prefect import flow
-from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.context import FlowRunContext
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from common.errors import SettingError
-from flows.approval import Candidate, Publication, PublishChoice, ended, settle
+from flows.approval import Candidate, PublishChoice, ended, settle
 from flows.deliver import lay_out, run_name
 from flows.explain import explained
 from flows.notify import tell_of_failure
+from flows.outcome import Outcome, outcome_fields, show
 from flows.request import BenchmarkName, ScenarioName
 from flows.results import ResultLine
 from mlperf.system import StoreLocation
 from mlperf.validation import Verdict
 from storage.store import Store
-from tasks.artifacts import publish as publish_artifact
 from tasks.handover import HandedOver, handed_over
 from tasks.merge import Fleet, fetch_tree, fleet_of, merge, report_fleet, upload_fleet
 from tasks.publish import publish as publish_run
@@ -38,33 +37,16 @@ _NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$"
 _UPLOAD_SECONDS = 4 * 3600.0
 
 
-class FleetOutcome(BaseModel):
+class FleetOutcome(Outcome):
     """What the flow hands back.
 
     Attributes:
         name: of the fleet; `run` names this run of it.
-        rehearsal: whether nothing of this is a result.
         members: the runs that it was made of.
-        verdict: the validation in one line.
-        accepted: whether the validation accepted the tree.
-        warnings: how many it gave.
-        tree, page: where they lie on this host.
-        s3_address: where the run lies in S3.
-        publication: whether it is published, and who decided.
     """
 
-    model_config = ConfigDict(frozen=True)
     name: str
-    run: str
-    rehearsal: bool
     members: list[HandedOver]
-    verdict: str
-    accepted: bool
-    warnings: int
-    tree: Path
-    page: Path
-    s3_address: str
-    publication: Publication
 
 
 @flow(name="fleet", persist_result=True, result_serializer="json", on_failure=[tell_of_failure])
@@ -121,12 +103,17 @@ def fleet(
         check_store(place)
         delivered = _deliver(workspace, made, submitter, place)
         candidate = _candidate(workspace, made, delivered)
-        _show(candidate, delivered.verdict)
+        show(candidate)
         publication = settle(candidate, place, publish)
         if publication.status == "published":
             for member in made.members:
                 publish_run(member.system, member.run, place)
-    return ended(_outcome(made, candidate, delivered.verdict, publication), publication)
+    outcome = FleetOutcome(
+        name=made.name,
+        members=list(made.members),
+        **outcome_fields(candidate, delivered.verdict, publication),
+    )
+    return ended(outcome, publication)
 
 
 def _chosen(systems: list[str], skip: list[str]) -> list[str]:
@@ -193,39 +180,6 @@ def _candidate(workspace: Workspace, made: Fleet, delivered: _Delivered) -> Cand
         notes=[f"{member.system}: {member.address}" for member in made.members],
         page=place / "page" / PAGE_FILE,
         place=place,
-    )
-
-
-def _outcome(made: Fleet, candidate: Candidate, verdict: Verdict, publication: Publication) -> FleetOutcome:
-    return FleetOutcome(
-        name=made.name,
-        run=candidate.run,
-        rehearsal=made.is_rehearsal,
-        members=list(made.members),
-        verdict=candidate.verdict,
-        accepted=verdict.ok,
-        warnings=len(verdict.warnings),
-        tree=candidate.place / "tree",
-        page=candidate.page,
-        s3_address=publication.address,
-        publication=publication,
-    )
-
-
-def _show(candidate: Candidate, verdict: Verdict) -> None:
-    """Leave the table of results and the page with the flow run."""
-    publish_artifact(
-        create_table_artifact,
-        key=f"{candidate.system}-results",
-        table=[one.model_dump(mode="json") for one in verdict.results],
-        description=". ".join(["REHEARSAL, NOT A RESULT"] * candidate.rehearsal + [candidate.verdict]),
-    )
-    publish_artifact(
-        create_link_artifact,
-        key=f"{candidate.system}-page",
-        link=candidate.page.as_uri(),
-        link_text="results page",
-        description=f"Stored at {candidate.address}",
     )
 
 

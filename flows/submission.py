@@ -5,54 +5,35 @@ from __future__ import annotations
 from pathlib import Path
 
 from prefect import flow
-from prefect.artifacts import create_link_artifact, create_table_artifact
-from pydantic import BaseModel, ConfigDict
 
-from flows.approval import Candidate, Publication, PublishChoice, ended, first_started, settle
-from flows.deliver import Delivered, deliver
+from flows.approval import Candidate, PublishChoice, ended, first_started, settle
+from flows.deliver import deliver
 from flows.explain import explained
 from flows.measure import measure_result
 from flows.needs import require_fit
 from flows.networks import NetworksOutcome, rehearse_networks
 from flows.notify import tell_of_failure
+from flows.outcome import Outcome, outcome_fields, show
 from flows.plan import make_plan
 from flows.prepare import prepare
 from flows.request import BenchmarkName, ScenarioName, SubmissionRequest
-from flows.results import ResultLine, notes_on, result_line
+from flows.results import notes_on, result_line
 from models.benchmark import Weights
-from tasks.artifacts import publish as publish_artifact
 from tasks.step import run_logger
 from tasks.upload import check_store, store_for
 from tasks.workspace import Workspace
 
 
-class SubmissionOutcome(BaseModel):
+class SubmissionOutcome(Outcome):
     """What the flow hands back, and what a person reads at its end.
 
     Attributes:
-        rehearsal: whether nothing of this is a result.
-        verdict: the validation in one line.
-        accepted: whether the validation accepted the tree.
-        notes: what a person should know of the runs, e.g. that something disturbed one.
-        tree, page: where they lie on this host.
-        s3_address: where the run lies in S3.
-        publication: whether it is published, and who decided.
+        system: its name.
+        backend_notice: what ran the networks, in a sentence.
     """
 
-    model_config = ConfigDict(frozen=True)
     system: str
-    run: str
-    rehearsal: bool
     backend_notice: str
-    results: list[ResultLine]
-    verdict: str
-    accepted: bool
-    warnings: int
-    notes: list[str] = []
-    tree: Path
-    page: Path
-    s3_address: str
-    publication: Publication
 
 
 @flow(name="submission", persist_result=True, result_serializer="json", on_failure=[tell_of_failure])
@@ -82,11 +63,11 @@ def submission(
         weights: random: the official networks with random weights, built and timed; no result.
         layers: Layers of gptj-99's random network; none: all 28.
         publish: Ask a person when the candidate is uploaded, or leave it; rehearsals never are published.
-        anyway: Run even if the host lacks disk space or memory for the plan.
+        anyway: Run even if the host lacks disk space, memory or GPUs for the plan.
         work: The folder that everything is kept in.
 
     Raises:
-        HostTooSmallError: the host lacks disk space or memory for the plan; nothing was started.
+        HostTooSmallError: the host lacks disk space, memory or GPUs for the plan; nothing was started.
         PipelineError: a step failed: INVALID run, accuracy below target, failed audit, refused tree, …
     """
     request = SubmissionRequest.checked(
@@ -120,43 +101,11 @@ def submission(
             page=delivered.page,
             place=workspace.submission(request.system.name, delivered.run),
         )
-        _show(candidate)
+        show(candidate)
         publication = settle(candidate, store, publish)
-    return ended(_outcome(candidate, delivered, publication), publication)
-
-
-def _show(candidate: Candidate) -> None:
-    """Show table and page beside the flow run."""
-    publish_artifact(
-        create_table_artifact,
-        key=f"{candidate.system}-results",
-        table=[line.model_dump(mode="json") for line in candidate.results],
-        description=". ".join(
-            ["REHEARSAL, NOT A RESULT"] * candidate.rehearsal + [candidate.verdict, *candidate.notes]
-        ),
-    )
-    publish_artifact(
-        create_link_artifact,
-        key=f"{candidate.system}-page",
-        link=candidate.page.as_uri(),
-        link_text="results page",
-        description=f"Stored at {candidate.address}",
-    )
-
-
-def _outcome(candidate: Candidate, delivered: Delivered, publication: Publication) -> SubmissionOutcome:
-    return SubmissionOutcome(
+    outcome = SubmissionOutcome(
         system=candidate.system,
-        run=candidate.run,
-        rehearsal=candidate.rehearsal,
         backend_notice=delivered.notice,
-        results=candidate.results,
-        verdict=candidate.verdict,
-        accepted=delivered.verdict.ok,
-        warnings=len(delivered.verdict.warnings),
-        notes=candidate.notes,
-        tree=delivered.tree,
-        page=delivered.page,
-        s3_address=publication.address,
-        publication=publication,
+        **outcome_fields(candidate, delivered.verdict, publication),
     )
+    return ended(outcome, publication)
