@@ -1,4 +1,4 @@
-"""CUDA's runtime through cuda-python: its import, the number of GPUs, and its errors as the project's own."""
+"""CUDA's runtime through its Python bindings: import, number of GPUs, its errors as the project's own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class CudaError(StepFailedError):
 
 
 def import_cuda() -> Any:
-    """Import cuda-python's runtime.
+    """Import the bindings of CUDA's runtime.
 
     Raises:
         SettingError: it is not installed.
@@ -21,7 +21,7 @@ def import_cuda() -> Any:
         from cuda.bindings import runtime
     except ImportError as error:
         raise SettingError(
-            f"cuda-python is not installed: {error}",
+            f"cuda-bindings is not installed: {error}",
             where="this Python environment",
             remedy="pip install -e '.[gpu]' to run TensorRT engines, or choose backend onnxruntime",
         ) from error
@@ -32,7 +32,7 @@ def device_count() -> int:
     """Return the number of GPUs.
 
     Raises:
-        SettingError: no cuda-python, no driver, or no GPU.
+        SettingError: no cuda-bindings, no driver, or no GPU.
     """
     cuda = import_cuda()
     error, count = cuda.cudaGetDeviceCount()
@@ -47,7 +47,7 @@ def compute_capability(cuda: Any, ordinal: int) -> str:
     """Return the compute capability of a GPU, e.g. `8.9`.
 
     Args:
-        cuda: cuda-python's runtime.
+        cuda: the bindings of CUDA's runtime.
         ordinal: CUDA's number of it.
     """
     kinds = cuda.cudaDeviceAttr
@@ -64,7 +64,7 @@ def device_capabilities() -> tuple[str, ...]:
     """Return the compute capability of each GPU that CUDA sees, in the order of its ordinals.
 
     Raises:
-        SettingError: no cuda-python, no driver, or no GPU.
+        SettingError: no cuda-bindings, no driver, or no GPU.
     """
     cuda = import_cuda()
     return tuple(compute_capability(cuda, ordinal) for ordinal in range(device_count()))

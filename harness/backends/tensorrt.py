@@ -94,6 +94,9 @@ class TensorRTBackend:
             "compute_capability": info.compute_capability,
             "engine_precision": info.precision,
             "cuda_graphs": str(graphs),
+            "scattered_samples": "one batched copy"
+            if all(device.batches_copies for device in devices)
+            else "a copy each",
             "samples": "device memory" if samples_on_device else "pinned host memory",
         }
 

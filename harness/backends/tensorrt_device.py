@@ -1,9 +1,9 @@
 """One GPU: every call of CUDA and of TensorRT's runtime that the backend makes, behind one small class.
 
-Has not run on a GPU yet. Assumptions to check first on one: `cuda.bindings.runtime` takes plain integers for
-streams, and lets go of Python's global lock in its calls; contexts of one engine may share its optimisation
-profile (TensorRT 10 and newer); a context can be captured in a graph after one run of that shape; TensorRT
-for RTX has compiled its kernels for a shape after that run.
+Has not run on a GPU yet; a test without one shows that CUDA's bindings take every call as it is made here.
+Assumptions to check first on a GPU: the bindings let go of Python's global lock in their calls; contexts of
+one engine may share its optimisation profile (TensorRT 10 and newer); a context can be captured in a graph
+after one run of that shape; TensorRT for RTX has compiled its kernels for a shape after that run.
 """
 
 from __future__ import annotations
@@ -56,6 +56,8 @@ class Device(Protocol):
 
     name: str
     compute_capability: str
+    batches_copies: bool
+    """Whether `copy_each` is one call of CUDA."""
 
     def use(self) -> None:
         """Make this the calling thread's GPU."""
@@ -84,6 +86,9 @@ class Device(Protocol):
     def copy(self, target: int, source: int, size: int, stream: Handle) -> None:
         """Copy bytes in the order of the stream, between host and device in any direction."""
 
+    def copy_each(self, targets: list[int], sources: list[int], sizes: list[int], stream: Handle) -> None:
+        """Copy several pieces, in any order among themselves, in the order of the stream."""
+
     def wait(self, stream: Handle) -> None:
         """Block, without spinning, until the stream has done all of its work."""
 
@@ -110,7 +115,7 @@ class Device(Protocol):
 
 
 class GpuDevice:
-    """A real GPU, through cuda-python and TensorRT."""
+    """A real GPU, through CUDA's bindings and TensorRT."""
 
     def __init__(self, ordinal: int, info: EngineInfo) -> None:
         self._cuda = import_cuda()
@@ -124,6 +129,8 @@ class GpuDevice:
         self.compute_capability = compute_capability(self._cuda, ordinal)
         name = self._call("cudaGetDeviceProperties", ordinal).name
         self.name = name.decode().rstrip("\0") if isinstance(name, bytes) else str(name)
+        self.batches_copies = True
+        self.batches_copies = self._can_batch_copies()
 
     def use(self) -> None:
         """Make this the calling thread's GPU."""
@@ -185,6 +192,16 @@ class GpuDevice:
         self._call(
             "cudaMemcpyAsync", target, source, size, self._cuda.cudaMemcpyKind.cudaMemcpyDefault, stream
         )
+
+    def copy_each(self, targets: list[int], sources: list[int], sizes: list[int], stream: Handle) -> None:
+        """Copy several pieces, in any order among themselves, in the order of the stream."""
+        if not self.batches_copies:
+            for target, source, size in zip(targets, sources, sizes, strict=True):
+                self.copy(target, source, size, stream)
+            return
+        attributes = self._cuda.cudaMemcpyAttributes()
+        attributes.srcAccessOrder = self._cuda.cudaMemcpySrcAccessOrder.cudaMemcpySrcAccessOrderStream
+        self._call("cudaMemcpyBatchAsync", targets, sources, sizes, len(sizes), [attributes], [0], 1, stream)
 
     def wait(self, stream: Handle) -> None:
         """Block, without spinning, until the stream has done all of its work."""
@@ -259,6 +276,24 @@ class GpuDevice:
     def close(self) -> None:
         """Let go of the engine; contexts are gone before."""
         self._engine = self._runtime = None
+
+    def _can_batch_copies(self) -> bool:
+        """Exchange the halves of a few bytes by `copy_each`, and see that they arrived."""
+        memory = self.allocate_host(32)
+        memory[:] = np.arange(32)
+        address, host = self.allocate(16), memory.ctypes.data
+        stream = self.make_stream()
+        try:
+            self.copy_each([address, address + 8], [host + 8, host], [8, 8], stream)
+            self.copy(host + 16, address, 16, stream)
+            self.wait(stream)
+            return bool(np.array_equal(memory[16:], np.roll(memory[:16], 8)))
+        except CudaError:  # a driver that cannot: the copies are made one by one
+            return False
+        finally:
+            self.free_stream(stream)
+            self.free(address)
+            self.free_host(memory)
 
     def _tensor(self, trt: Any, name: str) -> EngineTensor:
         shape = tuple(self._engine.get_tensor_shape(name))[1:]

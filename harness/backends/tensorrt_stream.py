@@ -118,9 +118,9 @@ class Lane:
             )
 
     def feed(self, name: str, table: Table, slots: NDArray[np.int64]) -> None:
-        """Copy rows of resident samples into the device's input, a copy per run of neighbouring rows.
+        """Copy rows of resident samples into the device's input, all runs of neighbouring rows in one call.
 
-        Small rows in many runs are gathered in pinned memory first, and copied at once.
+        Small rows in many runs are gathered in pinned memory first.
         """
         size, target, source = table.row_bytes, self._addresses[name], table.address(self.device)
         starts = np.concatenate(([0], np.flatnonzero(np.diff(slots) != 1) + 1))
@@ -129,9 +129,15 @@ class Lane:
             np.take(table.rows, slots, axis=0, out=staged, mode="clip")
             self.device.copy(target, self._host[name].ctypes.data, staged.nbytes, self._stream)
             return
-        lengths = np.diff(starts, append=len(slots))
-        for start, length, row in zip(starts.tolist(), lengths.tolist(), slots[starts].tolist(), strict=True):
-            self.device.copy(target + start * size, source + row * size, length * size, self._stream)
+        if len(starts) == 1:
+            self.device.copy(target, source + int(slots[0]) * size, len(slots) * size, self._stream)
+            return
+        self.device.copy_each(
+            (target + starts * size).tolist(),
+            (source + slots[starts] * size).tolist(),
+            (np.diff(starts, append=len(slots)) * size).tolist(),
+            self._stream,
+        )
 
     def finish(self, count: int, length: int | None = None) -> dict[str, NDArray[np.generic]]:
         """Run the engine on what was fed; return its outputs, which the next batch overwrites."""

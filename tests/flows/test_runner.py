@@ -70,16 +70,16 @@ def test_a_rehearsal_turns_to_the_cpu_and_says_why(tmp_path: Path, gpus: dict[st
     assert "GPU" not in " ".join(make_plan(Workspace.at(tmp_path), asked).needs.problems())
 
 
-def test_a_gpu_without_cuda_python_is_no_reason_to_fail_a_rehearsal(
+def test_a_gpu_without_cuda_bindings_is_no_reason_to_fail_a_rehearsal(
     tmp_path: Path, gpus: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def missing() -> tuple[str, ...]:
-        raise SettingError("cuda-python is not installed", remedy="pip install it")
+        raise SettingError("cuda-bindings is not installed", remedy="pip install it")
 
     gpus["NVIDIA L40S"] = "8.9"
     monkeypatch.setattr(tasks.hardware, "device_capabilities", missing)
     found = runner_of(rehearsal(tmp_path, backend="auto"))
-    assert found == Runner("onnxruntime", obstacle="cuda-python is not installed (pip install it)")
+    assert found == Runner("onnxruntime", obstacle="cuda-bindings is not installed (pip install it)")
 
 
 def test_a_rehearsal_that_names_tensorrt_gets_it_or_nothing(tmp_path: Path, gpus: dict[str, str]) -> None:
