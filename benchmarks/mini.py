@@ -128,7 +128,6 @@ def request_of(
         engine=prepared.network.absolute(),
         samples=prepared.samples.absolute(),
         batch_size=shape.batch,
-        max_wait_us=0,
         streams=shape.streams,
         threads_per_stream=shape.threads,
         lock=lock,

@@ -38,8 +38,11 @@ class Tuning(_Settings):
         "short probe reaches",
     )
     batch_size: int = Field(default=1, ge=1, description="largest batch, samples (3d-unet: windows)")
-    max_wait_us: int = Field(
-        default=2000, ge=0, description="Server: how long a batch may wait to fill, in µs"
+    max_wait_us: int | None = Field(
+        default=None,
+        ge=0,
+        description="Server: how long a batch may wait to fill, in µs; by default what the latency limit and "
+        "the measured time of a batch allow",
     )
     streams: int = Field(default=1, ge=1, description="execution streams per device")
     audit_qps_factor: float = Field(
