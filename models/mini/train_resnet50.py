@@ -11,18 +11,17 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 from torch import Tensor, nn
 from torch.nn import functional
 
 from models.imagenet import MEANS, SIDE, decode_bytes, official_pixels
 from models.mini import digits
+from models.mini.export import GraphWriter
 from models.parallel import in_parallel
 
 STEM = 16
@@ -149,69 +148,29 @@ def accuracy(network: Network, pixels: Tensor, outputs: Tensor) -> float:
 
 def to_onnx(network: Network) -> onnx.ModelProto:
     """Write the network down with its batch normalisations folded and the official names."""
-    weights: list[onnx.TensorProto] = []
-    nodes: list[onnx.NodeProto] = []
-
-    def keep(name: str, values: NDArray[np.generic]) -> str:
-        weights.append(numpy_helper.from_array(values, name))
-        return name
-
-    def conv(name: str, source: str, layers: nn.Module, relu: bool) -> str:
-        kernel, bias = _folded(layers)
-        stride, pad = layers[0].stride[0], layers[0].padding[0]
-        nodes.append(
-            helper.make_node(
-                "Conv",
-                [source, keep(f"{name}.weight", kernel), keep(f"{name}.bias", bias)],
-                [f"{name}.sum"],
-                name,
-                kernel_shape=kernel.shape[2:],
-                strides=[stride] * 2,
-                pads=[pad] * 4,
-            )
-        )
-        return add("Relu", [f"{name}.sum"], f"{name}.relu") if relu else f"{name}.sum"
-
-    def add(operator: str, sources: list[str], name: str, **attributes: Any) -> str:
-        nodes.append(helper.make_node(operator, sources, [name], name, **attributes))
-        return name
-
-    values = conv("stem", "input_tensor:0", network.stem, relu=True)
-    values = add("MaxPool", [values], "pool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    graph = GraphWriter()
+    values = graph.relu(graph.conv("stem", "input_tensor:0", network.stem))
+    values = graph.add("MaxPool", [values], "pool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
     for number, block in enumerate(network.blocks):
         name = f"block{number}"
-        beside = conv(f"{name}.shortcut", values, block.shortcut, relu=False) if block.shortcut else values
-        inner = conv(f"{name}.first", values, block.first, relu=True)
-        outer = conv(f"{name}.second", inner, block.second, relu=False)
-        values = add("Relu", [add("Add", [outer, beside], f"{name}.add")], f"{name}.relu")
-    values = add("Flatten", [add("GlobalAveragePool", [values], "mean")], "features")
-    dense = keep("dense.weight", network.dense.weight.detach().numpy())
-    logits = add(
-        "Gemm", [values, dense, keep("dense.bias", network.dense.bias.detach().numpy())], "logits", transB=1
-    )
-    add("ArgMax", [logits], "ArgMax:0", axis=1, keepdims=0)
-    add("Softmax", [logits], "softmax_tensor:0", axis=1)
-    graph = helper.make_graph(
-        nodes,
+        beside = graph.conv(f"{name}.shortcut", values, block.shortcut) if block.shortcut else values
+        inner = graph.relu(graph.conv(f"{name}.first", values, block.first))
+        outer = graph.conv(f"{name}.second", inner, block.second)
+        values = graph.relu(graph.add("Add", [outer, beside], f"{name}.add"))
+    values = graph.add("Flatten", [graph.add("GlobalAveragePool", [values], "mean")], "features")
+    kernel = graph.keep("dense.weight", network.dense.weight.detach().numpy())
+    bias = graph.keep("dense.bias", network.dense.bias.detach().numpy())
+    logits = graph.add("Gemm", [values, kernel, bias], "logits", transB=1)
+    graph.add("ArgMax", [logits], "ArgMax:0", axis=1, keepdims=0)
+    graph.add("Softmax", [logits], "softmax_tensor:0", axis=1)
+    return graph.model(
         "mini_resnet50",
-        [helper.make_tensor_value_info("input_tensor:0", TensorProto.FLOAT, ["N", 3, SIDE, SIDE])],
-        [
-            helper.make_tensor_value_info("ArgMax:0", TensorProto.INT64, ["N"]),
-            helper.make_tensor_value_info("softmax_tensor:0", TensorProto.FLOAT, ["N", OUTPUTS]),
-        ],
-        weights,
+        {"input_tensor:0": ["N", 3, SIDE, SIDE]},
+        {
+            "ArgMax:0": (TensorProto.INT64, ["N"]),
+            "softmax_tensor:0": (TensorProto.FLOAT, ["N", OUTPUTS]),
+        },
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.checker.check_model(model, full_check=True)
-    return model
-
-
-def _folded(layers: nn.Module) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    conv, norm = layers[0], layers[1]
-    factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    kernel = conv.weight * factor[:, None, None, None]
-    bias = norm.bias - norm.running_mean * factor
-    return kernel.detach().numpy(), bias.detach().numpy()
 
 
 def main() -> None:

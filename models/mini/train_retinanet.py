@@ -12,18 +12,17 @@ import argparse
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 from torch import Tensor, nn
 from torch.nn import functional
 
 from models.imagenet import decode_bytes
 from models.mini import shapes
+from models.mini.export import GraphWriter, Shape
 from models.openimages import official_pixels
 from models.parallel import in_parallel
 from models.retinanet_boxes import ANCHORS, SIDE, anchors
@@ -245,40 +244,14 @@ def normalised(pixels: Tensor) -> Tensor:
 
 def to_onnx(network: Network) -> onnx.ModelProto:
     """Write the network down with its batch normalisations folded and the names of the full one's heads."""
-    weights: list[onnx.TensorProto] = []
-    nodes: list[onnx.NodeProto] = []
-
-    def keep(name: str, values: NDArray[np.generic]) -> str:
-        if name not in {tensor.name for tensor in weights}:
-            weights.append(numpy_helper.from_array(values, name))
-        return name
-
-    def add(operator: str, sources: list[str], name: str, **attributes: Any) -> str:
-        nodes.append(helper.make_node(operator, sources, [name], name, **attributes))
-        return name
-
-    def conv(name: str, source: str, layer: nn.Module, *, output: str = "", weight: str = "") -> str:
-        kernel, bias = _folded(layer)
-        plain = layer[0] if isinstance(layer, nn.Sequential) else layer
-        parts = [source, keep(f"{weight or name}.weight", kernel), keep(f"{weight or name}.bias", bias)]
-        return add(
-            "Conv",
-            parts,
-            output or f"{name}.sum",
-            kernel_shape=kernel.shape[2:],
-            strides=[plain.stride[0]] * 2,
-            pads=[plain.padding[0]] * 4,
-        )
-
-    def relu(source: str) -> str:
-        return add("Relu", [source], f"{source}.relu")
-
+    graph = GraphWriter()
+    add, conv, relu = graph.add, graph.conv, graph.relu
     per_channel = [
         np.array(values, np.float32).reshape(1, 3, 1, 1) for values in (MEANS, STANDARD_DEVIATIONS)
     ]
     pooled = add("AveragePool", [INPUT], "pooled", kernel_shape=[POOL] * 2, strides=[POOL] * 2)
-    centred = add("Sub", [pooled, keep("means", per_channel[0])], "centred")
-    values = add("Div", [centred, keep("standard_deviations", per_channel[1])], "normalised")
+    centred = add("Sub", [pooled, graph.keep("means", per_channel[0])], "centred")
+    values = add("Div", [centred, graph.keep("standard_deviations", per_channel[1])], "normalised")
     values = relu(conv("stem", values, network.stem))
     laterals = []
     for number, (down, block) in enumerate(zip(network.downs, network.blocks, strict=True)):
@@ -288,7 +261,7 @@ def to_onnx(network: Network) -> onnx.ModelProto:
         outer = conv(f"{name}.second", inner, block.second)
         values = relu(add("Add", [outer, beside], f"{name}.add"))
         laterals.append(conv(f"{name}.lateral", values, network.laterals[number]))
-    scales = keep("twice", np.array([1, 1, 2, 2], np.float32))
+    scales = graph.keep("twice", np.array([1, 1, 2, 2], np.float32))
     above = add(
         "Resize",
         [laterals[1], "", scales],
@@ -298,35 +271,15 @@ def to_onnx(network: Network) -> onnx.ModelProto:
         coordinate_transformation_mode="asymmetric",
     )
     laterals[0] = conv("smooth", add("Add", [laterals[0], above], "merged"), network.smooth[0])
-    outputs = []
+    outputs: dict[str, tuple[int, Shape]] = {}
     for side, feature in zip(MAPS, laterals, strict=True):
         for kind, tower, head, output in zip(
             ("classes", "boxes"), network.towers, network.heads, head_names(side), strict=True
         ):
             inner = relu(conv(f"{kind}{side}.tower", feature, tower, weight=f"{kind}.tower"))
             conv(f"{kind}{side}.head", inner, head, output=output, weight=f"{kind}.head")
-            shape = ["N", head.out_channels, side, side]
-            outputs.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, shape))
-    graph = helper.make_graph(
-        nodes,
-        "mini_retinanet",
-        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["N", 3, SIDE, SIDE])],
-        outputs,
-        weights,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.checker.check_model(model, full_check=True)
-    return model
-
-
-def _folded(layer: nn.Module) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    if not isinstance(layer, nn.Sequential):
-        return layer.weight.detach().numpy(), layer.bias.detach().numpy()
-    conv, norm = layer[0], layer[1]
-    factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    kernel = conv.weight * factor[:, None, None, None]
-    bias = norm.bias - norm.running_mean * factor
-    return kernel.detach().numpy(), bias.detach().numpy()
+            outputs[output] = (TensorProto.FLOAT, ["N", head.out_channels, side, side])
+    return graph.model("mini_retinanet", {INPUT: ["N", 3, SIDE, SIDE]}, outputs)
 
 
 def main() -> None:

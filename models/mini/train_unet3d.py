@@ -12,17 +12,17 @@ import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 from torch import Tensor, nn
 from torch.nn import functional
 
 from models.mini import volumes
+from models.mini.export import GraphWriter, Shape
 from models.unet3d_volumes import CLASSES, WINDOW, Scan, prepare_image, prepare_label
 from models.unet3d_windows import INPUT, OUTPUT, patch
 
@@ -157,31 +157,18 @@ def _dice_loss(scores: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
 
 def to_onnx(network: Network) -> onnx.ModelProto:
     """Write the network down with its batch normalisations folded and the official names."""
-    weights: list[onnx.TensorProto] = []
-    nodes: list[onnx.NodeProto] = []
-
-    def keep(name: str, values: NDArray[np.generic]) -> str:
-        weights.append(numpy_helper.from_array(values, name))
-        return name
-
-    def add(operator: str, sources: list[str], name: str, **attributes: Any) -> str:
-        nodes.append(helper.make_node(operator, sources, [name], name, **attributes))
-        return name
+    graph = GraphWriter()
 
     def conv(name: str, source: str, layers: nn.Module) -> str:
-        kernel, bias = _folded(layers)
-        size, stride = kernel.shape[2], layers[0].stride[0]
-        inputs = [source, keep(f"{name}.weight", kernel), keep(f"{name}.bias", bias)]
-        shape = {"kernel_shape": [size] * 3, "strides": [stride] * 3, "pads": [size // 2] * 6}
-        return add("Relu", [add("Conv", inputs, f"{name}.sum", **shape)], f"{name}.relu")
+        return graph.relu(graph.conv(name, source, layers), f"{name}.relu")
 
     def up(source: str, layer: nn.Module, name: str) -> str:
         kernel, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
-        inputs = [source, keep(f"{name}.weight", kernel), keep(f"{name}.bias", bias)]
-        return add("ConvTranspose", inputs, name, kernel_shape=[2] * 3, strides=[2] * 3)
+        sources = [source, graph.keep(f"{name}.weight", kernel), graph.keep(f"{name}.bias", bias)]
+        return graph.add("ConvTranspose", sources, name, kernel_shape=[2] * 3, strides=[2] * 3)
 
     def join(source: str, layer: nn.Module, beside: str, name: str) -> str:
-        return add("Relu", [add("Add", [up(source, layer, f"{name}.up"), beside], f"{name}.add")], name)
+        return graph.relu(graph.add("Add", [up(source, layer, f"{name}.up"), beside], f"{name}.add"), name)
 
     half = conv("enter", INPUT, network.enter)
     quarter = half
@@ -193,25 +180,12 @@ def to_onnx(network: Network) -> onnx.ModelProto:
     values = conv("after1", join(values, network.up1, quarter, "join1"), network.after1)
     values = conv("after2", join(values, network.up2, half, "join2"), network.after2)
     up(values, network.leave, OUTPUT)
-    sides = [WINDOW] * 3
-    graph = helper.make_graph(
-        nodes,
+    sides: Shape = [WINDOW] * 3
+    return graph.model(
         "mini_unet3d",
-        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["N", 1, *sides])],
-        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["N", CLASSES, *sides])],
-        weights,
+        {INPUT: ["N", 1, *sides]},
+        {OUTPUT: (TensorProto.FLOAT, ["N", CLASSES, *sides])},
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.checker.check_model(model, full_check=True)
-    return model
-
-
-def _folded(layers: nn.Module) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    conv, norm = layers[0], layers[1]
-    factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    kernel = conv.weight * factor[:, None, None, None, None]
-    bias = norm.bias - norm.running_mean * factor
-    return kernel.detach().numpy(), bias.detach().numpy()
 
 
 def main() -> None:
