@@ -7,12 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
-import mlperf_loadgen as loadgen
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from harness import loadgen_settings
 from harness.backends.base import BackendOptions
 from harness.backends.onnxruntime import OnnxBackend
 from harness.batching import Waiting
@@ -24,6 +22,7 @@ from mlperf.rounds import RunKind, Scenario
 from models.benchmark import LoopStep, Responses, SampleLoop, ignore_progress
 from models.mini import gptj_files
 from models.registry import get_benchmark
+from tests.harness.in_process import run_in_process
 
 MakeSettings = Callable[..., RunSettings]
 SAMPLES, SLOTS = 60, 4
@@ -104,20 +103,7 @@ def run_loadgen(settings: RunSettings, backend: LoopingBackend, folder: Path) ->
     source = Waiting()
     online = settings.use_token_latencies and settings.scenario is Scenario.SERVER
     system = LoopSystem(backend, source, errors.append, first_tokens=online)
-    system.start()
-    under_test = loadgen.ConstructFastSUT(source.put, source.flush)
-    library = loadgen.ConstructQSL(SAMPLES, SAMPLES, lambda _: None, lambda _: None)
-    loadgen.StartTestWithLogSettings(
-        under_test,
-        library,
-        loadgen_settings.test_settings(settings),
-        loadgen_settings.log_settings(folder),
-        "audit.config",
-    )
-    loadgen.DestroyQSL(library)
-    loadgen.DestroyFastSUT(under_test)
-    system.stop()
-    assert errors == []
+    run_in_process(system, errors, settings, folder, samples=SAMPLES, resident=SAMPLES)
     return system
 
 

@@ -5,18 +5,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
-import mlperf_loadgen as loadgen
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from harness import loadgen_settings
 from harness.batching import Collector, QueryCutter
 from harness.settings import RunSettings
 from harness.sut import SystemUnderTest
 from mlperf.logs import AccuracyLogEntry, read_accuracy
 from mlperf.rounds import RunKind, Scenario
 from models.benchmark import Responses
+from tests.harness.in_process import run_in_process
 
 SAMPLES = 90
 
@@ -73,22 +72,16 @@ def run_loadgen(settings: RunSettings, backend: FunctionBackend, folder: Path) -
     errors: list[BaseException] = []
     source = Collector(8, 100_000) if settings.scenario is Scenario.SERVER else QueryCutter(8)
     system = SystemUnderTest(backend, source, 8, errors.append)
-    system.start()
-    under_test = loadgen.ConstructFastSUT(source.put, source.flush)
-    library = loadgen.ConstructQSL(
-        SAMPLES, 40, lambda indices: backend.load(np.array(indices)), lambda _: backend.unload()
+    run_in_process(
+        system,
+        errors,
+        settings,
+        folder,
+        samples=SAMPLES,
+        resident=40,
+        load=lambda indices: backend.load(np.array(indices)),
+        unload=lambda _: backend.unload(),
     )
-    loadgen.StartTestWithLogSettings(
-        under_test,
-        library,
-        loadgen_settings.test_settings(settings),
-        loadgen_settings.log_settings(folder),
-        "audit.config",
-    )
-    loadgen.DestroyQSL(library)
-    loadgen.DestroyFastSUT(under_test)
-    system.stop()
-    assert errors == []
     assert system.completed == SAMPLES
     return sorted(read_accuracy(folder / "mlperf_log_accuracy.json"), key=lambda entry: entry.qsl_idx)
 
