@@ -15,7 +15,7 @@ from models.architectures.gptj import gptj
 from models.gptj import GptJ
 from models.gptj_decoder import DecoderShape
 from models.gptj_text import FACTS_FILE, OFFSETS_FILE, TOKENS_FILE, PromptSamples, SampleFacts
-from tests.harness.test_tensorrt_backend import FakeDevice, World
+from tests.harness.fake_gpu import FakeDevice, World
 
 SMALL = DecoderShape(layers=2, hidden=32, heads=2, rotary=8, inner=48, vocabulary=40, prompt=24, end=39)
 DTYPES: dict[str, Any] = {
