@@ -32,13 +32,13 @@ class Runner:
 def runner_of(request: SubmissionRequest) -> Runner:
     """Return what runs the networks of a request on this host.
 
-    Only a rehearsal turns to the CPU by itself: what is measured in full is measured on what the system file
-    describes, or not at all.
+    Only a rehearsal turns to the CPU by itself, or takes another GPU that the engines fit: what is measured
+    in full is measured on what the system file describes, or not at all.
     """
     system = request.system
     if system.backend == "onnxruntime":
         return Runner("onnxruntime")
-    gpus = gpus_for(system.accelerator.compute_capability, system.accelerator.count)
+    gpus = gpus_for(system.accelerator, by_name=not request.on_mini_data)
     if not gpus.obstacle:
         return Runner("tensorrt", gpus.ordinals)
     if request.weights == "random":

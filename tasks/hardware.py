@@ -10,8 +10,9 @@ import psutil
 from pydantic import JsonValue
 
 from common.errors import SettingError
-from harness.backends.cuda import device_capabilities
+from harness.backends.cuda import visible_gpus
 from harness.backends.tensorrt_library import gpu_facts
+from mlperf.system import Accelerator
 
 
 @dataclass(frozen=True)
@@ -39,20 +40,30 @@ def gpu_names() -> tuple[str, ...]:
     return tuple(gpu.name for gpu in gpu_facts()[1])
 
 
-def gpus_for(compute_capability: str, count: int) -> Gpus:
-    """Return this host's first GPUs of a compute capability, or why there are not so many to be used."""
+def gpus_for(accelerator: Accelerator, *, by_name: bool) -> Gpus:
+    """Return this host's first GPUs that are what a system file names, or why there are not so many.
+
+    Args:
+        accelerator: kind and number.
+        by_name: whether they must have its name; else another one of its compute capability does as well.
+    """
     if not gpu_names():
         return Gpus(obstacle="no GPU here")
     try:
-        found = device_capabilities()
+        found = visible_gpus()
     except SettingError as error:
         return Gpus(obstacle=f"{error.what} ({error.remedy})")
-    fitting = tuple(ordinal for ordinal, capability in enumerate(found) if capability == compute_capability)
-    if len(fitting) < count:
-        here = ", ".join(f"{name}" for name in gpu_names())
-        wanted = f"{count} of compute capability {compute_capability}"
-        return Gpus(obstacle=f"{wanted} wanted, but here are {here} of {', '.join(found)}")
-    return Gpus(fitting[:count])
+    fitting = tuple(
+        ordinal
+        for ordinal, gpu in enumerate(found)
+        if gpu.compute_capability == accelerator.compute_capability
+        and (not by_name or gpu.name == accelerator.name)
+    )
+    if len(fitting) >= accelerator.count:
+        return Gpus(fitting[: accelerator.count])
+    here = ", ".join(f"{gpu.name} ({gpu.compute_capability})" for gpu in found)
+    wanted = f"{accelerator.count} x {accelerator.name} ({accelerator.compute_capability})"
+    return Gpus(obstacle=f"{wanted} wanted, but CUDA sees {here}")
 
 
 def _cpu_model() -> str:

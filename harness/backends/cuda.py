@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from common.errors import PipelineError, SettingError, StepFailedError
@@ -9,6 +10,14 @@ from common.errors import PipelineError, SettingError, StepFailedError
 
 class CudaError(StepFailedError):
     """CUDA or TensorRT refused a call."""
+
+
+@dataclass(frozen=True)
+class GpuFacts:
+    """One GPU as its driver describes it."""
+
+    name: str
+    compute_capability: str
 
 
 def import_cuda() -> Any:
@@ -43,31 +52,29 @@ def device_count() -> int:
     return int(count)
 
 
-def compute_capability(cuda: Any, ordinal: int) -> str:
-    """Return the compute capability of a GPU, e.g. `8.9`.
+def gpu_at(cuda: Any, ordinal: int) -> GpuFacts:
+    """Return what CUDA says of a GPU.
 
     Args:
         cuda: the bindings of CUDA's runtime.
         ordinal: CUDA's number of it.
     """
-    kinds = cuda.cudaDeviceAttr
-    numbers = []
-    for kind in (kinds.cudaDevAttrComputeCapabilityMajor, kinds.cudaDevAttrComputeCapabilityMinor):
-        error, number = cuda.cudaDeviceGetAttribute(kind, ordinal)
-        if error != cuda.cudaError_t.cudaSuccess:
-            raise cuda_error(cuda, error, "cudaDeviceGetAttribute")
-        numbers.append(str(number))
-    return ".".join(numbers)
+    error, properties = cuda.cudaGetDeviceProperties(ordinal)
+    if error != cuda.cudaError_t.cudaSuccess:
+        raise cuda_error(cuda, error, "cudaGetDeviceProperties")
+    name = properties.name
+    text = name.decode().rstrip("\0") if isinstance(name, bytes) else str(name)
+    return GpuFacts(text, f"{properties.major}.{properties.minor}")
 
 
-def device_capabilities() -> tuple[str, ...]:
-    """Return the compute capability of each GPU that CUDA sees, in the order of its ordinals.
+def visible_gpus() -> tuple[GpuFacts, ...]:
+    """Return the GPUs that CUDA sees, in the order of its ordinals.
 
     Raises:
         SettingError: no cuda-bindings, no driver, or no GPU.
     """
     cuda = import_cuda()
-    return tuple(compute_capability(cuda, ordinal) for ordinal in range(device_count()))
+    return tuple(gpu_at(cuda, ordinal) for ordinal in range(device_count()))
 
 
 def cuda_error(cuda: Any, error: Any, function: str) -> PipelineError:

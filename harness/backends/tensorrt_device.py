@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import StepFailedError
-from harness.backends.cuda import CudaError, compute_capability, cuda_error, import_cuda, out_of_memory
+from harness.backends.cuda import CudaError, cuda_error, gpu_at, import_cuda, out_of_memory
 from harness.backends.tensorrt_library import EngineInfo, Messages, import_library
 
 Handle = Any
@@ -126,9 +126,8 @@ class GpuDevice:
         self._inputs: tuple[EngineTensor, ...] = ()
         self._events: dict[Handle, Any] = {}
         self.use()
-        self.compute_capability = compute_capability(self._cuda, ordinal)
-        name = self._call("cudaGetDeviceProperties", ordinal).name
-        self.name = name.decode().rstrip("\0") if isinstance(name, bytes) else str(name)
+        facts = gpu_at(self._cuda, ordinal)
+        self.name, self.compute_capability = facts.name, facts.compute_capability
         self.batches_copies = True
         self.batches_copies = self._can_batch_copies()
 

@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from common.errors import SettingError
+from harness.backends.cuda import GpuFacts
 
 LibraryName = Literal["tensorrt", "tensorrt_rtx"]
 LIBRARIES: tuple[LibraryName, ...] = ("tensorrt", "tensorrt_rtx")
@@ -62,14 +63,6 @@ class EngineInfo(BaseModel):
             raise SettingError(
                 f"the engine's description cannot be read: {error}", where=path, remedy=remedy
             ) from error
-
-
-@dataclass(frozen=True)
-class GpuFacts:
-    """One GPU as its driver describes it."""
-
-    name: str
-    compute_capability: str
 
 
 def library_for(compute_capability: str) -> LibraryName:

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from models.imagenet import MEANS, SIDE, decode_bytes, official_pixels
 from models.mini import digits
-from models.mini.export import GraphWriter
+from models.mini.train_export import GraphWriter
 from models.parallel import in_parallel
 
 STEM = 16

@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from models.imagenet import decode_bytes
 from models.mini import shapes
-from models.mini.export import GraphWriter, Shape
+from models.mini.train_export import GraphWriter, Shape
 from models.openimages import official_pixels
 from models.parallel import in_parallel
 from models.retinanet_boxes import ANCHORS, SIDE, anchors

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.mini import volumes
-from models.mini.export import GraphWriter, Shape
+from models.mini.train_export import GraphWriter, Shape
 from models.unet3d_volumes import CLASSES, WINDOW, Scan, prepare_image, prepare_label
 from models.unet3d_windows import INPUT, OUTPUT, patch
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from common.errors import SettingError
-from harness.backends.cuda import compute_capability, device_count, import_cuda
+from harness.backends.cuda import device_count, gpu_at, import_cuda
 from harness.backends.tensorrt_device import GpuDevice
 from harness.backends.tensorrt_library import gpu_facts
 
@@ -48,9 +48,8 @@ CALLS: dict[str, Callable[[GpuDevice], object]] = {
     "capture": lambda device: device.capture(STREAM, lambda: None),
     "launch": lambda device: device.launch(device._cuda.cudaGraphExec_t(3), STREAM),
     "free_graph": lambda device: device.free_graph(device._cuda.cudaGraphExec_t(3)),
-    "compute_capability": lambda device: compute_capability(device._cuda, 0),
+    "gpu_at": lambda device: gpu_at(device._cuda, 0),
     "device_count": lambda _: device_count(),
-    "properties": lambda device: device._call("cudaGetDeviceProperties", 0),
     "event for a stream": lambda device: device._call(
         "cudaEventCreateWithFlags",
         device._cuda.cudaEventBlockingSync | device._cuda.cudaEventDisableTiming,
@@ -68,3 +67,9 @@ def test_the_call_reaches_the_driver_that_is_not_there(device: GpuDevice, name: 
     """A wrong name or a wrong kind of argument is an error of Python's, raised before that."""
     with pytest.raises(SettingError, match="no GPU can be used: cudaErrorInsufficientDriver"):
         CALLS[name](device)
+
+
+def test_cuda_says_name_and_compute_capability_where_they_are_read() -> None:
+    properties = import_cuda().cudaDeviceProp()
+    assert (properties.major, properties.minor) == (0, 0)
+    assert isinstance(properties.name, bytes)

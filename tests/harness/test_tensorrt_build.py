@@ -15,8 +15,9 @@ from onnx import ModelProto, TensorProto, helper
 from common.errors import NetworkFileError, SettingError, StepTimeoutError
 from common.process import run_module
 from harness.backends import tensorrt_library
+from harness.backends.cuda import GpuFacts
 from harness.backends.tensorrt_build import build
-from harness.backends.tensorrt_library import EngineInfo, GpuFacts, builder_identity, library_for
+from harness.backends.tensorrt_library import EngineInfo, builder_identity, library_for
 from models.architectures.resnet50 import resnet50
 from models.benchmark import Precision
 from models.quantization import quantize

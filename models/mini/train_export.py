@@ -1,4 +1,4 @@
-"""Writes a trained convolutional network down as ONNX, its batch normalisations folded into its convolutions.
+"""For the training scripts: writes a convolutional network down as ONNX, batch normalisations folded.
 
 Needs torch besides the project's own packages.
 """
