@@ -5,7 +5,7 @@
 #       --volume /run/lock:/run/lock --volume /data/mlperf:/opt/mlperf-submission/work mlperf-submission:local
 #
 # /run/lock is the host's: measurements exclude each other across containers and whatever runs beside them.
-# A base with TensorRT inside (nvcr.io/nvidia/tensorrt:…) works as well; then leave EXTRAS empty.
+# A base with TensorRT inside (nvcr.io/nvidia/tensorrt:…) works as well; then build with EXTRAS=gpu.
 ARG BASE_IMAGE=nvidia/cuda:12.6.3-base-ubuntu24.04
 FROM ${BASE_IMAGE}
 

@@ -1,13 +1,17 @@
-"""CUDA's real Python bindings take every call that the backend makes of them; no GPU answers."""
+"""CUDA's and TensorRT's real Python bindings have every call that the backend makes; no GPU answers it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import ast
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorrt_rtx
 
 from common.errors import SettingError
+from harness.backends import tensorrt_device
 from harness.backends.cuda import device_count, gpu_at, import_cuda
 from harness.backends.tensorrt_device import GpuDevice
 from harness.backends.tensorrt_library import gpu_facts
@@ -73,3 +77,27 @@ def test_cuda_says_name_and_compute_capability_where_they_are_read() -> None:
     properties = import_cuda().cudaDeviceProp()
     assert (properties.major, properties.minor) == (0, 0)
     assert isinstance(properties.name, bytes)
+
+
+KINDS = {
+    "trt": tensorrt_rtx,
+    "self._engine": tensorrt_rtx.ICudaEngine,
+    "self._runtime": tensorrt_rtx.Runtime,
+    "context": tensorrt_rtx.IExecutionContext,
+    "config": tensorrt_rtx.IRuntimeConfig,
+    "strategies": tensorrt_rtx.DynamicShapesKernelSpecializationStrategy,
+}
+"""What the names in `tensorrt_device` stand for."""
+
+
+def named() -> Iterator[tuple[str, str]]:
+    """Yield each attribute that the backend takes of TensorRT's objects, after the name of the object."""
+    for node in ast.walk(ast.parse(Path(tensorrt_device.__file__).read_text())):
+        if isinstance(node, ast.Attribute) and (owner := ast.unparse(node.value)) in KINDS:
+            yield owner, node.attr
+
+
+def test_tensorrt_has_what_the_backend_takes_of_it() -> None:
+    found = set(named())
+    assert {owner for owner, _ in found} == set(KINDS)
+    assert {f"{owner}.{name}" for owner, name in found if not hasattr(KINDS[owner], name)} == set()
