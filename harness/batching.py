@@ -6,7 +6,8 @@ faster device simply comes back sooner; a lock is held only while a batch is cut
 that waits for the next batch, never while a batch is worked on.
 
 Where samples differ in what they cost (sequences of different lengths), samples of like cost go into one
-batch, the costly ones first; the inference rules allow to sort the samples of a query.
+batch. Offline sorts a query, the costly ones first, which the inference rules allow. Server takes the oldest
+sample and those of the waiting ones that cost most nearly as much, so that nobody is overtaken for long.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from numpy.typing import NDArray
 _NEVER = 1 << 62
 Costs = NDArray[np.int64] | None
 """What each sample of the data set costs, in any unit; None if all cost the same."""
+_CHOICE = 64
+"""Batches: among so many of the oldest samples those of like cost are sought."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +153,8 @@ class Collector:
     def take(self) -> Batch | None:
         """Wait for the next batch.
 
-        One stream at a time collects; the others wait for their turn. A backlog is cut into batches in one
-        go, so that a long one costs no more per sample than a short one.
+        One stream at a time collects; the others wait for their turn. A backlog of samples that cost the same
+        is cut into batches in one go, so that a long one costs no more per sample than a short one.
         """
         with self._collecting:
             if self._ready:
@@ -160,18 +163,28 @@ class Collector:
             if count == 0:
                 return None
             size = self._batch_size
+            if count > size and self._costs is not None:
+                return self._like_the_oldest(min(count, _CHOICE * size), self._costs)
             if count > size:
                 count -= count % size  # the rest may still grow to a full batch
             ids, indices = self._ids[:count], self._indices[:count]
             del self._ids[:count]
             del self._indices[:count]
             array = np.array(indices, dtype=np.int64)
-            if count <= size:
-                return Batch(ids, array)
-            ids, array = _by_cost(ids, array, self._costs)
             for start in range(size, count, size):
                 self._ready.append(Batch(ids[start : start + size], array[start : start + size]))
             return Batch(ids[:size], array[:size])
+
+    def _like_the_oldest(self, count: int, costs: NDArray[np.int64]) -> Batch:
+        """Cut the oldest sample off, with those of the first `count` that cost most nearly as much."""
+        ids = self._ids[:count]
+        indices = np.array(self._indices[:count], dtype=np.int64)
+        of_each = costs[indices]
+        by_likeness = np.argsort(np.abs(of_each - of_each[0]), kind="stable")  # the older one of equals
+        chosen, rest = np.sort(by_likeness[: self._batch_size]), np.sort(by_likeness[self._batch_size :])
+        self._ids[:count] = [ids[position] for position in rest.tolist()]
+        self._indices[:count] = indices[rest].tolist()
+        return Batch([ids[position] for position in chosen.tolist()], indices[chosen])
 
     def _wait(self) -> int:
         """Return how many samples there are once a batch may go out; 0 after `close`.

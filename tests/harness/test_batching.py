@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from harness.batching import Batch, BatchSource, Collector, QueryCutter, Waiting
 
@@ -62,11 +63,18 @@ def numbered(sizes: list[int]) -> Iterator[tuple[list[int], list[int]]]:
     wait_us=st.sampled_from([0, 100, 2000]),
     flush_after=st.sets(st.integers(0, 30)),
     busy=st.sampled_from([0.0, 0.0005]),
+    costs=st.sampled_from([None, COSTS]),
 )
 def test_collector_hands_out_every_sample_once_in_batches_of_at_most_the_size(
-    sizes: list[int], batch_size: int, streams: int, wait_us: int, flush_after: set[int], busy: float
+    sizes: list[int],
+    batch_size: int,
+    streams: int,
+    wait_us: int,
+    flush_after: set[int],
+    busy: float,
+    costs: NDArray[np.int64] | None,
 ) -> None:
-    source = Collector(batch_size, wait_us * 1000)
+    source = Collector(batch_size, wait_us * 1000, costs=costs)
     workers = Streams(source, streams, busy)
     expected = []
     for number, (ids, indices) in enumerate(numbered(sizes)):
@@ -100,16 +108,42 @@ def test_cutter_cuts_queries_into_full_batches_and_one_rest_each(
     assert rests == sorted(size % batch_size for size in sizes if size % batch_size)
 
 
-@pytest.mark.parametrize("source", [QueryCutter(4, costs=COSTS), Collector(4, FOREVER_NS, costs=COSTS)])
-def test_samples_of_like_cost_share_a_batch_and_keep_their_ids(source: BatchSource) -> None:
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (QueryCutter(4, costs=COSTS), [[60, 50, 50, 40], [40, 30, 30, 20], [20, 10, 10, 0]]),
+        (Collector(4, FOREVER_NS, costs=COSTS), [[0, 10, 20, 10], [60, 50, 40, 50], [30, 30, 40, 20]]),
+    ],
+    ids=["the costly ones first", "the oldest first"],
+)
+def test_samples_of_like_cost_share_a_batch_and_keep_their_ids(
+    source: BatchSource, expected: list[list[int]]
+) -> None:
     source.put(list(range(100, 112)), [0, 6, 1, 5, 2, 4, 3, 3, 4, 2, 5, 1])
     workers = Streams(source, 1)
     workers.join()
     costs = [[int(COSTS[index]) for index in batch.indices] for batch in workers.batches]
-    assert costs == [[60, 50, 50, 40], [40, 30, 30, 20], [20, 10, 10, 0]]
+    assert costs == expected
     assert workers.answered() == sorted(
         zip(range(100, 112), [0, 6, 1, 5, 2, 4, 3, 3, 4, 2, 5, 1], strict=True)
     )
+
+
+@settings(max_examples=100, deadline=None)
+@given(costs=st.lists(st.integers(0, 9), min_size=1, max_size=400), size=st.integers(1, 5))
+def test_each_batch_has_the_oldest_sample_and_those_most_like_it(costs: list[int], size: int) -> None:
+    """Of the first 64 batches' worth of samples, so that a long queue costs no more than a short one."""
+    source = Collector(size, 0, costs=np.array(costs))
+    waiting = list(range(len(costs)))
+    source.put([1000 + index for index in waiting], waiting)
+    source.close()
+    while (batch := source.take()) is not None:
+        seen = waiting[: 64 * size]
+        nearest = sorted(seen, key=lambda index: (abs(costs[index] - costs[seen[0]]), index))
+        assert batch.indices.tolist() == sorted(nearest[:size])
+        assert batch.ids == [1000 + index for index in batch.indices.tolist()]
+        waiting = [index for index in waiting if index not in batch.indices]
+    assert waiting == []
 
 
 @settings(max_examples=60, deadline=None)
