@@ -191,9 +191,11 @@ def run_files(
     prepared: Sequence[StepRecord],
     retain_until: datetime | None = None,
 ) -> list[RunFile]:
-    """Return every file of a run with its path in it; `records/` holds what went into each step.
+    """Return every file of a run with its path in it; `records/` holds what went into each step but the page.
 
-    The tree has accuracy logs that are cut short: the full ones in `evidence/` get their retention date.
+    The tree has accuracy logs that are cut short: the full ones in `evidence/` get their retention date. The
+    page is not among what a run's name is made of, because it has the name on it: a page that is made again
+    has the same content, but its record has another time.
     """
     files = {}
     for place, record in places.items():
@@ -202,7 +204,8 @@ def run_files(
             is_full_log = place.startswith("evidence/") and entry.path.endswith(FULL_ACCURACY_LOG)
             retained = retain_until if is_full_log else None
             files[path] = RunFile(path, record.folder / entry.path, _maker(record), retained)
-    for record in {record.key: record for record in [*prepared, *places.values()]}.values():
+    recorded = [*prepared, *(record for place, record in places.items() if place != "page")]
+    for record in {record.key: record for record in recorded}.values():
         path = f"records/{record.step}-{record.key[:12]}.json"
         files[path] = RunFile(path, _record_path(workspace, record), _maker(record))
     return list(files.values())
