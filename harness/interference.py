@@ -243,7 +243,8 @@ def _gpu(nvml: Any, handle: Any, driver: str) -> GpuState:
     reasons = ask("nvmlDeviceGetCurrentClocksEventReasons")
     if reasons is None:
         reasons = ask("nvmlDeviceGetCurrentClocksThrottleReasons")
-    own = os.getpid()
+    # The flow, an ancestor of the run, asks CUDA which GPUs there are; that is no work on them.
+    own = {os.getpid(), *(process.pid for process in psutil.Process().parents())}
     processes = [*(ask("nvmlDeviceGetComputeRunningProcesses") or ())]
     processes += [*(ask("nvmlDeviceGetGraphicsRunningProcesses") or ())]
     return GpuState(
@@ -256,9 +257,7 @@ def _gpu(nvml: Any, handle: Any, driver: str) -> GpuState:
         power=None if power is None else power / 1000,
         clock_reasons=tuple(word for bit, word in _CLOCK_REASONS.items() if (reasons or 0) & bit),
         other_processes=tuple(
-            sorted(
-                {f"{process.pid} {_process_name(process.pid)}" for process in processes if process.pid != own}
-            )
+            sorted({f"{one.pid} {_process_name(one.pid)}" for one in processes if one.pid not in own})
         ),
     )
 

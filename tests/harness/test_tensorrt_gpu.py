@@ -75,6 +75,7 @@ def test_the_gpu_answers_as_onnx_runtime_does(tmp_path: Path, precision: Precisi
                     equal += int((answers == expected[indices]).sum())
                     total += count
         assert backend.details["cuda_graphs"] == str(8 * backend.streams)
+        assert backend.details["scattered_samples"] == "one batched copy"
         assert equal >= 0.97 * total, "a few answers may differ by rounding"
     finally:
         backend.close()
