@@ -8,6 +8,7 @@ import platform
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -20,7 +21,7 @@ from tests.faults.trials import Trial, moments, table, write
 
 
 def main() -> int:
-    """Do the trials that the command line names; return 1 if anything was lost."""
+    """Do the trials that the command line names; return 1 if anything was lost, or a part came to no end."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("parts", nargs="*", help="kills, deployed, damage, disk, neighbours; all by default")
     parser.add_argument("--trials", type=int, default=50, help="how many kills of the command's processes")
@@ -29,15 +30,20 @@ def main() -> int:
     parser.add_argument("--json", type=Path, default=Path("work/faults.json"), help="all trials, one by one")
     parser.add_argument("--keep", type=Path, help="the folder of the runs; a temporary one by default")
     chosen = parser.parse_args()
-    started, trials = time.monotonic(), []
+    started, trials, broken = time.monotonic(), [], []
     with tempfile.TemporaryDirectory(prefix="mlperf-faults-") as temporary:
         parts = _parts(chosen, (chosen.keep or Path(temporary)).absolute())
         if unknown := set(chosen.parts) - set(parts):
             parser.error(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(parts)}")
         for name, part in parts.items():
-            if not chosen.parts or name in chosen.parts:
+            if chosen.parts and name not in chosen.parts:
+                continue
+            try:
                 trials += part()
-                write(trials, chosen.json)
+            except Exception:  # the other parts tell something all the same
+                traceback.print_exc()
+                broken.append(name)
+            write(trials, chosen.json)
     print(
         f"\n{len(trials)} trials on {datetime.datetime.now(datetime.UTC):%Y-%m-%d}, seed {chosen.seed}, "
         f"{(time.monotonic() - started) / 60:.0f} minutes, {psutil.cpu_count()} cores, {platform.system()} "
@@ -45,7 +51,9 @@ def main() -> int:
     )
     lost = [f"{trial.what} ({trial.moment}): {'; '.join(trial.lost)}" for trial in trials if trial.lost]
     print("\n".join(["Lost:", *lost] if lost else ["Nothing was lost."]))
-    return 1 if lost else 0
+    if broken:
+        print(f"Came to no end, see above: {', '.join(broken)}")
+    return 1 if lost or broken else 0
 
 
 def _parts(chosen: argparse.Namespace, base: Path) -> dict[str, Callable[[], list[Trial]]]:
