@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ pytestmark = [
 HOSTS = ("one_rehearsal", "two_rehearsal")
 RUNS = ("performance", "accuracy", "TEST01", "TEST04", "TEST05")
 CLOCK = "%m-%d-%Y %H:%M:%S.%f"
+EARLY = timedelta(seconds=0.5)
+"""Prefect's server lets a run begin this long before it is due: it rounds the wait to whole seconds."""
 
 
 @pytest.fixture
@@ -117,7 +119,8 @@ def test_two_hosts_make_one_submission_when_their_schedule_is_due(
         until(lambda: bool(prefect.runs_of("fleet")), "the schedule")
         run = prefect.runs_of("fleet")[0]
         assert run["created_by"]["type"] == "SCHEDULE"
-        assert due <= datetime.fromisoformat(run["expected_start_time"]) <= datetime.now(UTC)
+        assert datetime.fromisoformat(run["expected_start_time"]) >= due
+        assert datetime.fromisoformat(run["start_time"]) >= due - EARLY
         ended = prefect.ended(run["id"])
         assert ended["state_type"] == "COMPLETED", f"{ended['state']['message']}\n{prefect.logs()}"
         systems = prefect.runs_of("submission")
