@@ -17,31 +17,36 @@ FULL_RUN_OVERHEAD_SECONDS = 47.0
 UNKNOWN_RATE = 1000.0
 """Samples/s that an accuracy run is planned with before a probe knows better."""
 _REHEARSAL_SECONDS = {
-    "probe": 4.0,
-    "make_mini": 20.0,
-    "download": 2.0,
+    "probe": 2.5,
+    "make_mini": 2.0,
+    "download": 0.3,
     "verify_data": 300.0,
-    "preprocess": 10.0,
+    "preprocess": 1.0,
     "random_network": 5.0,
-    "quantize": 12.0,
-    "build_engine": 8.0,
-    "package": 2.0,
-    "validate": 5.0,
-    "report": 2.0,
-    "upload": 3.0,
+    "quantize": 3.0,
+    "build_engine": 0.6,
+    "package": 1.5,
+    "validate": 0.5,
+    "report": 0.2,
+    "upload": 6.5,
     "publish": 1.0,
 }
+"""Means of the steps of a rehearsal on two cores (docs/performance.md has the machine); what belongs to full
+networks is a guess."""
 _FULL_SECONDS = _REHEARSAL_SECONDS | {
     "probe": FULL_RUN_OVERHEAD_SECONDS,
     "download": 30.0,
     "preprocess": 60.0,
     "quantize": 600.0,
     "build_engine": 600.0,
+    "package": 10.0,
+    "validate": 10.0,
+    "report": 2.0,
     "upload": 600.0,
 }
 _DOWNLOAD_BYTES_PER_SECOND = 50e6
 _PREPROCESSED_BYTES_PER_SECOND = 50e6
-"""All of these are guesses, not measurements: no full edition was prepared where this was written."""
+"""Those of the full edition are guesses, not measurements: none was prepared where this was written."""
 
 
 def first_guess(request: SubmissionRequest, step: str, label: str) -> float:

@@ -93,9 +93,14 @@ def show_outcome(console: Console, outcome: SubmissionOutcome, time_taken: str) 
         title = f"REHEARSAL, NOT A RESULT: {title}"
     table = Table(title=title, title_justify="left", header_style="bold")
     for heading in HEADINGS:
-        table.add_column(heading, justify="right" if heading in ("performance", "p99 latency") else "left")
+        table.add_column(
+            heading,
+            justify="right" if heading in ("performance", "p99 latency") else "left",
+            no_wrap=heading == "accuracy",
+        )
     for line in outcome.results:
-        table.add_row(*line.cells())
+        metrics = line.accuracy.replace(", ", "\n")  # a line each: some benchmarks have four
+        table.add_row(*line.model_copy(update={"accuracy": metrics}).cells())
     console.print()
     console.print(table)
     rows = [

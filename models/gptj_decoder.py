@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from models.benchmark import TensorSpec
+from models.onnx_state import PAST, PRESENT
 
 OPSET = 24
 """The first opset with TensorScatter."""
@@ -31,7 +32,6 @@ NEW_TOKENS = 128
 STEP_SLOTS = BEAMS * NEW_TOKENS
 ROTARY_BASE = 10000.0
 NORM_EPSILON = 1e-5
-PAST, PRESENT = "past.", "present."
 
 INPUTS = (
     TensorSpec("tokens", "int64", (None, None)),

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from mlperf.logs import read_detail
 from mlperf.validation import validate_tree
 from storage.bucket import Bucket
 from storage.embedded import Endpoint, embedded_s3
-from tests.conftest import PROGRAM, ROOT, Rehearsal, clean_environment
+from tests.conftest import PROGRAM, Rehearsal, clean_environment
 from tests.deployments.hosts import cluster, postgres, postgres_folder, prefect_file, until
+from tests.small_system import prepared_folder, small_system
 
 pytestmark = [
     pytest.mark.measures,
@@ -29,8 +27,6 @@ pytestmark = [
 HOSTS = ("one_rehearsal", "two_rehearsal")
 RUNS = ("performance", "accuracy", "TEST01", "TEST04", "TEST05")
 CLOCK = "%m-%d-%Y %H:%M:%S.%f"
-EARLY = timedelta(seconds=0.5)
-"""Prefect's server lets a run begin this long before it is due: it rounds the wait to whole seconds."""
 
 
 @pytest.fixture
@@ -48,36 +44,13 @@ def aws(endpoint: Endpoint) -> dict[str, str]:
     }
 
 
-def system_file(folder: Path, name: str) -> Path:
-    """A small system: resnet50 Offline, half a second at a rate that no processor keeps.
-
-    In the open division one scenario is enough.
-    """
-    content = yaml.safe_load((ROOT / "deployments" / "systems" / "rehearsal.yaml").read_text())
-    content |= {"name": name, "division": "open", "rehearsal_seconds": 0.5}
-    content["description"]["division"] = "open"
-    content["benchmarks"] = {"resnet50": content["benchmarks"]["resnet50"]}
-    del content["benchmarks"]["resnet50"]["Server"]
-    content["benchmarks"]["resnet50"]["Offline"]["target_qps"] = 4000
-    path = folder / f"{name}.yaml"
-    path.write_text(yaml.safe_dump(content))
-    return path
-
-
 def host(folder: Path, name: str, prepared: Path) -> dict[str, Any]:
     """A host's own folder, where the network is prepared but nothing measured; return its deployment."""
-    work = folder / name
-    for step in ("make_mini", "download", "preprocess", "quantize", "build_engine"):
-        shutil.copytree(
-            prepared / "cache" / step,
-            work / "cache" / step,
-            copy_function=os.link,  # a finished file is never written again
-            ignore=shutil.ignore_patterns(".*"),
-        )
+    work = prepared_folder(folder / name, prepared)
     return {
         "name": name,
         "entrypoint": "flows/submission.py:submission",
-        "parameters": {"system": str(system_file(folder, name)), "work": str(work)},
+        "parameters": {"system": str(small_system(folder, name)), "work": str(work)},
         "work_pool": {"name": "mlperf", "work_queue_name": name},
         "enforce_parameter_schema": True,
     }
@@ -120,7 +93,6 @@ def test_two_hosts_make_one_submission_when_their_schedule_is_due(
         run = prefect.runs_of("fleet")[0]
         assert run["created_by"]["type"] == "SCHEDULE"
         assert datetime.fromisoformat(run["expected_start_time"]) >= due
-        assert datetime.fromisoformat(run["start_time"]) >= due - EARLY
         ended = prefect.ended(run["id"])
         assert ended["state_type"] == "COMPLETED", f"{ended['state']['message']}\n{prefect.logs()}"
         systems = prefect.runs_of("submission")

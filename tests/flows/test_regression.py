@@ -1,15 +1,20 @@
-"""What counts as a regression. The flow itself is `submission`, measured again."""
+"""What counts as a regression; and the flow, which is `submission` measured again, as a worker runs it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from flows.regression import compare, earlier_runs
-from storage.embedded import embedded_s3
+from storage.embedded import Endpoint, embedded_s3
 from storage.store import Manifest, RunFile, RunInfo, Store
+from tests.conftest import Rehearsal
+from tests.prefect_site import prefect_site
+from tests.small_system import prepared_folder, small_system
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
@@ -25,6 +30,20 @@ def info(run: str, value: float | None, hours: int = 0, **changes: object) -> Ru
         "figures": {"resnet50/Offline": value},
     }
     return RunInfo.model_validate({**fields, **changes})
+
+
+@contextmanager
+def a_store(folder: Path, bucket: str) -> Iterator[tuple[Store, Endpoint]]:
+    with embedded_s3(folder / "s3", folder / "s3.log") as endpoint:
+        store = Store(bucket, endpoint_url=endpoint.url, credentials=endpoint.credentials)
+        store.ensure_bucket()
+        yield store, endpoint
+
+
+def upload(store: Store, run: RunInfo, folder: Path) -> None:
+    content = folder / "file"
+    content.write_text("x")
+    store.upload_run(run, [RunFile("page/file", content)])
 
 
 def manifest(value: float | None) -> Manifest:
@@ -58,17 +77,35 @@ def test_a_result_that_no_earlier_run_has_is_not_judged() -> None:
 
 
 def test_earlier_runs_are_those_of_the_system_newest_first(tmp_path: Path) -> None:
-    content = tmp_path / "file"
-    content.write_text("x")
-    with embedded_s3(tmp_path / "s3", tmp_path / "log") as endpoint:
-        store = Store("bucket", endpoint_url=endpoint.url, credentials=endpoint.credentials)
-        store.ensure_bucket()
+    with a_store(tmp_path, "bucket") as (store, _):
         for one in (
             info("first", 1.0),
             info("second", 2.0, hours=1),
             info("other", 3.0, hours=2, system="tin"),
             info("result", 4.0, hours=3, rehearsal=False),
         ):
-            store.upload_run(one, [RunFile("page/file", content)])
+            upload(store, one, tmp_path)
         assert [run.run for run in earlier_runs(store, "box", rehearsal=True)] == ["second", "first"]
         assert [run.run for run in earlier_runs(store, "box", rehearsal=False)] == ["result"]
+
+
+@pytest.mark.measures
+def test_a_worker_measures_again_and_fails_where_a_result_fell(rehearsal: Rehearsal, tmp_path: Path) -> None:
+    name = "small_rehearsal"
+    parameters = {
+        "system": str(small_system(tmp_path, name)),
+        "work": str(prepared_folder(tmp_path / "work", rehearsal.work)),
+    }
+    with a_store(tmp_path, "mlperf") as (store, s3), prefect_site(tmp_path) as site:
+        site.api("POST", "work_pools/", name="small", type="process")
+        deployment = site.deploy("flows/regression.py:regression", "regression", "small")
+        keys = {"AWS_ACCESS_KEY_ID": s3.access_key, "AWS_SECRET_ACCESS_KEY": s3.secret_key}
+        with site.worker("small", AWS_ENDPOINT_URL_S3=s3.url, **keys):
+            site.wait(site.start(deployment, **parameters), "Completed")  # the first: nothing to fall below
+            upload(store, info("faster", 1e9, system=name), tmp_path)
+            upload(store, info("fastest", 1e9, hours=1, system=name), tmp_path)
+            fallen = site.wait(site.start(deployment, **parameters), "Failed")
+    message = fallen["state"]["message"]
+    assert "1 of 1 results fell by more than 10%: resnet50/Offline from 1e+09 to" in message
+    measured = tmp_path / "work" / "submissions" / name
+    assert len(list(measured.iterdir())) == 2, "what was measured again is not the same run"
