@@ -45,15 +45,15 @@ def postgres() -> Iterator[str]:
         if user:
             shutil.chown(folder, "postgres", "postgres")
         data, port = folder / "data", free_port()
-        making = [programs / "initdb", "--auth=trust", "--username=prefect", "--no-sync", "--pgdata", data]
+        making = [f"{programs}/initdb", "--auth=trust", "--username=prefect", "--no-sync", f"--pgdata={data}"]
         subprocess.run(making, check=True, cwd=folder, stdout=subprocess.DEVNULL, **user)
-        serving = [programs / "postgres", "-D", data, "-h", "127.0.0.1", "-p", str(port), "-k", folder]
+        serving = [f"{programs}/postgres", f"-D{data}", "-h127.0.0.1", f"-p{port}", f"-k{folder}"]
         with (folder / "log").open("wb") as log:
             server = subprocess.Popen(
                 serving, cwd=folder, stdout=log, stderr=log, start_new_session=True, **user
             )
         try:
-            asking = [programs / "pg_isready", "--host", "127.0.0.1", "--port", str(port), "--quiet"]
+            asking = [f"{programs}/pg_isready", "--host=127.0.0.1", f"--port={port}", "--quiet"]
             until(lambda: subprocess.run(asking, check=False).returncode == 0, "PostgreSQL")
             yield f"postgresql+asyncpg://prefect@127.0.0.1:{port}/postgres"
         finally:
@@ -110,7 +110,7 @@ class Cluster:
 
     def deploy(self, file: Path) -> None:
         """`prefect deploy --all`, as an operator says it."""
-        command = [BINARIES / "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", file]
+        command = [str(BINARIES / "prefect"), "--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
         done = subprocess.run(
             command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=240, check=False
         )

@@ -75,8 +75,8 @@ def test_no_secret_stands_in_a_file_and_none_has_a_default() -> None:
     for example in ("server.env.example", "worker.env.example"):
         for line in (DEPLOYMENTS / example).read_text().splitlines():
             name, _, value = line.partition("=")
-            secret = any(word in name for word in ("PASSWORD", "AUTH_STRING", "SECRET", "KEY"))
-            assert not (secret and value), f"{example} holds a value of {name}"
+            is_secret = any(word in name for word in ("PASSWORD", "AUTH_STRING", "SECRET", "KEY"))
+            assert not (is_secret and value), f"{example} holds a value of {name}"
     named = set(re.findall(r"\$\{(\w+)", text))
     assert named <= set(
         re.findall(r"^(\w+)=", (DEPLOYMENTS / "server.env.example").read_text(), re.MULTILINE)

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from prefect.cli.deploy._models import DeploymentConfig, RawScheduleConfig
 from prefect.client.schemas.schedules import construct_schedule
-from prefect.flows import load_flow_from_entrypoint
+from prefect.flows import Flow, load_flow_from_entrypoint
 
 from mlperf.system import known_systems
 from tests.conftest import ROOT
@@ -23,7 +23,7 @@ def test_a_deployment_has_known_keys_a_flow_and_sound_parameters(
 ) -> None:
     monkeypatch.chdir(ROOT)
     assert set(deployment) <= set(DeploymentConfig.model_fields)
-    flow = load_flow_from_entrypoint(deployment["entrypoint"])
+    flow: Flow[..., Any] = load_flow_from_entrypoint(deployment["entrypoint"])
     parameters = deployment.get("parameters", {})
     assert set(parameters) <= set(flow.parameters.properties)
     flow.validate_parameters(parameters)
@@ -52,6 +52,6 @@ def test_wrong_parameters_are_refused_before_anything_runs(
     wrong: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
-    flow = load_flow_from_entrypoint("flows/submission.py:submission")
+    flow: Flow[..., Any] = load_flow_from_entrypoint("flows/submission.py:submission")
     with pytest.raises(Exception, match=r"scenarios|full_length|systm"):
         flow.validate_parameters({"system": "rehearsal", **wrong})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -31,7 +32,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> list[GpuFacts]:
     return found
 
 
-def request(folder: Path, *, weights: str = "trained", **changes: object) -> SubmissionRequest:
+def request(folder: Path, *, weights: str = "trained", **changes: Any) -> SubmissionRequest:
     """Return a request of the model system, changed."""
     content = yaml.safe_load(MODEL_SYSTEM.read_text()) | changes
     path = folder / "system.yaml"
@@ -41,7 +42,7 @@ def request(folder: Path, *, weights: str = "trained", **changes: object) -> Sub
     )
 
 
-def rehearsal(folder: Path, **changes: object) -> SubmissionRequest:
+def rehearsal(folder: Path, **changes: Any) -> SubmissionRequest:
     return request(folder, name="rehearsal", edition="mini", **changes)
 
 

@@ -201,9 +201,9 @@ def test_another_gpu_than_the_one_at_hand_is_built_for_by_the_library_that_can(
     gpus = (GpuFacts("a GPU", at_hand),) if at_hand else ()
     monkeypatch.setattr(tensorrt_library, "gpu_facts", lambda: (None, gpus))
     monkeypatch.setattr(tensorrt_library, "LIBRARIES", ("json", "csv"))
-    assert library_for("8.9") == chosen
+    assert str(library_for("8.9")) == chosen
     monkeypatch.setattr(tensorrt_library, "LIBRARIES", ("json",))
-    assert library_for("8.9") == "json"
+    assert str(library_for("8.9")) == "json"
 
 
 def test_it_is_said_when_no_tensorrt_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:

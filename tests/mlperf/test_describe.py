@@ -218,7 +218,7 @@ def test_an_accelerator_that_no_table_knows_keeps_its_memory_kind_open(server: P
 
 
 def test_what_a_person_typed_wins_and_a_conflict_is_named(server: Probe) -> None:
-    typed = {
+    typed: dict[str, str | int] = {
         "host_processor_core_count": 64,
         "operating_system": "ubuntu 22.04.4  LTS",
         "cooling": "Air-cooled",

@@ -95,9 +95,10 @@ def test_conf_files_stand_beside_the_run_that_they_were_written_from(
     base = tmp_path / "tree" / "closed" / "Us"
     for scenario in (OFFLINE, SERVER):
         place = Path(SYSTEM, "resnet50", scenario)
-        texts = [(base / "measurements" / place / name).read_text() for name in ("user.conf", "mlperf.conf")]
+        confs = base / "measurements" / place
+        user, mlperf = (confs / "user.conf").read_text(), (confs / "mlperf.conf").read_text()
         log = read_detail(base / "results" / place / "performance" / "run_1" / "mlperf_log_detail.txt")
-        assert conf.check(*texts, log, "resnet50") == []
+        assert conf.check(user, mlperf, log, "resnet50") == []
 
 
 def test_the_same_plan_gives_the_same_bytes(plan_of: Callable[..., TreePlan], tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ class Steps:
 
     def __call__(self, path: Path) -> NDArray[np.float32]:
         image = cv2.imread(str(path))
+        assert image is not None
         if not self.swap:
             image = image[:, :, [2, 1, 0]]
         height, width, _ = image.shape

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnxruntime
 import pytest
+from numpy.typing import NDArray
 
 from models.architectures.bert import LARGE, BertShape, bert
 from models.onnx_checks import dimensions, dtype_name
@@ -17,14 +18,14 @@ def session() -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(bert(SMALL).SerializeToString(), providers=["CPUExecutionProvider"])
 
 
-def inputs(length: int, padding: int = 0) -> dict[str, np.ndarray]:
+def inputs(length: int, padding: int = 0) -> dict[str, NDArray[np.int64]]:
     ids = np.random.default_rng(length).integers(1, 40, (3, length))
     mask, segments = np.ones_like(ids), (np.arange(length) > 3) + 0 * ids
     found = {"input_ids": ids, "input_mask": mask, "segment_ids": segments.astype(np.int64)}
     return {name: np.pad(values, ((0, 0), (0, padding))) for name, values in found.items()}
 
 
-def test_its_inputs_outputs_and_layers():
+def test_its_inputs_outputs_and_layers() -> None:
     graph = bert(SMALL).graph
     found = [
         (one.name, dtype_name(one.type.tensor_type.elem_type), dimensions(one))
@@ -41,7 +42,7 @@ def test_its_inputs_outputs_and_layers():
     assert kinds.count("MatMul") == 8 * SMALL.layers + 1
 
 
-def test_large_has_the_size_of_bert_large():
+def test_large_has_the_size_of_bert_large() -> None:
     """Devlin et al., 2019: 340 million with the pooler; the head for answers in its place has 2050."""
     large = LARGE
     layer = 4 * (large.hidden + 1) * large.hidden + 2 * large.hidden * large.inner
@@ -54,7 +55,7 @@ def test_large_has_the_size_of_bert_large():
 
 
 @pytest.mark.parametrize("length", [1, 7, 64])
-def test_padding_does_not_matter(session, length):
+def test_padding_does_not_matter(session: onnxruntime.InferenceSession, length: int) -> None:
     alone = session.run(None, inputs(length))
     padded = session.run(None, inputs(length, 64 - length))
     for one, other in zip(alone, padded, strict=True):
@@ -62,7 +63,7 @@ def test_padding_does_not_matter(session, length):
         np.testing.assert_allclose(other[:, :length], one, rtol=1e-4, atol=1e-5)
 
 
-def test_each_input_matters(session):
+def test_each_input_matters(session: onnxruntime.InferenceSession) -> None:
     plain = session.run(None, inputs(20))
     for name in ("input_ids", "input_mask", "segment_ids"):
         changed = inputs(20)
@@ -70,11 +71,11 @@ def test_each_input_matters(session):
         assert not np.allclose(session.run(None, changed)[0][:, :5], plain[0][:, :5])
 
 
-def test_the_length_may_be_fixed():
+def test_the_length_may_be_fixed() -> None:
     assert dimensions(bert(SMALL, sequence=48).graph.input[0]) == ("N", 48)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_the_same_seed_gives_the_same_network(seed):
+def test_the_same_seed_gives_the_same_network(seed: int) -> None:
     assert bert(SMALL, seed=seed).SerializeToString() == bert(SMALL, seed=seed).SerializeToString()
     assert bert(SMALL, seed=seed).SerializeToString() != bert(SMALL, seed=seed + 1).SerializeToString()

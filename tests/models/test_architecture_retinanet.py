@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -11,7 +13,7 @@ from models.architectures.retinanet import retinanet
 from models.onnx_checks import dimensions, dtype_name
 from models.retinanet_boxes import BASE_SIZES
 
-SMALL = {"stages": ((1, 4), (1, 4), (1, 8), (1, 8)), "groups": 2, "stem": 4, "pyramid": 4, "classes": 3}
+small = partial(retinanet, stages=((1, 4), (1, 4), (1, 8), (1, 8)), groups=2, stem=4, pyramid=4, classes=3)
 
 
 def test_it_is_retinanet_with_resnext50() -> None:
@@ -37,7 +39,7 @@ def test_it_is_retinanet_with_resnext50() -> None:
 
 
 def test_its_heads_have_the_official_shapes() -> None:
-    graph = retinanet(**SMALL | {"classes": 264}).graph
+    graph = small(classes=264).graph
     (image,) = graph.input
     assert (image.name, dimensions(image)) == ("images", ("N", 3, 800, 800))
     found = {one.name: (dtype_name(one.type.tensor_type.elem_type), dimensions(one)) for one in graph.output}
@@ -47,7 +49,7 @@ def test_its_heads_have_the_official_shapes() -> None:
 
 
 def test_the_shapes_that_are_stated_are_those_that_come_out() -> None:
-    model = retinanet(**SMALL)
+    model = small()
     onnx.checker.check_model(model, full_check=True)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     images = np.random.default_rng(0).random((2, 3, 800, 800), np.float32)
@@ -59,7 +61,7 @@ def test_the_shapes_that_are_stated_are_those_that_come_out() -> None:
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_same_seed_gives_the_same_network(seed: int) -> None:
     def build(seed: int) -> bytes:
-        return bytes(retinanet(seed=seed, **SMALL).SerializeToString())
+        return bytes(small(seed=seed).SerializeToString())
 
     assert build(seed) == build(seed)
     assert build(seed) != build(seed + 1)

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from common.errors import LogError, SourceError
 from mlperf.rounds import get_round
-from models.benchmark import Edition, Source, ignore_progress
+from models.benchmark import Arrays, Edition, Source, ignore_progress
 from models.bert import Bert99
+from models.squad_samples import SquadSamples
 
 BERT = Bert99()
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefghijklmnopqrstuvwxyz", "?", "."]
@@ -36,7 +38,7 @@ class Counting:
         self.input_shapes = {"input_ids": ("N", length or "D1")}
         self.lengths: list[int] = []
 
-    def infer(self, inputs):
+    def infer(self, inputs: Arrays, first_row: int = 0) -> dict[str, NDArray[np.generic]]:
         self.lengths.append(inputs["input_ids"].shape[1])
         start = np.where(inputs["input_mask"] == 1, inputs["input_ids"], -99).astype(np.float32)
         return {"output_start_logits": start, "output_end_logits": inputs["segment_ids"].astype(np.float32)}
@@ -63,7 +65,7 @@ EDITION = Edition("full", Source("n", (), "", None), (), 4)
 
 
 @pytest.fixture
-def samples(dataset, tmp_path):
+def samples(dataset: Path, tmp_path: Path) -> SquadSamples:
     output = tmp_path / "samples"
     output.mkdir()
     figures = BERT.preprocess(
@@ -79,7 +81,7 @@ def samples(dataset, tmp_path):
     return BERT.open_samples(output)
 
 
-def test_the_full_edition_names_the_official_sources():
+def test_the_full_edition_names_the_official_sources() -> None:
     edition = BERT.full_edition()
     assert edition.sample_count == 10_833
     assert edition.network_for("fp16").digest == "md5:819b25b19cd8e59080c10892689750ca"
@@ -92,7 +94,7 @@ def test_the_full_edition_names_the_official_sources():
     assert BERT.metric in {target.metric for target in get_round("v4.1").model("bert-99").accuracy}
 
 
-def test_the_calibration_list_is_the_official_file():
+def test_the_calibration_list_is_the_official_file() -> None:
     from models import bert
 
     content = bert._CALIBRATION_LIST.read_bytes()
@@ -100,7 +102,7 @@ def test_the_calibration_list_is_the_official_file():
     assert len(set(map(int, content.split()))) == 100
 
 
-def test_a_batch_is_padded_to_its_longest_and_responses_have_their_true_length(samples):
+def test_a_batch_is_padded_to_its_longest_and_responses_have_their_true_length(samples: SquadSamples) -> None:
     # [CLS] q r ? [SEP] a b c . d [SEP]; then 603 pieces in windows of 384 - 3 - 3 = 378: 0, 128, 256
     assert samples.costs.tolist() == [11, 384, 384, 353]
     session = Counting()
@@ -118,14 +120,14 @@ def test_a_batch_is_padded_to_its_longest_and_responses_have_their_true_length(s
     assert alone.data.tobytes() == responses.data[:88].tobytes()
 
 
-def test_a_network_of_fixed_length_gets_that_length(samples):
+def test_a_network_of_fixed_length_gets_that_length(samples: SquadSamples) -> None:
     session = Counting(384)
     responses = BERT.run_batch(session, samples, np.array([0]))
     assert session.lengths == [384]
     assert len(responses.data) == 88
 
 
-def test_responses_without_samples_have_all_positions():
+def test_responses_without_samples_have_all_positions() -> None:
     outputs = {
         "output_start_logits": np.array([[1, 2], [5, 6]], np.float32),
         "output_end_logits": np.array([[3, 4], [7, 8]], np.float32),
@@ -142,7 +144,7 @@ def answer(length: int, at: int, value: float = 9.0) -> bytes:
     return pairs.tobytes()
 
 
-def test_the_score_has_the_official_line(dataset):
+def test_the_score_has_the_official_line(dataset: Path) -> None:
     # "c" is piece 7 of the first; "end" is [UNK], the last piece of the last window (position 351)
     entries = [Entry(0, answer(11, 7)), Entry(1, answer(384, 9, 1)), Entry(3, answer(353, 351))]
     score = BERT.score(entries, dataset, EDITION)
@@ -151,13 +153,13 @@ def test_the_score_has_the_official_line(dataset):
     assert score.metrics["F1"] == pytest.approx(200 / 3)
 
 
-def test_the_last_entry_of_a_sample_counts_and_the_divisor_is_all_questions(dataset):
+def test_the_last_entry_of_a_sample_counts_and_the_divisor_is_all_questions(dataset: Path) -> None:
     right, wrong = Entry(0, answer(11, 7)), Entry(0, answer(11, 5))
     assert BERT.score([wrong, right], dataset, EDITION).metrics["F1"] == pytest.approx(100 / 3)
     assert BERT.score([right, wrong], dataset, EDITION).metrics["F1"] == 0
 
 
-def test_official_float32_of_384_positions_scores_like_a_short_response(dataset):
+def test_official_float32_of_384_positions_scores_like_a_short_response(dataset: Path) -> None:
     padded = answer(11, 7) + answer(373, -1, 0)
     assert BERT.score([Entry(0, padded)], dataset, EDITION) == BERT.score(
         [Entry(0, answer(11, 7))], dataset, EDITION
@@ -175,18 +177,18 @@ def test_official_float32_of_384_positions_scores_like_a_short_response(dataset)
         ([Entry(0, b"\0" * 8 * 385)], "has 3080 bytes"),
     ],
 )
-def test_a_log_that_cannot_be_scored_is_refused(dataset, entries, said):
+def test_a_log_that_cannot_be_scored_is_refused(dataset: Path, entries: list[Entry], said: str) -> None:
     with pytest.raises(LogError, match=said):
         BERT.score(entries, dataset, EDITION)
 
 
-def test_a_data_set_of_another_size_is_refused(dataset):
+def test_a_data_set_of_another_size_is_refused(dataset: Path) -> None:
     assert BERT.verify_dataset(dataset, EDITION, ignore_progress) == {"questions": 3, "features": 4}
     with pytest.raises(SourceError, match="make 4 samples, but the edition has 10833"):
         BERT.verify_dataset(dataset, BERT.full_edition(), ignore_progress)
 
 
-def test_the_official_calibration_features_are_of_the_validation_set(dataset, tmp_path):
+def test_the_official_calibration_features_are_of_the_validation_set(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="make 4 samples"):
         BERT.preprocess(
             dataset,

@@ -7,9 +7,10 @@ import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from models.architectures.gptj import gptj, random_weights
-from models.benchmark import Precision
+from models.benchmark import Arrays, Precision
 from models.gptj_decoder import BEAMS, NEW_TOKENS, STEP_SLOTS, DecoderShape, weight_names
 from models.gptj_export import weights_of, write_network
 from models.gptj_search import NEVER, BeamSlots, SearchSettings, search
@@ -21,6 +22,8 @@ SMALL = DecoderShape(layers=2, hidden=48, heads=3, rotary=8, inner=64, vocabular
 
 class Decoder:
     """A decoder with random weights, as a session."""
+
+    batch_size = 4
 
     def __init__(self, folder: Path, seed: int, precision: Precision = "fp32") -> None:
         gptj(folder / "decoder.onnx", shape=SMALL, precision=precision, seed=seed)
@@ -34,12 +37,12 @@ def decoder(tmp_path_factory: pytest.TempPathFactory) -> Decoder:
     return Decoder(tmp_path_factory.mktemp("decoder"), seed=3)
 
 
-def prompts_of(seed: int, lengths: list[int]) -> list[np.ndarray]:
+def prompts_of(seed: int, lengths: list[int]) -> list[NDArray[np.int64]]:
     random = np.random.default_rng(seed)
     return [random.integers(0, SMALL.end, length) for length in lengths]
 
 
-def first_call(prompt: np.ndarray) -> dict[str, np.ndarray]:
+def first_call(prompt: NDArray[np.int64]) -> dict[str, NDArray[np.generic]]:
     places = np.arange(len(prompt))[None]
     return {
         "tokens": prompt[None],
@@ -53,8 +56,9 @@ def first_call(prompt: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def choices(found: dict[str, np.ndarray]) -> list[int]:
-    return (found["parents"][0] * SMALL.vocabulary + found["next_tokens"][0]).tolist()
+def choices(found: Arrays) -> list[int]:
+    chosen: list[int] = (found["parents"][0] * SMALL.vocabulary + found["next_tokens"][0]).tolist()
+    return chosen
 
 
 def test_the_prompt_is_scored_as_by_plain_numpy(decoder: Decoder) -> None:
@@ -149,11 +153,12 @@ def test_hypotheses_that_end_early_are_found_too(tmp_path: Path) -> None:
     decoder = Decoder(tmp_path, seed=5)
 
     class Eager:
+        batch_size = 4
         calls = 0
 
-        def infer(self, inputs, first_row=0):  # type: ignore[no-untyped-def]
+        def infer(self, inputs: Arrays, first_row: int = 0) -> dict[str, NDArray[np.generic]]:
             self.calls += 1
-            eager = {**inputs, "end_penalty": inputs["end_penalty"] + np.float32(2.5)}
+            eager = {**inputs, "end_penalty": np.add(inputs["end_penalty"], np.float32(2.5))}
             return decoder.infer(eager, first_row)
 
     prompts = prompts_of(7, [5, 20])
@@ -184,7 +189,7 @@ def test_weights_outside_of_the_file_give_the_same_network(tmp_path: Path) -> No
         StatefulRunner(onnxruntime.InferenceSession(path), path).run(inputs)["scores"]
         for path in (whole, parted)
     ]
-    np.testing.assert_array_equal(*found)
+    np.testing.assert_array_equal(found[0], found[1])
 
 
 def test_the_weights_of_a_network_are_those_that_it_was_made_of(tmp_path: Path) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from common.errors import DiskFullError, SourceError
 from models import imagenet
 from models.benchmark import Progress
 from models.imagenet_folder import LabelledImage
+from tests.models.conftest import MadeMini, Steps
 
 
 def _picture(
@@ -27,7 +31,7 @@ def _picture(
 
 def _run(
     folder: Path, names: list[str], output: Path, dtype: str = "float32", workers: int = 2
-) -> np.ndarray:
+) -> NDArray[Any]:
     output.mkdir(exist_ok=True)
     images = [LabelledImage(name, 0) for name in names]
     imagenet.preprocess_images(images, folder, output, dtype=dtype, workers=workers)
@@ -48,18 +52,24 @@ SIZES = [
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
-def test_equals_the_reference_steps(tmp_path, steps, width, height):
+def test_equals_the_reference_steps(
+    tmp_path: Path, steps: Callable[..., Steps], width: int, height: int
+) -> None:
     path = _picture(tmp_path / "a.JPEG", width, height)
     assert np.array_equal(_run(tmp_path, ["a.JPEG"], tmp_path / "out")[0], steps()(path))
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK"])
-def test_greyscale_and_cmyk_have_three_channels(tmp_path, steps, mode):
+def test_greyscale_and_cmyk_have_three_channels(
+    tmp_path: Path, steps: Callable[..., Steps], mode: str
+) -> None:
     path = _picture(tmp_path / "a.JPEG", 300, 280, mode)
     assert np.array_equal(_run(tmp_path, ["a.JPEG"], tmp_path / "out")[0], steps()(path))
 
 
-def test_follows_the_orientation_that_a_camera_wrote_as_the_reference_does(tmp_path, steps):
+def test_follows_the_orientation_that_a_camera_wrote_as_the_reference_does(
+    tmp_path: Path, steps: Callable[..., Steps]
+) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     path = _picture(tmp_path / "a.JPEG", 400, 300, exif=exif.tobytes())
@@ -69,7 +79,7 @@ def test_follows_the_orientation_that_a_camera_wrote_as_the_reference_does(tmp_p
     assert not np.array_equal(turned, steps()(upright))
 
 
-def test_colours_and_means_by_hand(tmp_path):
+def test_colours_and_means_by_hand(tmp_path: Path) -> None:
     Image.new("RGB", (320, 256), (200, 100, 50)).save(tmp_path / "a.JPEG", "JPEG", quality=100, subsampling=0)
     red, green, blue = _run(tmp_path, ["a.JPEG"], tmp_path / "out")[0]
     assert np.allclose(
@@ -77,7 +87,9 @@ def test_colours_and_means_by_hand(tmp_path):
     )
 
 
-def test_threads_give_what_one_thread_gives_in_the_order_of_the_list(mini, steps, tmp_path):
+def test_threads_give_what_one_thread_gives_in_the_order_of_the_list(
+    mini: MadeMini, steps: Callable[..., Steps], tmp_path: Path
+) -> None:
     names = [path.name for path in mini.jpegs[:40]][::-1]
     folder = mini.dataset / "validation"
     one = _run(folder, names, tmp_path / "one", workers=1)
@@ -86,7 +98,7 @@ def test_threads_give_what_one_thread_gives_in_the_order_of_the_list(mini, steps
     assert np.array_equal(many[3], steps()(folder / names[3]))
 
 
-def test_int8_is_the_rounded_clipped_float(mini, tmp_path):
+def test_int8_is_the_rounded_clipped_float(mini: MadeMini, tmp_path: Path) -> None:
     names = [path.name for path in mini.jpegs[:12]]
     real = _run(mini.dataset / "validation", names, tmp_path / "real")
     whole = _run(mini.dataset / "validation", names, tmp_path / "whole", dtype="int8")
@@ -96,7 +108,7 @@ def test_int8_is_the_rounded_clipped_float(mini, tmp_path):
     assert np.abs(whole * imagenet.INT8_SCALE - expected).max() <= 0.5
 
 
-def test_the_array_is_mapped_and_gathered_in_any_order(mini, tmp_path):
+def test_the_array_is_mapped_and_gathered_in_any_order(mini: MadeMini, tmp_path: Path) -> None:
     names = [path.name for path in mini.jpegs[:6]]
     array = _run(mini.dataset / "validation", names, tmp_path / "out")
     samples = imagenet.ArraySamples(tmp_path / "out", "input")
@@ -108,7 +120,7 @@ def test_the_array_is_mapped_and_gathered_in_any_order(mini, tmp_path):
     assert np.array_equal(batch["input"], array[[5, 0, 5]])
 
 
-def test_progress_reaches_the_end(mini, tmp_path):
+def test_progress_reaches_the_end(mini: MadeMini, tmp_path: Path) -> None:
     seen: list[Progress] = []
     images = [LabelledImage(path.name, 0) for path in mini.jpegs[:130]]
     folder = mini.dataset / "validation"
@@ -136,7 +148,9 @@ def _garble(path: Path) -> None:
         (_garble, "cannot be decoded"),
     ],
 )
-def test_a_damaged_image_is_named_and_leaves_no_array(tmp_path, damage, said):
+def test_a_damaged_image_is_named_and_leaves_no_array(
+    tmp_path: Path, damage: Callable[[Path], object], said: str
+) -> None:
     for name in ("a.JPEG", "b.JPEG", "c.JPEG"):
         _picture(tmp_path / name, 300, 300)
     damage(tmp_path / "b.JPEG")
@@ -146,27 +160,27 @@ def test_a_damaged_image_is_named_and_leaves_no_array(tmp_path, damage, said):
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_bytes_after_the_end_marker_are_accepted(tmp_path, steps):
+def test_bytes_after_the_end_marker_are_accepted(tmp_path: Path, steps: Callable[..., Steps]) -> None:
     path = _picture(tmp_path / "a.JPEG", 300, 300)
     expected = steps()(path)
     path.write_bytes(path.read_bytes() + b"\0" * 700)
     assert np.array_equal(_run(tmp_path, ["a.JPEG"], tmp_path / "out")[0], expected)
 
 
-def test_a_name_cannot_leave_the_folder(tmp_path):
+def test_a_name_cannot_leave_the_folder(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     _picture(tmp_path / "a.JPEG", 300, 300)
     with pytest.raises(SourceError, match="leave its folder"):
         _run(tmp_path / "data", ["../a.JPEG"], tmp_path / "out")
 
 
-def test_the_disk_is_looked_at_first(tmp_path):
+def test_the_disk_is_looked_at_first(tmp_path: Path) -> None:
     with pytest.raises(DiskFullError, match=r"needs .* GB"):
         imagenet.preprocess_images(_Many(), tmp_path, tmp_path, dtype="float32", workers=1)
     assert not list(tmp_path.iterdir())
 
 
-class _Many:
+class _Many(list[LabelledImage]):
     """A list of more images than any disk holds."""
 
     def __len__(self) -> int:
@@ -174,13 +188,13 @@ class _Many:
 
 
 @pytest.mark.parametrize("content", [b"", b"not an array", b"\x93NUMPY\x01\x00"])
-def test_a_broken_array_is_refused(tmp_path, content):
+def test_a_broken_array_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / imagenet.SAMPLES_FILE).write_bytes(content)
     with pytest.raises(SourceError, match="cannot be opened"):
         imagenet.ArraySamples(tmp_path, "x")
 
 
-def test_an_array_of_something_else_is_refused(tmp_path):
+def test_an_array_of_something_else_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / imagenet.SAMPLES_FILE, np.zeros((2, 3, 32, 32), np.float32))
     with pytest.raises(SourceError, match=r"\(2, 3, 32, 32\)"):
         imagenet.ArraySamples(tmp_path, "x")

@@ -22,7 +22,7 @@ def _list(tmp_path: Path, text: str) -> Path:
     return path
 
 
-def test_blanks_and_tabs_separate_and_the_order_stays(tmp_path):
+def test_blanks_and_tabs_separate_and_the_order_stays(tmp_path: Path) -> None:
     path = _list(tmp_path, "b.JPEG\t3\na.JPEG 0\nc.JPEG   9\n")
     images = imagenet_folder.read_list(path, classes=10, count=3)
     assert [(image.name, image.label) for image in images] == [("b.JPEG", 3), ("a.JPEG", 0), ("c.JPEG", 9)]
@@ -40,7 +40,7 @@ def test_blanks_and_tabs_separate_and_the_order_stays(tmp_path):
         ("a.JPEG 1\nb.JPEG 2\na.JPEG 3\n", 3, "already on line 1"),
     ],
 )
-def test_a_broken_line_is_named(tmp_path, text, line, said):
+def test_a_broken_line_is_named(tmp_path: Path, text: str, line: int, said: str) -> None:
     path = _list(tmp_path, text)
     with pytest.raises(SourceError, match=said) as caught:
         imagenet_folder.read_list(path, classes=10, count=None)
@@ -48,12 +48,12 @@ def test_a_broken_line_is_named(tmp_path, text, line, said):
 
 
 @pytest.mark.parametrize("count", [None, 3])
-def test_too_few_lines_are_refused(tmp_path, count):
+def test_too_few_lines_are_refused(tmp_path: Path, count: int | None) -> None:
     with pytest.raises(SourceError, match="expected"):
         imagenet_folder.read_list(_list(tmp_path, "a.JPEG 1\n" if count else ""), classes=10, count=count)
 
 
-def test_a_missing_or_binary_list_is_refused(tmp_path):
+def test_a_missing_or_binary_list_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="cannot be read"):
         imagenet_folder.read_list(tmp_path / "none.txt", classes=10, count=None)
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00\x80")
@@ -61,7 +61,7 @@ def test_a_missing_or_binary_list_is_refused(tmp_path):
         imagenet_folder.read_list(tmp_path / "binary.txt", classes=10, count=None)
 
 
-def test_a_calibration_list_needs_no_classes_but_may_have_them(tmp_path):
+def test_a_calibration_list_needs_no_classes_but_may_have_them(tmp_path: Path) -> None:
     path = _list(tmp_path, "a.JPEG\nb.JPEG 4\n")
     images = imagenet_folder.read_list(path, classes=10, count=None, labels=False)
     assert [image.label for image in images] == [None, 4]
@@ -75,13 +75,15 @@ def test_a_calibration_list_needs_no_classes_but_may_have_them(tmp_path):
     ),
     st.sampled_from([" ", "\t", "  "]),
 )
-def test_what_is_written_is_read(tmp_path_factory, pairs, blank):
+def test_what_is_written_is_read(
+    tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, int]], blank: str
+) -> None:
     path = _list(tmp_path_factory.mktemp("list"), "".join(f"{name}{blank}{label}\n" for name, label in pairs))
     images = imagenet_folder.read_list(path, classes=1000, count=len(pairs))
     assert [(image.name, image.label) for image in images] == pairs
 
 
-def test_the_calibration_list_is_the_official_one():
+def test_the_calibration_list_is_the_official_one() -> None:
     text = imagenet_folder.official_calibration_list()
     digest = hashlib.md5(text.encode()).hexdigest()  # noqa: S324 - the owner's checksum
     assert digest == imagenet_folder.CALIBRATION_LIST_MD5 == "f09719174af3553119e2c621157773a6"
@@ -95,14 +97,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_whole_folder_is_accepted_with_other_files_beside(folder):
+def test_a_whole_folder_is_accepted_with_other_files_beside(folder: Path) -> None:
     (folder / "README.txt").write_text("mine")
     figures = imagenet_folder.verify_imagenet(folder, 30, ignore_progress)
     assert figures["images"] == 30
     assert figures["bytes"] == 30 * len(JPEG)
 
 
-def test_all_that_is_wrong_is_in_one_error(folder):
+def test_all_that_is_wrong_is_in_one_error(folder: Path) -> None:
     names = [imagenet_folder.imagenet_name(number) for number in range(31)]
     (folder / names[1]).unlink()
     (folder / names[2]).write_bytes(b"")
@@ -126,7 +128,7 @@ def test_all_that_is_wrong_is_in_one_error(folder):
     assert caught.value.where == str(folder)
 
 
-def test_of_many_missing_images_the_first_twenty_are_named(folder):
+def test_of_many_missing_images_the_first_twenty_are_named(folder: Path) -> None:
     with pytest.raises(SourceError) as caught:
         imagenet_folder.verify_imagenet(folder, 500, ignore_progress)
     assert "470 missing" in caught.value.what
@@ -134,12 +136,12 @@ def test_of_many_missing_images_the_first_twenty_are_named(folder):
     assert caught.value.what.count("ILSVRC2012") == 20
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path):
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no such folder"):
         imagenet_folder.verify_imagenet(tmp_path / "imagenet", 30, ignore_progress)
 
 
-def test_labels_that_are_not_the_official_ones_are_refused(folder):
+def test_labels_that_are_not_the_official_ones_are_refused(folder: Path) -> None:
     lines = [f"{imagenet_folder.imagenet_name(number)} 1\n" for number in range(1, 31)]
     (folder / "val_map.txt").write_text("".join(lines))
     with pytest.raises(SourceError, match="not the official labels"):

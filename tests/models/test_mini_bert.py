@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from common.errors import SettingError
 from mlperf.rounds import get_round
 from models.agreement import CpuSession
-from models.benchmark import Edition, MiniListing, ignore_progress
+from models.benchmark import Edition, MiniListing, Session, Subset, ignore_progress
 from models.bert import Bert99
 from models.mini import bert_files, facts
 from models.quantization import quantize
@@ -53,7 +54,7 @@ def session() -> CpuSession:
     return CpuSession(bert_files.NETWORK, {})
 
 
-def preprocessed(made: Made, output: Path, subset="validation") -> SquadSamples:
+def preprocessed(made: Made, output: Path, subset: Subset = "validation") -> SquadSamples:
     output.mkdir()
     BERT.preprocess(
         made.folder,
@@ -67,7 +68,7 @@ def preprocessed(made: Made, output: Path, subset="validation") -> SquadSamples:
     return BERT.open_samples(output)
 
 
-def f1(made: Made, session, samples: SquadSamples) -> float:
+def f1(made: Made, session: Session, samples: SquadSamples) -> float:
     """Answer the samples in batches of like length, and score them."""
     order = np.argsort(-samples.costs, kind="stable")[: made.edition.sample_count]
     entries = []
@@ -85,11 +86,13 @@ def official(made: Made, tmp_path_factory: pytest.TempPathFactory) -> SquadSampl
     return preprocessed(made, tmp_path_factory.mktemp("official") / "out")
 
 
-def test_the_network_reaches_the_target_of_the_round(made, session, official):
+def test_the_network_reaches_the_target_of_the_round(
+    made: Made, session: CpuSession, official: SquadSamples
+) -> None:
     assert f1(made, session, official) >= TARGET + 2
 
 
-def test_it_does_so_in_int8(made, official, tmp_path):
+def test_it_does_so_in_int8(made: Made, official: SquadSamples, tmp_path: Path) -> None:
     calibration = preprocessed(made, tmp_path / "calibration", "calibration")
     assert len(calibration) == bert_files.CALIBRATION_COUNT
     figures = quantize(
@@ -99,7 +102,7 @@ def test_it_does_so_in_int8(made, official, tmp_path):
     assert f1(made, CpuSession(tmp_path / "int8.onnx", {}), official) >= TARGET + 1
 
 
-def test_a_wrong_stride_fails_the_target(made, session, tmp_path):
+def test_a_wrong_stride_fails_the_target(made: Made, session: CpuSession, tmp_path: Path) -> None:
     tokenizer = WordPiece(made.folder / "vocab.txt")
     paragraphs = read_squad(made.folder / "dev-v1.1.json")
     found = [*features(paragraphs, tokenizer, WindowRules(stride=64))]
@@ -108,7 +111,7 @@ def test_a_wrong_stride_fails_the_target(made, session, tmp_path):
     assert f1(made, session, SquadSamples(tmp_path)) < TARGET - 10
 
 
-def test_cased_text_fails_the_target(made, session, tmp_path):
+def test_cased_text_fails_the_target(made: Made, session: CpuSession, tmp_path: Path) -> None:
     tokenizer = WordPiece(made.folder / "vocab.txt", lowercase=False)
     found = [*features(read_squad(made.folder / "dev-v1.1.json"), tokenizer)][:SAMPLES]
     write_samples(found, tmp_path, len(found), ignore_progress)
@@ -116,37 +119,47 @@ def test_cased_text_fails_the_target(made, session, tmp_path):
 
 
 @pytest.mark.parametrize(("name", "value"), [("segment_ids", 0), ("segment_ids", 1)])
-def test_wrong_segments_fail_the_target(made, session, official, name, value):
+def test_wrong_segments_fail_the_target(
+    made: Made, session: CpuSession, official: SquadSamples, name: str, value: int
+) -> None:
     class Broken(SquadSamples):
-        def __init__(self):
+        def __init__(self) -> None:
             self.costs = official.costs
 
-        def gather(self, indices, length=None):
+        def gather(
+            self, indices: NDArray[np.int64], length: int | None = None
+        ) -> dict[str, NDArray[np.generic]]:
             inputs = official.gather(indices, length)
             return {**inputs, name: np.full_like(inputs[name], value)}
 
     assert f1(made, session, Broken()) < TARGET
 
 
-def test_questions_that_belong_to_other_windows_fail_the_target(made, session, official):
+def test_questions_that_belong_to_other_windows_fail_the_target(
+    made: Made, session: CpuSession, official: SquadSamples
+) -> None:
     class Shifted(SquadSamples):
-        def __init__(self):
+        def __init__(self) -> None:
             self.costs = np.roll(official.costs, 1)
 
-        def gather(self, indices, length=None):
+        def gather(
+            self, indices: NDArray[np.int64], length: int | None = None
+        ) -> dict[str, NDArray[np.generic]]:
             return official.gather((indices - 1) % len(official), length)
 
     assert f1(made, session, Shifted()) < TARGET / 2
 
 
-def test_some_windows_slide_and_lengths_vary(made, official):
+def test_some_windows_slide_and_lengths_vary(made: Made, official: SquadSamples) -> None:
     questions = sum(len(one.questions) for one in read_squad(made.folder / "dev-v1.1.json"))
     assert questions < len(official) == SAMPLES
     assert official.costs.min() < 60
     assert official.costs.max() == 384
 
 
-def test_the_same_count_gives_the_same_bytes_and_a_smaller_one_the_first_paragraphs(made, tmp_path):
+def test_the_same_count_gives_the_same_bytes_and_a_smaller_one_the_first_paragraphs(
+    made: Made, tmp_path: Path
+) -> None:
     folder = tmp_path / "again"
     folder.mkdir()
     once = BERT.make_mini(folder, 30, ignore_progress)
@@ -162,7 +175,7 @@ def test_the_same_count_gives_the_same_bytes_and_a_smaller_one_the_first_paragra
     assert BERT.verify_dataset(folder, BERT.mini_edition(once), ignore_progress)["features"] == 30
 
 
-def test_questions_are_in_the_format_of_squad(made):
+def test_questions_are_in_the_format_of_squad(made: Made) -> None:
     content = json.loads((made.folder / "dev-v1.1.json").read_text())
     assert content["version"] == "1.1"
     for article in content["data"]:
@@ -173,7 +186,7 @@ def test_questions_are_in_the_format_of_squad(made):
                 assert paragraph["context"][start : start + len(answer["text"])] == answer["text"]
 
 
-def test_the_special_tokens_have_their_official_ids(made):
+def test_the_special_tokens_have_their_official_ids(made: Made) -> None:
     lines = (made.folder / "vocab.txt").read_text().splitlines()
     special = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
     assert [lines.index(one) for one in special] == [0, 100, 101, 102, 103]
@@ -186,7 +199,7 @@ def surnames(split: facts.Split) -> set[str]:
     return {name for text in texts for name in re.findall(rf"(?:{people}) (\w+)", text)}
 
 
-def test_names_of_one_split_are_in_no_other():
+def test_names_of_one_split_are_in_no_other() -> None:
     training, validation, calibration = (surnames(one) for one in ("training", "validation", "calibration"))
     assert min(map(len, (training, validation, calibration))) > 50
     assert not training & validation
@@ -194,16 +207,16 @@ def test_names_of_one_split_are_in_no_other():
     assert not validation & calibration
 
 
-def test_nothing_of_the_data_is_unknown_to_the_vocabulary(made, official):
+def test_nothing_of_the_data_is_unknown_to_the_vocabulary(made: Made, official: SquadSamples) -> None:
     assert not np.any(official.gather(np.arange(SAMPLES))["input_ids"] == 100)
 
 
 @pytest.mark.parametrize("count", [0, -1, 10_834])
-def test_an_impossible_count_is_refused(tmp_path, count):
+def test_an_impossible_count_is_refused(tmp_path: Path, count: int) -> None:
     with pytest.raises(SettingError, match=f"cannot have {count} samples"):
         BERT.make_mini(tmp_path, count, ignore_progress)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_single_sample_is_possible(tmp_path):
+def test_a_single_sample_is_possible(tmp_path: Path) -> None:
     assert BERT.make_mini(tmp_path, 1, ignore_progress).sample_count == 1

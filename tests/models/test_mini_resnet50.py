@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -21,6 +22,7 @@ from models.imagenet_folder import read_list
 from models.mini import digits, resnet50_files
 from models.quantization import quantize
 from models.registry import get_benchmark
+from tests.models.conftest import MadeMini, Steps
 
 RESNET = get_benchmark("resnet50")
 TARGET = get_round("v4.1").model("resnet50").accuracy[0].floor
@@ -33,7 +35,7 @@ def session() -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(resnet50_files.NETWORK, options, providers=["CPUExecutionProvider"])
 
 
-def _accuracy(session, mini, make_pixels) -> float:
+def _accuracy(session: onnxruntime.InferenceSession, mini: MadeMini, make_pixels: Steps) -> float:
     right = 0
     for path, label in zip(mini.jpegs, mini.labels, strict=True):
         (found,) = session.run(["ArgMax:0"], {"input_tensor:0": make_pixels(path)[None]})
@@ -41,7 +43,9 @@ def _accuracy(session, mini, make_pixels) -> float:
     return 100 * right / len(mini.labels)
 
 
-def test_official_preprocessing_reaches_the_target_of_the_round(session, mini, tmp_path):
+def test_official_preprocessing_reaches_the_target_of_the_round(
+    session: onnxruntime.InferenceSession, mini: MadeMini, tmp_path: Path
+) -> None:
     for precision in ("fp32", "int8"):
         output = tmp_path / precision
         output.mkdir()
@@ -86,11 +90,16 @@ class _Entry:
     ],
     ids=["swapped channels", "no means", "means twice", "0 to 1", "standard deviation", "corner", "squeezed"],
 )
-def test_wrong_preprocessing_fails_the_target(session, mini, steps, mistake):
+def test_wrong_preprocessing_fails_the_target(
+    session: onnxruntime.InferenceSession,
+    mini: MadeMini,
+    steps: Callable[..., Steps],
+    mistake: dict[str, object],
+) -> None:
     assert _accuracy(session, mini, steps(**mistake)) < TARGET - 5
 
 
-def test_the_int8_network_on_int8_samples_reaches_the_target_too(mini, tmp_path):
+def test_the_int8_network_on_int8_samples_reaches_the_target_too(mini: MadeMini, tmp_path: Path) -> None:
     samples = {}
     for subset in ("calibration", "validation"):
         folder = tmp_path / subset
@@ -126,19 +135,19 @@ def test_the_int8_network_on_int8_samples_reaches_the_target_too(mini, tmp_path)
     assert compared.equal_share >= 0.98
 
 
-def test_the_committed_network_belongs_to_the_code(mini):
+def test_the_committed_network_belongs_to_the_code(mini: MadeMini) -> None:
     assert mini.listing.files["resnet50.onnx"][1] == resnet50_files.NETWORK_SHA256
     assert (mini.files / "resnet50.onnx").read_bytes() == resnet50_files.NETWORK.read_bytes()
 
 
-def test_another_network_is_refused(tmp_path, monkeypatch):
+def test_another_network_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resnet50_files, "NETWORK", tmp_path / "resnet50.onnx")
     (tmp_path / "resnet50.onnx").write_bytes(b"version https://git-lfs.github.com/spec/v1")
     with pytest.raises(SourceError, match="not the one that belongs to this code"):
         RESNET.make_mini(tmp_path, 1, ignore_progress)
 
 
-def test_the_network_has_the_official_names_and_is_small():
+def test_the_network_has_the_official_names_and_is_small() -> None:
     assert resnet50_files.NETWORK.stat().st_size <= 1_000_000
     graph = onnx.load(resnet50_files.NETWORK).graph
     assert [value.name for value in graph.input] == ["input_tensor:0"]
@@ -146,7 +155,9 @@ def test_the_network_has_the_official_names_and_is_small():
     assert not [node for node in graph.node if node.op_type == "BatchNormalization"]
 
 
-def test_the_answer_does_not_depend_on_the_batch(session, mini, steps):
+def test_the_answer_does_not_depend_on_the_batch(
+    session: onnxruntime.InferenceSession, mini: MadeMini, steps: Callable[..., Steps]
+) -> None:
     pixels = np.stack([steps()(path) for path in mini.jpegs[:16]])
     together = session.run(["softmax_tensor:0"], {"input_tensor:0": pixels})[0]
     alone = [session.run(["softmax_tensor:0"], {"input_tensor:0": one[None]})[0][0] for one in pixels]
@@ -154,8 +165,12 @@ def test_the_answer_does_not_depend_on_the_batch(session, mini, steps):
     assert np.allclose(together.sum(1), 1, atol=1e-4)
 
 
-def test_pictures_differ_in_size_shape_class_and_colour(mini):
-    sizes = {cv2.imread(str(path)).shape for path in mini.jpegs[:60]}
+def test_pictures_differ_in_size_shape_class_and_colour(mini: MadeMini) -> None:
+    sizes = set()
+    for path in mini.jpegs[:60]:
+        picture = cv2.imread(str(path))
+        assert picture is not None
+        sizes.add(picture.shape)
     assert len(sizes) > 50
     assert any(height > width for height, width, _ in sizes)
     assert any(height < width for height, width, _ in sizes)
@@ -163,13 +178,13 @@ def test_pictures_differ_in_size_shape_class_and_colour(mini):
     assert set(mini.labels) == set(range(10))
 
 
-def test_the_splits_share_no_digit():
+def test_the_splits_share_no_digit() -> None:
     splits = [set(digits.split_sources(split)) for split in ("training", "validation", "calibration")]
     assert sum(map(len, splits)) == len(set.union(*splits)) == 1797
     assert all(splits)
 
 
-def test_a_sample_is_the_same_alone_and_in_an_edition(mini):
+def test_a_sample_is_the_same_alone_and_in_an_edition(mini: MadeMini) -> None:
     for index in (239, 0, 100):
         picture = digits.render("validation", index)
         assert picture.jpeg == mini.jpegs[index].read_bytes()
@@ -177,7 +192,9 @@ def test_a_sample_is_the_same_alone_and_in_an_edition(mini):
     assert digits.render("calibration", 0).jpeg != digits.render("validation", 0).jpeg
 
 
-def test_the_same_count_gives_the_same_bytes_and_a_smaller_one_the_first_samples(tmp_path, mini):
+def test_the_same_count_gives_the_same_bytes_and_a_smaller_one_the_first_samples(
+    tmp_path: Path, mini: MadeMini
+) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir()
     second.mkdir()
@@ -198,7 +215,7 @@ def test_the_same_count_gives_the_same_bytes_and_a_smaller_one_the_first_samples
         assert jpeg.read() == mini.jpegs[8].read_bytes()
 
 
-def test_the_calibration_list_is_in_the_official_format(mini):
+def test_the_calibration_list_is_in_the_official_format(mini: MadeMini) -> None:
     path = mini.dataset / "calibration" / "cal_map.txt"
     names = path.read_text().splitlines()
     assert len(names) == resnet50_files.CALIBRATION_COUNT
@@ -207,13 +224,13 @@ def test_the_calibration_list_is_in_the_official_format(mini):
 
 
 @pytest.mark.parametrize("count", [0, -3, 50_001])
-def test_an_impossible_count_is_refused(tmp_path, count):
+def test_an_impossible_count_is_refused(tmp_path: Path, count: int) -> None:
     with pytest.raises(SettingError, match=f"cannot have {count} samples"):
         RESNET.make_mini(tmp_path, count, ignore_progress)
     assert not list(tmp_path.iterdir())
 
 
-def test_the_steps_run_as_child_processes_with_progress(tmp_path, mini):
+def test_the_steps_run_as_child_processes_with_progress(tmp_path: Path, mini: MadeMini) -> None:
     seen: list[float] = []
     made = tmp_path / "made"
     made.mkdir()
@@ -241,11 +258,11 @@ def test_the_steps_run_as_child_processes_with_progress(tmp_path, mini):
     assert checked["images"] == 240
 
 
-def test_a_step_ends_at_its_time_limit(tmp_path):
+def test_a_step_ends_at_its_time_limit(tmp_path: Path) -> None:
     with pytest.raises(StepTimeoutError):
         jobs.make_mini("resnet50", tmp_path, 50_000, timeout_seconds=1.5)
 
 
-def test_the_errors_of_a_child_arrive_as_they_were(tmp_path: Path):
+def test_the_errors_of_a_child_arrive_as_they_were(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="cannot have 0 samples"):
         jobs.make_mini("resnet50", tmp_path, 0, timeout_seconds=60)

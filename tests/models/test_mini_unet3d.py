@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,20 +12,22 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from numpy.typing import NDArray
 
 from common.errors import SettingError, SourceError
-from harness.run import RunRequest, measure
+from harness.run import RunOutcome, RunRequest, measure
 from harness.settings import RunLength, settings_for
 from mlperf.audit_responses import compare_accuracy
 from mlperf.audits import audit_config
 from mlperf.logs import read_accuracy
 from mlperf.rounds import RunKind, Scenario, get_round
 from models import unet3d_windows
-from models.benchmark import Edition, MiniListing, ignore_progress
+from models.benchmark import Arrays, Edition, MiniListing, Precision, Samples, Subset, ignore_progress
 from models.mini import unet3d_files, volumes
 from models.quantization import quantize
 from models.registry import get_benchmark
 from models.unet3d_cases import INFERENCE_CASES, case_folder
+from models.unet3d_samples import VolumeSamples
 from models.unet3d_volumes import (
     CLIP_HIGH,
     CLIP_LOW,
@@ -67,22 +69,25 @@ class CpuSession:
         self._session = onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
         self.batch_size = batch_size
 
-    def infer(self, inputs):
+    def infer(self, inputs: Arrays, first_row: int = 0) -> dict[str, NDArray[np.generic]]:
         return {"output": self._session.run(["output"], dict(inputs))[0]}
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Made:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     files, dataset = tmp_path_factory.mktemp("unet-files"), tmp_path_factory.mktemp("unet-data")
     listing = UNET.make_mini(files, CASES, ignore_progress)
     edition = UNET.mini_edition(listing)
     (source,) = edition.data
+    assert source.unpack
     with tarfile.open(files / source.name) as archive:
         archive.extractall(dataset / source.unpack, filter="data")
     return Made(files, listing, edition, dataset)
 
 
-def _preprocess(made: Made, folder: Path, subset="validation", precision="fp32"):
+def _preprocess(
+    made: Made, folder: Path, subset: Subset = "validation", precision: Precision = "fp32"
+) -> Samples:
     folder.mkdir()
     UNET.preprocess(
         made.dataset,
@@ -97,7 +102,7 @@ def _preprocess(made: Made, folder: Path, subset="validation", precision="fp32")
 
 
 @pytest.fixture(scope="module")
-def int8(made, tmp_path_factory) -> Path:
+def int8(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The INT8 network, calibrated on the mini edition's calibration cases."""
     folder = tmp_path_factory.mktemp("unet-int8")
     samples = _preprocess(made, folder / "calibration", "calibration")
@@ -107,7 +112,7 @@ def int8(made, tmp_path_factory) -> Path:
     return network
 
 
-def _score(network: Path, made: Made, samples) -> float:
+def _score(network: Path, made: Made, samples: Samples) -> float:
     session = CpuSession(network)
     entries = []
     for index in range(CASES):
@@ -116,25 +121,31 @@ def _score(network: Path, made: Made, samples) -> float:
     return UNET.score(entries, made.dataset, made.edition).metrics["DICE"]
 
 
-def test_it_reaches_the_target_of_the_round_in_fp32_and_int8(made, int8, tmp_path):
+def test_it_reaches_the_target_of_the_round_in_fp32_and_int8(made: Made, int8: Path, tmp_path: Path) -> None:
     assert _score(unet3d_files.NETWORK, made, _preprocess(made, tmp_path / "fp32")) >= TARGET + 0.02
     samples = _preprocess(made, tmp_path / "int8", precision="int8")
     assert _score(int8, made, samples) >= TARGET + 0.02
 
 
-Values = np.ndarray
+Values = NDArray[np.generic]
+Floats = NDArray[np.float32]
 Wrong = Callable[[Scan, Scan], tuple[Values, Values]]
 
 
-def _normalised(values: Values) -> Values:
-    return ((np.clip(values, CLIP_LOW, CLIP_HIGH) - MEAN) / DEVIATION).astype(np.float32)
+def _resampled(image: Scan) -> Floats:
+    return resampled(image.values, image.spacing, order=1).astype(np.float32, copy=False)
 
 
-def _with(steps: Callable[[Values], Values]) -> Wrong:
+def _normalised(values: Floats) -> Floats:
+    normalised: Floats = ((np.clip(values, CLIP_LOW, CLIP_HIGH) - MEAN) / DEVIATION).astype(np.float32)
+    return normalised
+
+
+def _with(steps: Callable[[Floats], NDArray[np.floating]]) -> Wrong:
     """Other steps between resampling and padding."""
 
     def prepare(image: Scan, label: Scan) -> tuple[Values, Values]:
-        values = steps(resampled(image.values, image.spacing, order=1)).astype(np.float32)
+        values = steps(_resampled(image)).astype(np.float32)
         return fitted(values, -2.2), prepare_label(label)
 
     return prepare
@@ -150,7 +161,7 @@ def _to_spacing(target: tuple[float, float, float] | None) -> Wrong:
             else resampled(scan.values, label.spacing, order=order, target=target)
             for scan, order in ((image, 1), (label, 0))
         ]
-        return fitted(_normalised(pair[0]), -2.2), fitted(pair[1], 0)
+        return fitted(_normalised(pair[0].astype(np.float32, copy=False)), -2.2), fitted(pair[1], 0)
 
     return prepare
 
@@ -161,7 +172,7 @@ def _turned(image: Scan, label: Scan) -> tuple[Values, Values]:
 
 
 def _cropped_at_one_end(image: Scan, label: Scan) -> tuple[Values, Values]:
-    values = _normalised(resampled(image.values, image.spacing, order=1))
+    values = _normalised(_resampled(image))
     truth = prepare_label(label)
     shown = np.full(truth.shape, -2.2, np.float32)
     part = tuple(slice(0, min(pair)) for pair in zip(values.shape, truth.shape, strict=True))
@@ -181,7 +192,7 @@ WRONG: dict[str, Wrong] = {
 }
 
 
-def _dice_of(session: CpuSession, made: Made, prepare: Wrong, indices) -> float:
+def _dice_of(session: CpuSession, made: Made, prepare: Wrong, indices: Iterable[int]) -> float:
     scores = []
     for index in indices:
         folder = case_folder(made.dataset, INFERENCE_CASES[index])
@@ -191,16 +202,17 @@ def _dice_of(session: CpuSession, made: Made, prepare: Wrong, indices) -> float:
         mask = segment(session, values)
         for one in (1, 2):
             both = np.count_nonzero((mask == one) & (truth == one))
-            scores.append(2 * both / max(1, np.count_nonzero(mask == one) + np.count_nonzero(truth == one)))
+            all_ = np.count_nonzero(mask == one) + np.count_nonzero(truth == one)
+            scores.append(2 * both / max(1, int(all_)))
     return float(np.mean(scores))
 
 
 @pytest.mark.parametrize("mistake", WRONG)
-def test_a_wrong_step_fails_the_target(made, mistake):
+def test_a_wrong_step_fails_the_target(made: Made, mistake: str) -> None:
     assert _dice_of(CpuSession(unet3d_files.NETWORK), made, WRONG[mistake], range(4)) < TARGET - 0.05
 
 
-def test_windows_without_their_weights_do_worse(made, monkeypatch):
+def test_windows_without_their_weights_do_worse(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     several = [6]  # its kidneys lie across the border of a window
     session = CpuSession(unet3d_files.NETWORK)
 
@@ -214,10 +226,13 @@ def test_windows_without_their_weights_do_worse(made, monkeypatch):
     assert _dice_of(session, made, right, several) < before - 0.04
 
 
-def test_a_run_of_the_harness_gives_these_masks_and_its_audit_too(made, int8, tmp_path):
+def test_a_run_of_the_harness_gives_these_masks_and_its_audit_too(
+    made: Made, int8: Path, tmp_path: Path
+) -> None:
     samples = _preprocess(made, tmp_path / "samples", precision="int8")
+    assert isinstance(samples, VolumeSamples)
 
-    def run(kind: RunKind, folder: Path):
+    def run(kind: RunKind, folder: Path) -> RunOutcome:
         settings = settings_for(
             get_round("v4.1"),
             UNET.name,
@@ -256,19 +271,19 @@ def test_a_run_of_the_harness_gives_these_masks_and_its_audit_too(made, int8, tm
     assert same.matched >= 1
 
 
-def test_the_committed_network_belongs_to_the_code(made):
+def test_the_committed_network_belongs_to_the_code(made: Made) -> None:
     assert made.listing.files["unet3d.onnx"][1] == unet3d_files.NETWORK_SHA256
     assert (made.files / "unet3d.onnx").read_bytes() == unet3d_files.NETWORK.read_bytes()
 
 
-def test_another_network_is_refused(tmp_path, monkeypatch):
+def test_another_network_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unet3d_files, "NETWORK", tmp_path / "unet3d.onnx")
     (tmp_path / "unet3d.onnx").write_bytes(b"version https://git-lfs.github.com/spec/v1")
     with pytest.raises(SourceError, match="not the one that belongs to this code"):
         UNET.make_mini(tmp_path, 1, ignore_progress)
 
 
-def test_the_network_has_the_official_names_and_is_small():
+def test_the_network_has_the_official_names_and_is_small() -> None:
     assert unet3d_files.NETWORK.stat().st_size <= 1_000_000
     graph = onnx.load(unet3d_files.NETWORK).graph
     assert [value.name for value in graph.input] == ["input"]
@@ -276,7 +291,7 @@ def test_the_network_has_the_official_names_and_is_small():
     assert not [node for node in graph.node if node.op_type == "BatchNormalization"]
 
 
-def test_volumes_differ_in_shape_and_spacing():
+def test_volumes_differ_in_shape_and_spacing() -> None:
     found = [volumes.render("validation", index) for index in range(12)]
     assert len({one.image.shape for one in found}) == 12
     assert len({one.spacing for one in found}) >= 10
@@ -293,7 +308,7 @@ def test_volumes_differ_in_shape_and_spacing():
         }
 
 
-def test_a_case_is_the_same_alone_and_in_an_edition_and_in_no_other_split(made):
+def test_a_case_is_the_same_alone_and_in_an_edition_and_in_no_other_split(made: Made) -> None:
     for index in (7, 2):
         volume = volumes.render("validation", index)
         folder = case_folder(made.dataset, INFERENCE_CASES[index])
@@ -305,7 +320,7 @@ def test_a_case_is_the_same_alone_and_in_an_edition_and_in_no_other_split(made):
     assert len(digests) == 3
 
 
-def test_the_same_count_gives_the_same_bytes(tmp_path, made):
+def test_the_same_count_gives_the_same_bytes(tmp_path: Path, made: Made) -> None:
     for name in ("once", "again"):
         (tmp_path / name).mkdir()
     once = UNET.make_mini(tmp_path / "once", 1, ignore_progress)
@@ -327,11 +342,11 @@ def test_the_same_count_gives_the_same_bytes(tmp_path, made):
 
 
 @pytest.mark.parametrize("count", [0, -3, 44])
-def test_an_impossible_count_is_refused(tmp_path, count):
+def test_an_impossible_count_is_refused(tmp_path: Path, count: int) -> None:
     with pytest.raises(SettingError, match=f"cannot have {count} samples"):
         UNET.make_mini(tmp_path, count, ignore_progress)
     assert not list(tmp_path.iterdir())
 
 
-def test_the_mini_edition_passes_its_own_verification(made):
+def test_the_mini_edition_passes_its_own_verification(made: Made) -> None:
     assert UNET.verify_dataset(made.dataset, made.edition, ignore_progress)["cases"] == CASES + 8

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +13,8 @@ from common.errors import SourceError
 from models.openimages import annotations_file, official_pixels, read_annotations, to_int8
 
 
-def _annotations(**changes):
-    truth = {
+def _annotations(**changes: Any) -> dict[str, Any]:
+    truth: dict[str, Any] = {
         "images": [
             {"id": 1, "file_name": "0a.jpg", "height": 30, "width": 40, "license": None},
             {"id": 2, "file_name": "0b.jpg", "height": 50, "width": 20, "license": None},
@@ -25,7 +27,7 @@ def _annotations(**changes):
     return truth | changes
 
 
-def test_images_keep_the_order_of_the_file(tmp_path):
+def test_images_keep_the_order_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "openimages-mlperf.json"
     path.write_text(json.dumps(_annotations()))
     found = read_annotations(path)
@@ -51,7 +53,7 @@ def test_images_keep_the_order_of_the_file(tmp_path):
         (json.dumps(_annotations(annotations=[{"id": 1, "image_id": 2}])), "category_id"),
     ],
 )
-def test_annotations_that_are_no_annotations_are_refused(tmp_path, content, said):
+def test_annotations_that_are_no_annotations_are_refused(tmp_path: Path, content: str, said: str) -> None:
     path = tmp_path / "openimages-mlperf.json"
     path.write_text(content)
     with pytest.raises(SourceError, match=said) as caught:
@@ -60,7 +62,7 @@ def test_annotations_that_are_no_annotations_are_refused(tmp_path, content, said
     assert caught.value.remedy
 
 
-def test_the_only_annotation_file_is_taken_whatever_its_name(tmp_path):
+def test_the_only_annotation_file_is_taken_whatever_its_name(tmp_path: Path) -> None:
     folder = tmp_path / "annotations"
     folder.mkdir()
     with pytest.raises(SourceError, match="0 annotation files"):
@@ -74,7 +76,7 @@ def test_the_only_annotation_file_is_taken_whatever_its_name(tmp_path):
     assert annotations_file(tmp_path).name == "openimages-mlperf.json"
 
 
-def test_pixels_are_red_green_blue_from_0_to_1_and_the_picture_is_squeezed():
+def test_pixels_are_red_green_blue_from_0_to_1_and_the_picture_is_squeezed() -> None:
     image = np.zeros((40, 100, 3), np.uint8)
     image[:, 50:] = (255, 51, 0)  # OpenCV's order: blue, green, red
     pixels = official_pixels(image)
@@ -85,7 +87,7 @@ def test_pixels_are_red_green_blue_from_0_to_1_and_the_picture_is_squeezed():
     assert pixels[2, :, 390].max() < 0.5 < pixels[2, :, 410].min()
 
 
-def test_the_resize_interpolates_the_float_image_between_pixel_centres():
+def test_the_resize_interpolates_the_float_image_between_pixel_centres() -> None:
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (300, 500, 3), np.uint8)
     pixels = official_pixels(image)
@@ -100,5 +102,5 @@ def test_the_resize_interpolates_the_float_image_between_pixel_centres():
         assert pixels[:, row, column].tolist() == pytest.approx(wanted.tolist(), abs=2e-3)
 
 
-def test_int8_samples_use_0_to_127():
+def test_int8_samples_use_0_to_127() -> None:
     assert to_int8(np.array([0, 0.5, 1.0, 0.0118], np.float32)).tolist() == [0, 64, 127, 1]

@@ -13,6 +13,7 @@ from common.errors import LogError, SourceError
 from models.benchmark import Edition, Source, ignore_progress
 from models.imagenet_folder import imagenet_name
 from models.registry import get_benchmark
+from tests.models.conftest import MadeMini
 
 RESNET = get_benchmark("resnet50")
 
@@ -29,7 +30,7 @@ def _answers(classes: Sequence[int]) -> list[Entry]:
     ]
 
 
-def test_the_full_edition_names_the_official_sources():
+def test_the_full_edition_names_the_official_sources() -> None:
     edition = RESNET.full_edition()
     assert edition.sample_count == 50_000
     assert edition.network.digest == "md5:f6a4da60cd5f084d97efc2c1ddb10beb"
@@ -39,20 +40,20 @@ def test_the_full_edition_names_the_official_sources():
     assert [source.digest for source in edition.data] == ["md5:f963098ea0e785a968ca1eb634003a90"]
 
 
-def test_int8_samples_feed_the_int8_network_only():
+def test_int8_samples_feed_the_int8_network_only() -> None:
     assert RESNET.network_inputs("int8")[0].dtype == "int8"
     assert RESNET.network_inputs("fp16")[0].dtype == "float32"
     assert RESNET.network_inputs("fp32") == RESNET.inputs
     assert RESNET.network_inputs("int8")[0].scale == 1.0
 
 
-def test_a_response_is_the_class_without_the_background_as_int32():
+def test_a_response_is_the_class_without_the_background_as_int32() -> None:
     responses = RESNET.respond({"ArgMax:0": np.array([1, 865, 1000], np.int64)}, np.array([7, 3, 9]))
     assert responses.data.tobytes().hex() == "00000000" + "60030000" + "e7030000"
     assert responses.offsets.tolist() == [0, 4, 8, 12]
 
 
-def test_the_score_has_the_official_format(mini):
+def test_the_score_has_the_official_format(mini: MadeMini) -> None:
     labels = mini.labels
     wrong = [(label + 1) % 10 for label in labels]
     score = RESNET.score(_answers(wrong[:30] + labels[30:]), mini.dataset, mini.edition)
@@ -62,7 +63,7 @@ def test_the_score_has_the_official_format(mini):
     assert score.samples == len(labels)
 
 
-def test_the_first_entry_of_a_sample_counts_and_the_divisor_is_what_was_seen(mini):
+def test_the_first_entry_of_a_sample_counts_and_the_divisor_is_what_was_seen(mini: MadeMini) -> None:
     right = _answers(mini.labels)
     wrong = _answers([(label + 1) % 10 for label in mini.labels])
     score = RESNET.score([right[4], wrong[4], wrong[2], right[2], right[0]], mini.dataset, mini.edition)
@@ -78,13 +79,13 @@ def test_the_first_entry_of_a_sample_counts_and_the_divisor_is_what_was_seen(min
         ([Entry(0, b"\0\0")], "has 2 bytes, not 4"),
     ],
 )
-def test_a_log_that_cannot_be_scored_is_refused(mini, entries, said):
+def test_a_log_that_cannot_be_scored_is_refused(mini: MadeMini, entries: list[Entry], said: str) -> None:
     with pytest.raises(LogError, match=said):
         RESNET.score(entries, mini.dataset, mini.edition)
 
 
 @pytest.fixture
-def licensed(tmp_path: Path, mini) -> tuple[Path, Edition]:
+def licensed(tmp_path: Path, mini: MadeMini) -> tuple[Path, Edition]:
     """An edition with a person's own folder, as the full one, of six images, under official names."""
     images, dataset = tmp_path / "mine", tmp_path / "dataset"
     images.mkdir()
@@ -97,7 +98,9 @@ def licensed(tmp_path: Path, mini) -> tuple[Path, Edition]:
     return dataset, replace(RESNET.full_edition(), sample_count=6)
 
 
-def test_a_persons_folder_is_used_where_it_lies_with_the_downloaded_labels(licensed, mini, tmp_path):
+def test_a_persons_folder_is_used_where_it_lies_with_the_downloaded_labels(
+    licensed: tuple[Path, Edition], mini: MadeMini, tmp_path: Path
+) -> None:
     dataset, edition = licensed
     output = tmp_path / "out"
     output.mkdir()
@@ -120,7 +123,9 @@ def test_a_persons_folder_is_used_where_it_lies_with_the_downloaded_labels(licen
     assert RESNET.score(_answers(mini.labels[:6]), dataset, edition).metrics["acc"] == 100
 
 
-def test_the_official_calibration_images_are_asked_for(licensed, tmp_path):
+def test_the_official_calibration_images_are_asked_for(
+    licensed: tuple[Path, Edition], tmp_path: Path
+) -> None:
     dataset, edition = licensed
     with pytest.raises(SourceError, match="cannot be read") as caught:
         RESNET.preprocess(
@@ -135,7 +140,7 @@ def test_the_official_calibration_images_are_asked_for(licensed, tmp_path):
     assert caught.value.where.endswith("ILSVRC2012_val_00027145.JPEG")
 
 
-def test_a_mini_folder_with_a_truncated_image_is_refused(mini, tmp_path):
+def test_a_mini_folder_with_a_truncated_image_is_refused(mini: MadeMini, tmp_path: Path) -> None:
     folder = tmp_path / "validation"
     folder.mkdir()
     for path in (mini.dataset / "validation").iterdir():
@@ -147,7 +152,7 @@ def test_a_mini_folder_with_a_truncated_image_is_refused(mini, tmp_path):
         RESNET.verify_dataset(tmp_path, mini.edition, ignore_progress)
 
 
-def test_sources_of_the_mini_edition_point_at_the_server_that_has_it(mini):
+def test_sources_of_the_mini_edition_point_at_the_server_that_has_it(mini: MadeMini) -> None:
     listing = replace(mini.listing, base_url="http://127.0.0.1:8123/")
     edition = RESNET.mini_edition(listing)
     sources: list[Source] = [edition.network, *edition.data]

@@ -2,37 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from common.errors import LogError, SourceError
-from models.benchmark import ignore_progress
+from models.benchmark import Edition, ignore_progress
 from models.retinanet_boxes import BASE_SIZES, anchors
 from models.retinanet_network import head_names
 from tests.models.retinanet_mini import RETINANET, Entry, make_dataset, responses_of, truth_rows
 
 SAMPLES = 12
 
+_Floats = NDArray[np.float32]
+
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Edition]:
     return make_dataset(tmp_path_factory.mktemp("openimages"), SAMPLES)
 
 
 @pytest.fixture(scope="module")
-def truth(made):
+def truth(made: tuple[Path, Edition]) -> dict[str, Any]:
     import json
 
-    return json.loads((made[0] / "annotations" / "openimages-mlperf.json").read_text())
+    loaded: dict[str, Any] = json.loads((made[0] / "annotations" / "openimages-mlperf.json").read_text())
+    return loaded
 
 
-def _exact(truth, indices):
+def _exact(truth: dict[str, Any], indices: Iterable[int]) -> list[Entry]:
     return [Entry(index, truth_rows(truth, index).tobytes()) for index in indices]
 
 
-def _nothing(count, sides=tuple(BASE_SIZES), classes=264):
+def _nothing(count: int, sides: Iterable[int] = tuple(BASE_SIZES), classes: int = 264) -> dict[str, _Floats]:
     outputs = {}
     for side in sides:
         names = head_names(side)
@@ -41,7 +50,7 @@ def _nothing(count, sides=tuple(BASE_SIZES), classes=264):
     return outputs
 
 
-def test_the_full_edition_names_the_official_sources():
+def test_the_full_edition_names_the_official_sources() -> None:
     edition = RETINANET.full_edition()
     assert edition.sample_count == 24_781
     assert edition.network.name == "resnext50_32x4d_fpn.onnx"
@@ -54,13 +63,13 @@ def test_the_full_edition_names_the_official_sources():
     assert edition.licensed.key == "openimages"
 
 
-def test_int8_samples_feed_the_int8_network_only():
+def test_int8_samples_feed_the_int8_network_only() -> None:
     assert RETINANET.network_inputs("int8")[0].dtype == "int8"
     assert RETINANET.network_inputs("int8")[0].scale * 127 == 1
     assert RETINANET.network_inputs("fp16") == RETINANET.network_inputs("fp32") == RETINANET.inputs
 
 
-def test_a_detection_has_seven_values_with_the_top_first():
+def test_a_detection_has_seven_values_with_the_top_first() -> None:
     outputs = _nothing(2)
     # sample 1: class 76 at the anchor of ratio 1 and scale 1 in row 2, column 3 of the map of 25 cells
     outputs["classification_head_25x25"][1, 3 * 264 + 76, 2, 3] = 3
@@ -76,7 +85,7 @@ def test_a_detection_has_seven_values_with_the_top_first():
     assert responses.data[:4].tobytes().hex() == "00b4a846"
 
 
-def test_a_network_with_fewer_maps_and_classes_is_read_by_the_same_table():
+def test_a_network_with_fewer_maps_and_classes_is_read_by_the_same_table() -> None:
     outputs = _nothing(1, (50, 13), 6)
     outputs["classification_head_13x13"][0, 8 * 6 + 5, 12, 0] = 2
     (entry,) = responses_of(outputs, np.array([3]))
@@ -87,7 +96,7 @@ def test_a_network_with_fewer_maps_and_classes_is_read_by_the_same_table():
     assert found[6] == 5
 
 
-def test_detections_that_are_the_truth_score_100(made, truth):
+def test_detections_that_are_the_truth_score_100(made: tuple[Path, Edition], truth: dict[str, Any]) -> None:
     score = RETINANET.score(_exact(truth, range(SAMPLES)), *made)
     assert score.metrics == {"mAP": 100.0}
     assert score.lines[-1] == "mAP=100.000%"
@@ -97,7 +106,7 @@ def test_detections_that_are_the_truth_score_100(made, truth):
     assert score.samples == SAMPLES
 
 
-def _noisy(truth):
+def _noisy(truth: dict[str, Any]) -> list[Entry]:
     rng = np.random.default_rng(0)
     entries = []
     for index in range(SAMPLES):
@@ -108,7 +117,9 @@ def _noisy(truth):
     return entries
 
 
-def test_the_score_is_that_of_pycocotools_on_the_same_boxes(made, truth, capsys):
+def test_the_score_is_that_of_pycocotools_on_the_same_boxes(
+    made: tuple[Path, Edition], truth: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
     entries = _noisy(truth)
     results = []
     for entry in entries:
@@ -138,7 +149,9 @@ def test_the_score_is_that_of_pycocotools_on_the_same_boxes(made, truth, capsys)
     assert score.lines[-1] == f"mAP={100 * evaluation.stats[0]:.3f}%"
 
 
-def test_the_first_entry_of_a_sample_counts_and_only_answered_images_do(made, truth):
+def test_the_first_entry_of_a_sample_counts_and_only_answered_images_do(
+    made: tuple[Path, Edition], truth: dict[str, Any]
+) -> None:
     right = _exact(truth, range(SAMPLES))
     score = RETINANET.score([right[3], Entry(3, b""), right[1]], *made)
     assert score.samples == 2
@@ -146,7 +159,7 @@ def test_the_first_entry_of_a_sample_counts_and_only_answered_images_do(made, tr
     assert RETINANET.score([Entry(3, b""), right[3], right[1]], *made).metrics["mAP"] < 100
 
 
-def test_nothing_found_at_all_scores_zero(made):
+def test_nothing_found_at_all_scores_zero(made: tuple[Path, Edition]) -> None:
     score = RETINANET.score([Entry(index, b"") for index in range(SAMPLES)], *made)
     assert score.metrics["mAP"] == 0
     assert score.lines == ("mAP=0.000%",)
@@ -161,7 +174,9 @@ def test_nothing_found_at_all_scores_zero(made):
     ],
     ids=["x before y", "one class", "divided by 640"],
 )
-def test_a_wrong_layout_of_the_response_shows_in_the_score(made, truth, wrong, said):
+def test_a_wrong_layout_of_the_response_shows_in_the_score(
+    made: tuple[Path, Edition], truth: dict[str, Any], wrong: Callable[[_Floats], _Floats], said: str
+) -> None:
     entries = [
         Entry(index, wrong(truth_rows(truth, index)).astype(np.float32).tobytes()) for index in range(SAMPLES)
     ]
@@ -180,17 +195,28 @@ def test_a_wrong_layout_of_the_response_shows_in_the_score(made, truth, wrong, s
         ([Entry(0, np.full(7, np.nan, np.float32).tobytes())], "no finite numbers"),
     ],
 )
-def test_a_log_that_cannot_be_scored_is_refused(made, entries, said):
+def test_a_log_that_cannot_be_scored_is_refused(
+    made: tuple[Path, Edition], entries: list[Entry], said: str
+) -> None:
     with pytest.raises(LogError, match=said):
         RETINANET.score(entries, *made)
 
 
-def test_a_missing_and_a_damaged_image_are_named(made, tmp_path):
+def test_a_missing_and_a_damaged_image_are_named(made: tuple[Path, Edition], tmp_path: Path) -> None:
     dataset, edition = make_dataset(tmp_path / "copy", 3)
     output = tmp_path / "out"
     output.mkdir()
-    settings = {"edition": edition, "precision": "int8", "workers": 2, "on_progress": ignore_progress}
-    figures = RETINANET.preprocess(dataset, output, subset="validation", **settings)
+    preprocess = partial(
+        RETINANET.preprocess,
+        dataset,
+        output,
+        edition=edition,
+        subset="validation",
+        precision="int8",
+        workers=2,
+        on_progress=ignore_progress,
+    )
+    figures = preprocess()
     assert figures == {
         "count": 3,
         "shape": [3, 3, 800, 800],
@@ -201,18 +227,20 @@ def test_a_missing_and_a_damaged_image_are_named(made, tmp_path):
     victim = dataset / "validation" / "data" / f"{1:016x}.jpg"
     victim.write_bytes(victim.read_bytes()[:-200])
     with pytest.raises(SourceError, match="truncated"):
-        RETINANET.preprocess(dataset, output, subset="validation", **settings)
+        preprocess()
     with pytest.raises(SourceError, match=f"1 truncated .*{victim.name}"):
         RETINANET.verify_dataset(dataset, edition, ignore_progress)
     victim.unlink()
     with pytest.raises(SourceError, match="cannot be read") as caught:
-        RETINANET.preprocess(dataset, output, subset="validation", **settings)
+        preprocess()
     assert caught.value.where.endswith(victim.name)
     with pytest.raises(SourceError, match=f"1 missing: {victim.name}"):
         RETINANET.verify_dataset(dataset, edition, ignore_progress)
 
 
-def test_calibration_samples_are_float32_and_a_persons_folder_is_used_where_it_lies(made, tmp_path):
+def test_calibration_samples_are_float32_and_a_persons_folder_is_used_where_it_lies(
+    made: tuple[Path, Edition], tmp_path: Path
+) -> None:
     dataset, _ = made
     full = RETINANET.full_edition()
     place = tmp_path / "dataset"

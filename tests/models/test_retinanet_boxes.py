@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -41,9 +42,13 @@ HALF_SIZES = {
 """Half width and half height, from the table of the reference network's anchors."""
 STRIDES = {100: 8, 50: 16, 25: 32, 13: 61, 7: 114}
 
+_Box = Sequence[float]
+_Found = tuple[float, int, _Box]
+"""Score, class and box."""
+
 
 @pytest.mark.parametrize("side", list(BASE_SIZES))
-def test_anchors_are_those_of_the_official_network(side):
+def test_anchors_are_those_of_the_official_network(side: int) -> None:
     found = anchors(side)
     assert found.shape == (side * side * 9, 4)
     assert found.dtype == np.float32
@@ -54,11 +59,11 @@ def test_anchors_are_those_of_the_official_network(side):
         assert found[first : first + 9].tolist() == [list(map(float, one)) for one in wanted]
 
 
-def test_there_are_120_087_anchors():
+def test_there_are_120_087_anchors() -> None:
     assert sum(len(anchors(side)) for side in BASE_SIZES) == 120_087
 
 
-def test_a_box_is_shifted_by_sizes_of_its_anchor_and_grows_by_logarithms_up_to_a_limit():
+def test_a_box_is_shifted_by_sizes_of_its_anchor_and_grows_by_logarithms_up_to_a_limit() -> None:
     place = np.array([[100, 200, 140, 280]], np.float32)
     assert decode(np.zeros((1, 4), np.float32), place).tolist() == place.tolist()
     shifted = decode(np.array([[0.5, -0.25, math.log(2), 0]], np.float32), place)
@@ -69,7 +74,7 @@ def test_a_box_is_shifted_by_sizes_of_its_anchor_and_grows_by_logarithms_up_to_a
     assert outside[0].tolist() == [0, SIDE, 0, SIDE]
 
 
-def _overlap(one, other):
+def _overlap(one: _Box, other: _Box) -> float:
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
     shared = max(width, 0) * max(height, 0)
@@ -77,11 +82,12 @@ def _overlap(one, other):
     return shared / (sum(areas) - shared) if sum(areas) > shared else 0.0
 
 
-def _step_by_step(heads, classes):
+def _step_by_step(heads: Mapping[int, Head], classes: int) -> list[_Found]:
     """The reference's steps with plain loops: score, threshold, 1000 per map, decode, clip, suppress, 300."""
-    candidates = []
+    candidates: list[_Found] = []
     for side, head in heads.items():
-        places, found = anchors(side).tolist(), []
+        places = anchors(side).tolist()
+        found: list[_Found] = []
         for channel, y, x in np.argwhere(head.logits > -4).tolist():
             score = 1 / (1 + math.exp(-float(head.logits[channel, y, x])))
             if score > 0.05:
@@ -95,17 +101,22 @@ def _step_by_step(heads, classes):
                     width * math.exp(min(dw, math.log(62.5))) / 2,
                     height * math.exp(min(dh, math.log(62.5))) / 2,
                 )
-                box = (centre[0] - half[0], centre[1] - half[1], centre[0] + half[0], centre[1] + half[1])
+                box: _Box = (
+                    centre[0] - half[0],
+                    centre[1] - half[1],
+                    centre[0] + half[0],
+                    centre[1] + half[1],
+                )
                 found.append((score, label, tuple(min(max(value, 0), 800) for value in box)))
         candidates += sorted(found, key=lambda one: -one[0])[:1000]
-    kept = []
+    kept: list[_Found] = []
     for score, label, box in sorted(candidates, key=lambda one: -one[0]):
         if all(label != other or _overlap(box, place) <= 0.5 for _, other, place in kept):
             kept.append((score, label, box))
     return kept[:300]
 
 
-def _heads(seed, sides, classes, spread):
+def _heads(seed: int, sides: Iterable[int], classes: int, spread: float) -> dict[int, Head]:
     rng = np.random.default_rng(seed)
     return {
         side: Head(
@@ -120,7 +131,9 @@ def _heads(seed, sides, classes, spread):
     ("seed", "sides", "classes", "spread"),
     [(0, (25, 13, 7), 6, 1.2), (1, (13, 7), 264, 1.0), (2, (50,), 2, 2.0), (3, tuple(BASE_SIZES), 3, 0.9)],
 )
-def test_detections_are_those_of_the_steps_done_one_by_one(seed, sides, classes, spread):
+def test_detections_are_those_of_the_steps_done_one_by_one(
+    seed: int, sides: tuple[int, ...], classes: int, spread: float
+) -> None:
     heads = _heads(seed, sides, classes, spread)
     wanted = _step_by_step(heads, classes)
     found = detect(heads)
@@ -130,7 +143,7 @@ def test_detections_are_those_of_the_steps_done_one_by_one(seed, sides, classes,
     assert np.allclose(found.boxes, [box for _, _, box in wanted], atol=2e-2)
 
 
-def test_no_more_than_300_are_kept_and_they_are_the_best():
+def test_no_more_than_300_are_kept_and_they_are_the_best() -> None:
     found = detect(_heads(4, (50, 25), 40, 2.5))
     assert len(found.scores) == 300
     assert (np.diff(found.scores) <= 0).all()
@@ -138,14 +151,14 @@ def test_no_more_than_300_are_kept_and_they_are_the_best():
     assert found.boxes.max() <= SIDE
 
 
-def test_nothing_is_found_in_heads_that_say_no():
+def test_nothing_is_found_in_heads_that_say_no() -> None:
     heads = {25: Head(np.full((54, 25, 25), -9, np.float32), np.zeros((36, 25, 25), np.float32))}
     found = detect(heads)
     assert found.boxes.shape == (0, 4)
     assert found.scores.shape == found.labels.shape == (0,)
 
 
-def test_the_threshold_itself_is_no_detection():
+def test_the_threshold_itself_is_no_detection() -> None:
     logits = np.full((9, 7, 7), -9, np.float32)
     logits[0, 3, 3] = np.log(0.05 / 0.95) - 1e-3
     logits[0, 5, 5] = np.log(0.05 / 0.95) + 1e-3
@@ -155,7 +168,9 @@ def test_the_threshold_itself_is_no_detection():
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10_000), st.integers(0, 60), st.integers(1, 4))
-def test_what_is_kept_does_not_overlap_within_a_class_and_what_went_did(seed, count, classes):
+def test_what_is_kept_does_not_overlap_within_a_class_and_what_went_did(
+    seed: int, count: int, classes: int
+) -> None:
     rng = np.random.default_rng(seed)
     corners = rng.integers(0, 60, (count, 2))
     boxes = np.concatenate([corners, corners + rng.integers(0, 40, (count, 2))], 1).astype(np.float32)
@@ -163,7 +178,7 @@ def test_what_is_kept_does_not_overlap_within_a_class_and_what_went_did(seed, co
     kept = suppress(boxes, labels)
     assert kept.tolist() == sorted(kept.tolist())
 
-    def beaten(index):
+    def beaten(index: int) -> bool:
         better = [other for other in kept.tolist() if other < index and labels[other] == labels[index]]
         return any(_overlap(boxes[index].tolist(), boxes[other].tolist()) > 0.5 for other in better)
 

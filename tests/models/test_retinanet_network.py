@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
+
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from common.errors import NetworkFileError
@@ -14,7 +18,7 @@ from models.onnx_checks import check_network
 from models.retinanet_network import cut_at_heads, head_names
 from tests.models.retinanet_mini import RETINANET
 
-SMALL = {"stages": ((1, 4), (1, 4), (1, 8), (1, 8)), "groups": 2, "stem": 4, "pyramid": 4}
+small = partial(retinanet, stages=((1, 4), (1, 4), (1, 8), (1, 8)), groups=2, stem=4, pyramid=4)
 
 
 def _published(heads: ModelProto) -> ModelProto:
@@ -31,7 +35,7 @@ def _published(heads: ModelProto) -> ModelProto:
         for position, name in enumerate(node.output):
             node.output[position] = names.get(name, name)
     classes, boxes = (names[head_names(7)[kind]] for kind in (0, 1))
-    constants = {
+    constants: dict[str, NDArray[np.generic]] = {
         "zero": np.array(0, np.int64),
         "axis": np.array([0], np.int64),
         "flat": np.array([1, 1, -1], np.int64),
@@ -80,7 +84,7 @@ def _published(heads: ModelProto) -> ModelProto:
     return model
 
 
-def _run(model: ModelProto, images: np.ndarray) -> dict[str, np.ndarray]:
+def _run(model: ModelProto, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(
@@ -90,8 +94,8 @@ def _run(model: ModelProto, images: np.ndarray) -> dict[str, np.ndarray]:
     return dict(zip(names, session.run(None, {"images": images}), strict=True))
 
 
-def test_the_cut_network_takes_batches_and_answers_as_before(tmp_path):
-    heads = retinanet(**SMALL)
+def test_the_cut_network_takes_batches_and_answers_as_before(tmp_path: Path) -> None:
+    heads = small()
     published = tmp_path / "published.onnx"
     onnx.save(_published(heads), published)
     with pytest.raises(NetworkFileError, match="batch dimension of input images is fixed"):
@@ -105,16 +109,16 @@ def test_the_cut_network_takes_batches_and_answers_as_before(tmp_path):
         assert np.allclose(found[name], values, atol=1e-5), name
 
 
-def test_a_network_that_has_heads_stays_as_it_is():
-    heads = retinanet(**SMALL, classes=5)
+def test_a_network_that_has_heads_stays_as_it_is() -> None:
+    heads = small(classes=5)
     assert cut_at_heads(heads) is heads
 
 
-def test_another_network_is_refused():
-    heads = _published(retinanet(**SMALL, classes=5))
+def test_another_network_is_refused() -> None:
+    heads = _published(small(classes=5))
     with pytest.raises(NetworkFileError, match="has 0 convolutions with 2376 outputs, expected 5"):
         cut_at_heads(heads)
-    without_stem = _published(retinanet(**SMALL))
+    without_stem = _published(small())
     for tensor in without_stem.graph.initializer:
         if list(tensor.dims[1:]) == [3, 7, 7]:
             tensor.CopyFrom(numpy_helper.from_array(np.zeros((4, 3, 5, 5), np.float32), tensor.name))

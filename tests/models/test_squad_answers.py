@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from models.squad import Paragraph, Question
 from models.squad_answers import (
@@ -37,35 +38,35 @@ def windows(tokenizer: WordPiece, context: str, rules: WindowRules | None = None
     return [*features([Paragraph(context, (question,))], tokenizer, rules or WindowRules())]
 
 
-def logits(size: int, **values: float) -> np.ndarray:
+def logits(size: int, **values: float) -> NDArray[np.float64]:
     found = np.zeros(size)
     for at, value in values.items():
         found[int(at[1:])] = value
     return found
 
 
-def test_the_best_sum_of_a_valid_pair_wins(tokenizer):
+def test_the_best_sum_of_a_valid_pair_wins(tokenizer: WordPiece) -> None:
     (feature,) = windows(tokenizer, "a b c d e")  # [CLS] w ? [SEP] a b c d e [SEP]: the window is 4..8
     assert feature.window == 4
     starts, ends = logits(10, p5=3, p7=4), logits(10, p6=4, p4=5)
     assert best_span(feature, starts, ends) == Span(5, 6, 7.0), "the end at 4 lies before both starts"
 
 
-def test_spans_in_the_question_or_on_separators_are_not_answers(tokenizer):
+def test_spans_in_the_question_or_on_separators_are_not_answers(tokenizer: WordPiece) -> None:
     (feature,) = windows(tokenizer, "a b c d e")
     for outside in (0, 1, 3, 9):
         starts, ends = logits(10, p6=1, **{f"p{outside}": 50}), logits(10, p6=1, **{f"p{outside}": 50})
         assert best_span(feature, starts, ends) == Span(6, 6, 2.0)
 
 
-def test_a_span_has_at_most_thirty_pieces(tokenizer):
+def test_a_span_has_at_most_thirty_pieces(tokenizer: WordPiece) -> None:
     (feature,) = windows(tokenizer, " ".join("a" for _ in range(60)))
     size = len(feature.ids)
     assert best_span(feature, logits(size, p10=9), logits(size, p39=9)) == Span(10, 39, 18.0)
     assert best_span(feature, logits(size, p10=9), logits(size, p40=9)) != Span(10, 40, 18.0)
 
 
-def test_only_the_twenty_best_of_each_are_tried(tokenizer):
+def test_only_the_twenty_best_of_each_are_tried(tokenizer: WordPiece) -> None:
     (feature,) = windows(tokenizer, " ".join("a" for _ in range(60)))
     starts, ends = np.zeros(len(feature.ids)), np.zeros(len(feature.ids))
     starts[40:60] = 5  # twenty starts after every end
@@ -75,24 +76,28 @@ def test_only_the_twenty_best_of_each_are_tried(tokenizer):
     assert best_span(feature, starts, ends, AnswerRules(best=21)) == Span(10, 11, 9.0)
 
 
-def test_a_short_response_answers_where_it_has_logits(tokenizer):
+def test_a_short_response_answers_where_it_has_logits(tokenizer: WordPiece) -> None:
     (feature,) = windows(tokenizer, "a b c d e")
     assert best_span(feature, logits(6, p5=2), logits(6, p5=2)) == Span(5, 5, 4.0)
     padded = np.pad(logits(6, p5=2), (0, 378), constant_values=-10_000)
     assert best_span(feature, padded, padded) == Span(5, 5, 4.0)
 
 
+def greatest(values: NDArray[np.float64], count: int) -> list[int]:
+    return sorted(range(len(values)), key=lambda at: -values[at])[:count]
+
+
 @settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 70), st.booleans())
-def test_spans_are_those_of_plain_loops(tokenizer, seed, words, ties):
+def test_spans_are_those_of_plain_loops(tokenizer: WordPiece, seed: int, words: int, ties: bool) -> None:
     random = np.random.default_rng(seed)
     rules = AnswerRules(best=7, longest=5)
     for feature in windows(tokenizer, " ".join(random.choice([*"abcd"], words)), WindowRules(24, 64, 8)):
         starts, ends = random.normal(size=(2, 384))
         if ties:
             starts, ends = starts.round(), ends.round()
-        order = [sorted(range(384), key=lambda at, of=of: -of[at])[:7] for of in (starts, ends)]
-        best = None
+        order = [greatest(values, 7) for values in (starts, ends)]
+        best: Span | None = None
         for first in order[0]:
             for last in order[1]:
                 inside = feature.window <= first <= last < feature.window + len(feature.max_context)
@@ -103,7 +108,7 @@ def test_spans_are_those_of_plain_loops(tokenizer, seed, words, ties):
         assert best_span(feature, starts, ends, rules) == best
 
 
-def test_a_start_counts_in_its_window_of_maximal_context_only(tokenizer):
+def test_a_start_counts_in_its_window_of_maximal_context_only(tokenizer: WordPiece) -> None:
     """The first window is surer of a piece at its border, but does not see what follows."""
     first, second = windows(tokenizer, " ".join("abcdefghijklmnop"), WindowRules(20, 64, 6))
     at = first.window + 14  # o, at the border of the first window
@@ -115,7 +120,7 @@ def test_a_start_counts_in_its_window_of_maximal_context_only(tokenizer):
     assert answers_of(found, tokenizer, AnswerRules(use_max_context=False)) == {0: "o"}
 
 
-def test_the_best_window_answers_and_the_first_of_equals(tokenizer):
+def test_the_best_window_answers_and_the_first_of_equals(tokenizer: WordPiece) -> None:
     first, second = windows(tokenizer, " ".join("abcdefghijklmnop"), WindowRules(20, 64, 6))
     low, high = logits(20, p5=3), logits(20, **{f"p{second.window + 9}": 4})
     assert answers_of([(first, low, low), (second, high, high)], tokenizer) == {0: "p"}
@@ -123,7 +128,7 @@ def test_the_best_window_answers_and_the_first_of_equals(tokenizer):
     assert answers_of([(first, low, low), (second, same, same)], tokenizer) == {0: "b"}
 
 
-def test_without_a_valid_span_the_answer_is_empty(tokenizer):
+def test_without_a_valid_span_the_answer_is_empty(tokenizer: WordPiece) -> None:
     (feature,) = windows(tokenizer, "a b c")
     nothing = np.full(2, 1.0)  # logits of the question alone
     assert answers_of([(feature, nothing, nothing)], tokenizer) == {0: "empty"}
@@ -143,7 +148,9 @@ def test_without_a_valid_span_the_answer_is_empty(tokenizer):
         ("mit", "Smith", "mit"),
     ],
 )
-def test_an_answer_is_found_again_in_the_original(tokenizer, predicted, original, answer):
+def test_an_answer_is_found_again_in_the_original(
+    tokenizer: WordPiece, predicted: str, original: str, answer: str
+) -> None:
     assert project(predicted, original, tokenizer) == answer
 
 
@@ -154,7 +161,7 @@ def test_an_answer_is_found_again_in_the_original(tokenizer, predicted, original
         ("On 3-4 a, b", 1, 3, "3-4"),
     ],
 )
-def test_pieces_become_text(tokenizer, context, first, last, answer):
+def test_pieces_become_text(tokenizer: WordPiece, context: str, first: int, last: int, answer: str) -> None:
     (feature,) = windows(tokenizer, context)
     base = feature.window
     starts = logits(len(feature.ids), **{f"p{base + first}": 9})
@@ -172,7 +179,7 @@ def test_pieces_become_text(tokenizer, context, first, last, answer):
         ("A.D.\u00a01,000", "ad 1000"),
     ],
 )
-def test_texts_are_normalised_as_officially(text, result):
+def test_texts_are_normalised_as_officially(text: str, result: str) -> None:
     assert normalised(text) == result
 
 
@@ -188,11 +195,11 @@ def test_texts_are_normalised_as_officially(text, result):
         ("", "cat", 0.0),
     ],
 )
-def test_f1_by_hand(predicted, answer, f1):
+def test_f1_by_hand(predicted: str, answer: str, f1: float) -> None:
     assert f1_of(predicted, answer) == pytest.approx(f1, abs=1e-12)
 
 
-def test_the_score_takes_the_best_reference_and_counts_the_unanswered():
+def test_the_score_takes_the_best_reference_and_counts_the_unanswered() -> None:
     questions = [
         Question("1", "", ("cat", "the black cat")),
         Question("2", "", ("dog", "dog food")),
@@ -205,5 +212,5 @@ def test_the_score_takes_the_best_reference_and_counts_the_unanswered():
     assert score.questions == 3
 
 
-def test_an_unanswered_question_is_scored_as_the_script_does():
+def test_an_unanswered_question_is_scored_as_the_script_does() -> None:
     assert evaluate([Question("1", "", ("empty",))], {}).f1 == 100, "as the script: no answer is `empty`"

@@ -45,7 +45,7 @@ def ids(text: str) -> list[int]:
     return [ID[token] for token in text.split()]
 
 
-def test_a_short_text_is_one_window(tokenizer):
+def test_a_short_text_is_one_window(tokenizer: WordPiece) -> None:
     (found,) = features([asked("A bs. c", "D e?")], tokenizer)
     assert found.ids.tolist() == ids("[CLS] d e ? [SEP] a b ##s . c [SEP]")
     assert found.window == 5
@@ -54,7 +54,7 @@ def test_a_short_text_is_one_window(tokenizer):
     assert found.max_context.all()
 
 
-def test_windows_slide_by_the_stride_and_end_with_the_text(tokenizer):
+def test_windows_slide_by_the_stride_and_end_with_the_text(tokenizer: WordPiece) -> None:
     text = " ".join("abcdefghijklmnop")  # 16 pieces; 20 - 2 - 3 = 15 fit
     found = [*features([asked(text, "x y")], tokenizer, WindowRules(20, 64, 6))]
     assert [one.ids[one.window : -1].tolist() for one in found] == [
@@ -69,7 +69,7 @@ def test_windows_slide_by_the_stride_and_end_with_the_text(tokenizer):
     assert found[1].max_context.tolist() == [at >= 9 or right[at] > left[at + 6] for at in range(10)]
 
 
-def test_the_official_window_of_a_long_text(tokenizer):
+def test_the_official_window_of_a_long_text(tokenizer: WordPiece) -> None:
     text = " ".join("a" for _ in range(700))
     found = [*features([asked(text, "b c d e ?")], tokenizer)]
     # 384 - 5 - 3 = 376 pieces fit: 0..375, 128..503, 256..631, 384..699
@@ -77,29 +77,29 @@ def test_the_official_window_of_a_long_text(tokenizer):
     assert sum(int(one.max_context.sum()) for one in found) == 700
 
 
-def test_a_long_question_is_cut(tokenizer):
+def test_a_long_question_is_cut(tokenizer: WordPiece) -> None:
     (found,) = features([asked("a", "b " * 90)], tokenizer)
     assert found.window == 66
     assert len(found.ids) == 66 + 2
 
 
-def test_the_order_is_paragraphs_questions_windows(tokenizer):
+def test_the_order_is_paragraphs_questions_windows(tokenizer: WordPiece) -> None:
     long = " ".join("a" for _ in range(500))
     found = [*features([asked(long, "b", "c"), asked("d", "e")], tokenizer)]
     assert [(one.number, one.start) for one in found] == [(0, 0), (0, 128), (1, 0), (1, 128), (2, 0)]
 
 
 @pytest.mark.parametrize("context", ["", " \n\t\u202f", "\u200b \u0301"])
-def test_an_empty_context_has_no_window(tokenizer, context):
+def test_an_empty_context_has_no_window(tokenizer: WordPiece, context: str) -> None:
     assert [one.number for one in features([asked(context, "b"), asked("c", "d")], tokenizer)] == [1]
 
 
-def test_words_are_split_at_the_reference_s_white_space_alone():
+def test_words_are_split_at_the_reference_s_white_space_alone() -> None:
     assert split_words("a\tb\r\nc\u202fd  e\u00a0f\u3000g ") == ("a", "b", "c", "d", "e\u00a0f\u3000g")
 
 
 @given(st.integers(0, 900), st.integers(1, 380), st.integers(1, 400))
-def test_windows_cover_the_text(length, capacity, stride):
+def test_windows_cover_the_text(length: int, capacity: int, stride: int) -> None:
     spans = window_starts(length, capacity, stride)
     covered = {piece for start, taken in spans for piece in range(start, start + taken)}
     assert len(covered) == length or stride > capacity
@@ -108,7 +108,7 @@ def test_windows_cover_the_text(length, capacity, stride):
 
 
 @given(st.integers(1, 300), st.integers(1, 80), st.integers(1, 80))
-def test_the_window_of_maximal_context_by_loops(length, capacity, stride):
+def test_the_window_of_maximal_context_by_loops(length: int, capacity: int, stride: int) -> None:
     spans = window_starts(length, capacity, min(stride, capacity))
     for piece, found in enumerate(max_context(spans, length).tolist()):
         best, score = -1, -1.0
@@ -120,7 +120,7 @@ def test_the_window_of_maximal_context_by_loops(length, capacity, stride):
         assert found == best
 
 
-def test_samples_come_back_padded_to_the_longest_of_the_batch(tokenizer, tmp_path):
+def test_samples_come_back_padded_to_the_longest_of_the_batch(tokenizer: WordPiece, tmp_path: Path) -> None:
     found = [*features([asked("a b c", "d ?", "e"), asked("a " * 400, "f")], tokenizer)]
     seen: list[Progress] = []
     figures = write_samples(found, tmp_path, len(found), seen.append)
@@ -141,7 +141,7 @@ def test_samples_come_back_padded_to_the_longest_of_the_batch(tokenizer, tmp_pat
     assert samples.gather(np.array([1]), 384)["input_mask"].sum() == 7
 
 
-def test_samples_that_do_not_belong_together_are_refused(tokenizer, tmp_path):
+def test_samples_that_do_not_belong_together_are_refused(tokenizer: WordPiece, tmp_path: Path) -> None:
     found = [*features([asked("a b c", "d ?")], tokenizer)]
     write_samples(found, tmp_path, 1, ignore_progress)
     np.save(tmp_path / "lengths.npy", np.array([3, 4], np.int32))
@@ -172,7 +172,7 @@ GOOD = {
 }
 
 
-def test_a_file_is_read_in_its_order(tmp_path):
+def test_a_file_is_read_in_its_order(tmp_path: Path) -> None:
     path = _file(tmp_path, _squad(GOOD, {**GOOD, "id": "2"}))
     (paragraph,) = read_squad(path)
     assert [one.identity for one in paragraph.questions] == ["1", "2"]
@@ -192,7 +192,7 @@ def test_a_file_is_read_in_its_order(tmp_path):
         (_squad(GOOD, context=7), "context: Input should be a valid string"),
     ],
 )
-def test_what_is_no_squad_file_is_refused(tmp_path, content, said):
+def test_what_is_no_squad_file_is_refused(tmp_path: Path, content: object, said: str) -> None:
     with pytest.raises(SourceError, match=said):
         read_squad(_file(tmp_path, content))
     with pytest.raises(SourceError, match="cannot be read"):

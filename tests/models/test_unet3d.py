@@ -9,13 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from common.errors import LogError, SettingError, SourceError
 from models import unet3d_cases
-from models.benchmark import Edition, ignore_progress
+from models.benchmark import Arrays, Edition, Precision, Samples, Subset, ignore_progress
 from models.mini.unet3d_files import nifti
+from models.mini.volumes import Triple
 from models.unet3d import Unet3d
 from models.unet3d_cases import case_folder, git_identity
+from models.unet3d_samples import VolumeSamples
 from models.unet3d_volumes import prepare_label, read_label
 
 UNET = Unet3d()
@@ -28,7 +31,9 @@ class Entry:
     data: bytes
 
 
-def _case(folder: Path, number: int, shape=(20, 18, 18), spacing=COARSE) -> None:
+def _case(
+    folder: Path, number: int, shape: tuple[int, int, int] = (20, 18, 18), spacing: Triple = COARSE
+) -> None:
     """A case of a few voxels: blocks of kidney and tumour that differ from case to case."""
     random = np.random.default_rng(number)
     image = random.integers(-200, 400, shape).astype(np.int16)
@@ -55,7 +60,13 @@ def dataset(tmp_path: Path) -> Path:
 EDITION = Edition("mini", UNET.full_edition().network, (), 3)
 
 
-def _preprocessed(dataset: Path, folder: Path, subset="validation", precision="int8", edition=EDITION):
+def _preprocessed(
+    dataset: Path,
+    folder: Path,
+    subset: Subset = "validation",
+    precision: Precision = "int8",
+    edition: Edition = EDITION,
+) -> tuple[dict[str, object], Samples]:
     folder.mkdir()
     figures = UNET.preprocess(
         dataset,
@@ -69,7 +80,15 @@ def _preprocessed(dataset: Path, folder: Path, subset="validation", precision="i
     return figures, UNET.open_samples(folder)
 
 
-def test_the_full_edition_names_the_official_sources():
+def _volumes(
+    dataset: Path, folder: Path, precision: Precision = "int8", edition: Edition = EDITION
+) -> tuple[dict[str, object], VolumeSamples]:
+    figures, samples = _preprocessed(dataset, folder, precision=precision, edition=edition)
+    assert isinstance(samples, VolumeSamples)
+    return figures, samples
+
+
+def test_the_full_edition_names_the_official_sources() -> None:
     edition = UNET.full_edition()
     assert edition.sample_count == 43
     assert edition.network.digest == "md5:82f0618fde78f9839e7c712274019b4a"
@@ -79,7 +98,7 @@ def test_the_full_edition_names_the_official_sources():
     assert "CC BY-NC-SA 4.0" in edition.licensed.title
 
 
-def test_the_official_cases_in_the_official_order():
+def test_the_official_cases_in_the_official_order() -> None:
     inference, calibration = unet3d_cases.INFERENCE_CASES, unet3d_cases.CALIBRATION_CASES
     assert (len(inference), len(calibration)) == (43, 20)
     assert list(inference) == sorted(inference)
@@ -90,43 +109,43 @@ def test_the_official_cases_in_the_official_order():
     assert unet3d_cases.cases_of(full, "calibration", mini_calibration=8) == calibration
 
 
-def test_int8_samples_feed_the_int8_network_only():
+def test_int8_samples_feed_the_int8_network_only() -> None:
     (spec,) = UNET.network_inputs("int8")
     assert (spec.dtype, spec.shape) == ("int8", (None, 1, 128, 128, 128))
     assert spec.scale == pytest.approx(203 / 76.9 / 127)
     assert UNET.network_inputs("fp16") == UNET.network_inputs("fp32") == UNET.inputs
 
 
-def test_volumes_of_different_shapes_are_kept_memory_mapped(dataset, tmp_path):
-    figures, samples = _preprocessed(dataset, tmp_path / "out")
+def test_volumes_of_different_shapes_are_kept_memory_mapped(dataset: Path, tmp_path: Path) -> None:
+    figures, samples = _volumes(dataset, tmp_path / "out")
     assert figures["count"] == len(samples) == 3
     assert figures["dtype"] == "int8"
     volumes = [samples.volume(index) for index in range(3)]
     assert [one.shape for one in volumes] == [(128, 128, 128), (192, 128, 128), (128, 128, 128)]
     assert all(isinstance(one.base, np.memmap) or isinstance(one, np.memmap) for one in volumes)
     assert samples.costs.tolist() == [1, 2, 1]
-    _, floats = _preprocessed(dataset, tmp_path / "floats", precision="fp32")
+    _, floats = _volumes(dataset, tmp_path / "floats", precision="fp32")
     assert floats.volume(1).dtype == np.float32
-    np.testing.assert_allclose(
-        volumes[1] * UNET.network_inputs("int8")[0].scale, floats.volume(1), atol=0.011
-    )
+    scaled = volumes[1].astype(np.float64) * UNET.network_inputs("int8")[0].scale
+    np.testing.assert_allclose(scaled, floats.volume(1).astype(np.float64), atol=0.011)
 
 
-def test_volumes_cannot_be_stacked(dataset, tmp_path):
+def test_volumes_cannot_be_stacked(dataset: Path, tmp_path: Path) -> None:
     _, samples = _preprocessed(dataset, tmp_path / "out")
     with pytest.raises(SettingError, match="different shapes"):
         samples.gather(np.array([0, 1]))
 
 
-def test_calibration_samples_are_float_windows(dataset, tmp_path):
+def test_calibration_samples_are_float_windows(dataset: Path, tmp_path: Path) -> None:
     figures, samples = _preprocessed(dataset, tmp_path / "out", "calibration")
     assert figures["count"] == len(samples) == 8
     windows = samples.gather(np.array([0, 7]))["input"]
-    assert (windows.shape, windows.dtype) == ((2, 1, 128, 128, 128), np.float32)
+    assert windows.shape == (2, 1, 128, 128, 128)
+    assert windows.dtype == np.float32
 
 
 @pytest.mark.parametrize("damage", ["gone", "other shape", "no listing", "cut off"])
-def test_damaged_samples_are_refused(dataset, tmp_path, damage):
+def test_damaged_samples_are_refused(dataset: Path, tmp_path: Path, damage: str) -> None:
     _preprocessed(dataset, tmp_path / "out")
     array = tmp_path / "out" / "case_00003.npy"
     if damage == "gone":
@@ -146,13 +165,13 @@ class Threshold:
 
     batch_size = 2
 
-    def infer(self, inputs):
+    def infer(self, inputs: Arrays, first_row: int = 0) -> dict[str, NDArray[np.generic]]:
         values = inputs["input"].astype(np.float32)
         return {"output": np.concatenate([np.full_like(values, 20), values, 2 * values - 60], 1)}
 
 
-def test_responses_are_the_masks_in_the_order_that_was_asked_for(dataset, tmp_path):
-    _, samples = _preprocessed(dataset, tmp_path / "out")
+def test_responses_are_the_masks_in_the_order_that_was_asked_for(dataset: Path, tmp_path: Path) -> None:
+    _, samples = _volumes(dataset, tmp_path / "out")
     responses = UNET.run_batch(Threshold(), samples, np.array([2, 1]))
     assert responses.data.dtype == np.uint8
     assert responses.offsets.tolist() == [0, 128**3, 128**3 + 192 * 128**2]
@@ -164,20 +183,20 @@ def test_responses_are_the_masks_in_the_order_that_was_asked_for(dataset, tmp_pa
     assert UNET.samples_per_batch == 1
 
 
-def _one_hot_dice(truth: np.ndarray, response: np.ndarray) -> tuple[float, float]:
+def _one_hot_dice(truth: NDArray[np.uint8], response: NDArray[np.int64]) -> tuple[float, float]:
     """The official way: one-hot, products and sums in float64."""
-    truth, response = (np.eye(3)[one.reshape(-1)].astype(np.float64)[:, 1:] for one in (truth, response))
-    both = (truth * response).sum(0)
-    dice = (2.0 * both + 1e-6) / (truth.sum(0) + response.sum(0) + 1e-6)
+    wanted, marked = (np.eye(3)[one.reshape(-1)].astype(np.float64)[:, 1:] for one in (truth, response))
+    both = (wanted * marked).sum(0)
+    dice = (2.0 * both + 1e-6) / (wanted.sum(0) + marked.sum(0) + 1e-6)
     return float(dice[0]), float(dice[1])
 
 
-def _truths(dataset: Path, count: int = 3) -> list[np.ndarray]:
+def _truths(dataset: Path, count: int = 3) -> list[NDArray[np.uint8]]:
     folders = [case_folder(dataset, case) for case in unet3d_cases.INFERENCE_CASES[:count]]
     return [prepare_label(read_label(one / "segmentation.nii.gz", one / "imaging.nii.gz")) for one in folders]
 
 
-def test_the_score_is_the_official_dice_in_the_official_format(dataset):
+def test_the_score_is_the_official_dice_in_the_official_format(dataset: Path) -> None:
     random = np.random.default_rng(4)
     truths = _truths(dataset)
     masks = [
@@ -196,7 +215,7 @@ def test_the_score_is_the_official_dice_in_the_official_format(dataset):
     assert 0.3 < expected.mean() < 0.9
 
 
-def test_a_perfect_answer_scores_one_and_the_first_entry_counts(dataset):
+def test_a_perfect_answer_scores_one_and_the_first_entry_counts(dataset: Path) -> None:
     entries = [Entry(index, one.tobytes()) for index, one in enumerate(_truths(dataset))]
     again = [Entry(0, bytes(len(entries[0].data)))]
     score = UNET.score([*entries, *again], dataset, EDITION)
@@ -212,18 +231,18 @@ def test_a_perfect_answer_scores_one_and_the_first_entry_counts(dataset):
         (Entry(0, b"\3" * 128**3), "holds the label 3"),
     ],
 )
-def test_a_response_that_cannot_be_is_refused(dataset, entry, message):
+def test_a_response_that_cannot_be_is_refused(dataset: Path, entry: Entry, message: str) -> None:
     with pytest.raises(LogError, match=message):
         UNET.score([entry], dataset, EDITION)
 
 
-def test_an_empty_log_is_refused(dataset):
+def test_an_empty_log_is_refused(dataset: Path) -> None:
     with pytest.raises(LogError, match="no response"):
         UNET.score([], dataset, EDITION)
 
 
 @pytest.fixture
-def licensed(tmp_path, monkeypatch) -> tuple[Path, Path, Edition]:
+def licensed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path, Edition]:
     """A person's clone of KiTS19, of two cases instead of 62, linked into the edition's folder."""
     own, dataset = tmp_path / "mine", tmp_path / "dataset"
     cases = ("case_00185", "case_00400")
@@ -243,25 +262,27 @@ def licensed(tmp_path, monkeypatch) -> tuple[Path, Path, Edition]:
     return dataset, own, replace(UNET.full_edition(), sample_count=2)
 
 
-def test_a_persons_clone_is_verified_and_the_copied_case_is_not_needed(licensed, tmp_path):
+def test_a_persons_clone_is_verified_and_the_copied_case_is_not_needed(
+    licensed: tuple[Path, Path, Edition], tmp_path: Path
+) -> None:
     dataset, own, edition = licensed
     figures = UNET.verify_dataset(dataset, edition, ignore_progress)
     assert figures["cases"] == 3
     assert figures["compared"] == 2
-    _, samples = _preprocessed(dataset, tmp_path / "out", edition=edition)
+    _, samples = _volumes(dataset, tmp_path / "out", edition=edition)
     np.testing.assert_array_equal(samples.volume(0), samples.volume(1))
     shutil.copytree(own / "data" / "case_00185", own / "data" / "case_00400")
     assert UNET.verify_dataset(dataset, edition, ignore_progress)["cases"] == 3
 
 
-def test_the_folder_data_of_a_clone_is_as_good(licensed):
+def test_the_folder_data_of_a_clone_is_as_good(licensed: tuple[Path, Path, Edition]) -> None:
     dataset, own, edition = licensed
     (dataset / "kits19").unlink()
     (dataset / "kits19").symlink_to(own / "data")
     assert UNET.verify_dataset(dataset, edition, ignore_progress)["cases"] == 3
 
 
-def test_every_case_that_cannot_be_used_is_named(licensed):
+def test_every_case_that_cannot_be_used_is_named(licensed: tuple[Path, Path, Edition]) -> None:
     dataset, own, edition = licensed
     (own / "data" / "case_00185" / "segmentation.nii.gz").unlink()
     image = own / "data" / "case_00047" / "imaging.nii.gz"
@@ -273,7 +294,7 @@ def test_every_case_that_cannot_be_used_is_named(licensed):
     assert "get_imaging" in caught.value.remedy
 
 
-def test_a_segmentation_that_was_changed_is_noticed(licensed):
+def test_a_segmentation_that_was_changed_is_noticed(licensed: tuple[Path, Path, Edition]) -> None:
     dataset, own, edition = licensed
     label = own / "data" / "case_00047" / "segmentation.nii.gz"
     label.write_bytes(gzip.compress(gzip.decompress(label.read_bytes()), 9, mtime=0))
@@ -281,7 +302,7 @@ def test_a_segmentation_that_was_changed_is_noticed(licensed):
         UNET.verify_dataset(dataset, edition, ignore_progress)
 
 
-def test_the_identities_of_all_official_segmentations_are_known():
+def test_the_identities_of_all_official_segmentations_are_known() -> None:
     identities = unet3d_cases._identities()
     cases = {*unet3d_cases.INFERENCE_CASES, *unet3d_cases.CALIBRATION_CASES} - {"case_00400"}
     assert set(identities) == cases

@@ -125,17 +125,17 @@ def tokens(tokenizer: WordPiece, text: str) -> list[str]:
         ("[SEP] [CLS]", ["[UNK]", "[UNK]", "[UNK]", "[UNK]", "[UNK]", "[UNK]"]),
     ],
 )
-def test_texts_become_the_expected_pieces(tokenizer, text, pieces):
+def test_texts_become_the_expected_pieces(tokenizer: WordPiece, text: str, pieces: list[str]) -> None:
     assert tokens(tokenizer, text) == pieces
 
 
 @given(st.text(alphabet="aAbBcCeEéÉ\u0301ßİ 19.,'-()!\t\n\u00a0\u202f東京the", max_size=40))
-def test_it_agrees_with_plain_python(tokenizer, text):
+def test_it_agrees_with_plain_python(tokenizer: WordPiece, text: str) -> None:
     assert tokens(tokenizer, text) == plain_pieces(text)
     assert tokenizer.basic_tokens(text) == plain_words(text)
 
 
-def test_pieces_know_their_words(tokenizer):
+def test_pieces_know_their_words(tokenizer: WordPiece) -> None:
     pieces = tokenizer.pieces(["The", "\u200b", "cats,", "unaffable"])
     assert [tokenizer.tokens[one] for one in pieces.ids] == [
         "the",
@@ -149,12 +149,12 @@ def test_pieces_know_their_words(tokenizer):
     assert pieces.words.tolist() == [0, 2, 2, 2, 3, 3, 3]
 
 
-def test_pieces_are_joined_to_words(tokenizer):
+def test_pieces_are_joined_to_words(tokenizer: WordPiece) -> None:
     assert tokenizer.joined(tokenizer.pieces(["the cats, unaffable"]).ids.tolist()) == "the cats , unaffable"
     assert tokenizer.joined(tokenizer.pieces(["unaffable"]).ids.tolist()[1:]) == "affable"
 
 
-def test_cased_text_is_not_read(vocabulary):
+def test_cased_text_is_not_read(vocabulary: Path) -> None:
     assert tokens(WordPiece(vocabulary, lowercase=False), "The thé the") == ["[UNK]", "[UNK]", "the"]
 
 
@@ -167,7 +167,7 @@ def test_cased_text_is_not_read(vocabulary):
         (b"", "lacks"),
     ],
 )
-def test_a_damaged_vocabulary_is_refused(tmp_path, content, said):
+def test_a_damaged_vocabulary_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "vocab.txt"
     path.write_bytes(content)
     with pytest.raises(SourceError, match=said):
@@ -176,7 +176,7 @@ def test_a_damaged_vocabulary_is_refused(tmp_path, content, said):
         WordPiece(tmp_path / "absent.txt")
 
 
-def test_a_line_may_hold_a_unicode_line_separator(tmp_path):
+def test_a_line_may_hold_a_unicode_line_separator(tmp_path: Path) -> None:
     path = tmp_path / "vocab.txt"
     path.write_bytes("[PAD]\r\n[UNK]\r\n[CLS]\r\n[SEP]\r\n\u2028\r\nb\r\n".encode())
     assert WordPiece(path).tokens == ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "\u2028", "b")

@@ -133,7 +133,7 @@ def test_a_server_that_is_killed_is_there_again_with_the_same_key(tmp_path: Path
 
 
 def test_two_that_start_at_once_with_one_log_each_have_their_own_address(tmp_path: Path) -> None:
-    def use(number: int) -> bytes:
+    def use(number: int) -> bytes | None:
         with embedded_s3(tmp_path / "data", tmp_path / "log") as endpoint:
             bucket = bucket_at(endpoint)
             bucket.write(f"of/{number}", b"mine")

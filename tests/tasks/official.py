@@ -115,7 +115,8 @@ def unet3d(place: Path, monkeypatch: pytest.MonkeyPatch) -> Official:
         folder.mkdir(parents=True)
         volume = volumes.render("validation", number)
         thin = (slice(None, None, 3),) * 3
-        spacing = tuple(3 * one for one in volume.spacing)
+        x, y, z = volume.spacing
+        spacing = (3 * x, 3 * y, 3 * z)
         (folder / "imaging.nii.gz").write_bytes(nifti(volume.image[thin], spacing))
         (folder / "segmentation.nii.gz").write_bytes(nifti(volume.label[thin], spacing))
     identities = "".join(

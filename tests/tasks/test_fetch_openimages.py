@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from common.errors import SourceError
+from models.benchmark import Edition
 from models.retinanet import Retinanet
 from storage.origin import serve_folder
 from tasks.fetch_openimages import fetch_images, wanted_images
@@ -14,7 +16,7 @@ from tests.models.retinanet_mini import make_dataset
 
 
 @pytest.fixture
-def bucket(tmp_path):
+def bucket(tmp_path: Path) -> tuple[Path, Path, Edition]:
     """A bucket's folder, the folder with the lists, and an edition of five images."""
     dataset, _ = make_dataset(tmp_path / "made", 5)
     served = tmp_path / "bucket"
@@ -28,12 +30,12 @@ def bucket(tmp_path):
     return served, lists, replace(Retinanet().full_edition(), sample_count=5)
 
 
-def test_the_images_of_both_subsets_arrive_once(bucket, tmp_path):
+def test_the_images_of_both_subsets_arrive_once(bucket: tuple[Path, Path, Edition], tmp_path: Path) -> None:
     served, lists, edition = bucket
     folder = tmp_path / "mine"
     images = wanted_images(folder, lists, edition)
     assert [image.key for image in images][-2:] == [f"validation/{4:016x}.jpg", "train/aa.jpg"]
-    seen = []
+    seen: list[tuple[int, int]] = []
     with serve_folder(served) as address:
         assert fetch_images(images, bucket=address, on_progress=lambda *one: seen.append(one)) == 6
         assert seen[-1] == (6, 6)
@@ -46,7 +48,9 @@ def test_the_images_of_both_subsets_arrive_once(bucket, tmp_path):
     assert damaged.read_bytes() == (served / "train" / "aa.jpg").read_bytes()
 
 
-def test_what_the_bucket_lacks_is_named_after_the_others_were_fetched(bucket, tmp_path):
+def test_what_the_bucket_lacks_is_named_after_the_others_were_fetched(
+    bucket: tuple[Path, Path, Edition], tmp_path: Path
+) -> None:
     served, lists, edition = bucket
     (served / "validation" / f"{0:016x}.jpg").unlink()
     (served / "validation" / f"{1:016x}.jpg").write_bytes(b"<html>not found</html>")
@@ -58,7 +62,9 @@ def test_what_the_bucket_lacks_is_named_after_the_others_were_fetched(bucket, tm
     assert sum(image.path.is_file() for image in images) == 4
 
 
-def test_a_name_that_leads_out_of_the_folder_is_refused(bucket, tmp_path):
+def test_a_name_that_leads_out_of_the_folder_is_refused(
+    bucket: tuple[Path, Path, Edition], tmp_path: Path
+) -> None:
     _, lists, edition = bucket
     (lists / "openimages_cal_images_list.txt").write_text("../../aa.jpg\n")
     with pytest.raises(SourceError, match="would leave its folder"):

@@ -100,7 +100,7 @@ def laid(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     return lay_out(request.param, tmp_path, monkeypatch)
 
 
-def of(name: str) -> Any:
+def of(name: str) -> pytest.MarkDecorator:
     """Ask for the small full edition of one benchmark."""
     return pytest.mark.parametrize("laid", [name], indirect=True)
 

@@ -12,6 +12,7 @@ import pytest
 from harness.record import RunRequest
 from harness.settings import RunLength, settings_for
 from mlperf.rounds import RunKind, Scenario, get_round
+from models.benchmark import Precision
 from models.registry import benchmark_names, get_benchmark
 from storage.cache import StepRecord, step_key
 from tasks import versions
@@ -80,7 +81,7 @@ def steps(benchmark: str) -> dict[str, Step]:
         settings=settings,
         limit_seconds=1,
     )
-    precision = "fp16" if benchmark == "gptj-99" else "int8"
+    precision: Precision = "fp16" if benchmark == "gptj-99" else "int8"
     edition = get_benchmark(benchmark).full_edition()
     made = [
         make_mini_step(benchmark, 8),

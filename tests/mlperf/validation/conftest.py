@@ -1,15 +1,12 @@
-"""Makes the sample submission importable, and gives it to the tests."""
+"""Gives the sample submission to the tests."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from sample_submission import Submission, build
+from tests.mlperf.validation.sample_submission import Submission, build
 
 
 @pytest.fixture

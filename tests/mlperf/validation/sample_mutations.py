@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Literal
 
-from sample_submission import (
+from tests.mlperf.validation.sample_submission import (
     BOX,
     BOX_SERVER,
     FAR,
@@ -83,12 +83,12 @@ def _link(target: str) -> Mutation:
 
 def _setup_structure() -> None:
     error("S-03", "file_in_root", lambda s: s.write("notes.txt", "x"))
-    fine("markdown_and_pdf_in_root", lambda s: (s.write("a.md", "x"), s.write("b.pdf", "x")))
+    fine("markdown_and_pdf_in_root", lambda s: s.write("a.md", "x").write("b.pdf", "x"))
     error("S-04", "file_in_division", lambda s: s.write("closed/README.md", "x"))
     error(
         "S-05",
         "results_is_a_file",
-        lambda s: (s.delete("closed/Acme/results"), s.write("closed/Acme/results", "")),
+        lambda s: s.delete("closed/Acme/results").write("closed/Acme/results", ""),
     )
     error("S-06", "broken_link", _link("nowhere"))
     error("S-06", "sound_relative_link", _link("resnet50/README.md"))
@@ -314,7 +314,7 @@ def _setup_token_models() -> None:
     error(
         "P-15",
         "offline_log_in_llama_server",
-        lambda s: s.copy(run, online) or s.log(online, **{first: None}),
+        lambda s: s.copy(run, online).log(online, **{first: None}),
         "models",
     )
     offline, single = f"{TIN}/Offline/performance/run_1", f"{TIN}/SingleStream/performance/run_1"
@@ -323,9 +323,9 @@ def _setup_token_models() -> None:
     fine("offline_inferred_from_multi", lambda s: s.copy(multi, offline), "tin")
     fine("multi_inferred_from_single", lambda s: s.copy(single, multi), "tin")
     zero = {"early_stopping_latency_ms": 0}
-    error("P-16", "multi_inferred_from_zero", lambda s: s.copy(single, multi) or s.log(multi, **zero), "tin")
+    error("P-16", "multi_inferred_from_zero", lambda s: s.copy(single, multi).log(multi, **zero), "tin")
     none = {"result_qps_without_loadgen_overhead": None}
-    error("P-15", "inferred_from_nothing", lambda s: s.copy(single, offline) or s.log(offline, **none), "tin")
+    error("P-15", "inferred_from_nothing", lambda s: s.copy(single, offline).log(offline, **none), "tin")
     warning("+scenario-differs", "single_from_offline", lambda s: s.copy(offline, single), "tin")
     single_log = {"effective_scenario": "SingleStream"}
     warning("+inferred-datacenter", "inferred_in_datacenter", lambda s: s.log(RUN, **single_log))

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sample_submission import BOX, Submission
-
 from mlperf.validation.rows_power import CHECKED_FILES, OFFICIAL_SOURCES
+from tests.mlperf.validation.sample_submission import BOX, Submission
 
 PERFORMANCE = f"{BOX}/performance"
 POWER = f"{PERFORMANCE}/power"

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from mlperf.description import NETWORK, REQUIRED
 from mlperf.rounds import V4_1, ModelRules, RunKind, Scenario
@@ -45,38 +45,42 @@ def detail_line(key: str, value: object, *, error: bool = False) -> str:
 
 @dataclass
 class Submission:
-    """A tree on disk with the edits that a mutation needs. Paths are relative to the root."""
+    """A tree on disk with the edits that a mutation needs, which can be chained. Paths are below the root."""
 
     root: Path
     minutes: int = 0
 
-    def write(self, path: str, text: str | bytes) -> None:
+    def write(self, path: str, text: str | bytes) -> Self:
         full = self.root / path
         full.parent.mkdir(parents=True, exist_ok=True)
         full.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return self
 
     def read(self, path: str) -> str:
         return (self.root / path).read_text()
 
-    def delete(self, path: str) -> None:
+    def delete(self, path: str) -> Self:
         full = self.root / path
         if full.is_dir():
             shutil.rmtree(full)
         else:
             full.unlink()
+        return self
 
-    def move(self, path: str, target: str) -> None:
+    def move(self, path: str, target: str) -> Self:
         (self.root / target).parent.mkdir(parents=True, exist_ok=True)
         (self.root / path).rename(self.root / target)
+        return self
 
-    def copy(self, path: str, target: str) -> None:
+    def copy(self, path: str, target: str) -> Self:
         (self.root / target).parent.mkdir(parents=True, exist_ok=True)
         if (self.root / path).is_dir():
             shutil.copytree(self.root / path, self.root / target, dirs_exist_ok=True)
         else:
             shutil.copyfile(self.root / path, self.root / target)
+        return self
 
-    def json(self, path: str, **changes: object) -> None:
+    def json(self, path: str, **changes: object) -> Self:
         """Change fields of a JSON file; None takes a field out, `null` is written by NULL."""
         content = json.loads(self.read(path))
         for key, value in changes.items():
@@ -84,9 +88,9 @@ class Submission:
                 del content[key]
             else:
                 content[key] = None if value is NULL else value
-        self.write(path, json.dumps(content))
+        return self.write(path, json.dumps(content))
 
-    def log(self, run: str, **changes: object) -> None:
+    def log(self, run: str, **changes: object) -> Self:
         """Change values in a run's detail log; None takes the key out."""
         path = f"{run}/mlperf_log_detail.txt"
         lines = []
@@ -99,11 +103,12 @@ class Submission:
             else:
                 lines.append(line)
         lines += [detail_line(key, value) for key, value in rest.items() if value is not None]
-        self.write(path, "\n".join(lines) + "\n")
+        return self.write(path, "\n".join(lines) + "\n")
 
-    def append(self, path: str, text: str | bytes) -> None:
+    def append(self, path: str, text: str | bytes) -> Self:
         with (self.root / path).open("ab") as stream:
             stream.write(text if isinstance(text, bytes) else text.encode())
+        return self
 
 
 NULL = object()
@@ -232,8 +237,10 @@ def _measurements(made: Submission, folder: str, system: str, model: ModelRules,
     made.write(f"{folder}/mlperf.conf", "# conf\n*.*.sample_concatenate_permutation = 1\n")
     made.write(f"{folder}/user.conf", f"*.{scenario}.target_qps = 1000\n")
     made.write(f"{folder}/README.md", "how to run")
-    fields = ("input_data_types", "retraining", "starting_weights_filename")
-    fields += ("weight_data_types", "weight_transformations")
+    fields = (
+        *("input_data_types", "retraining", "starting_weights_filename"),
+        *("weight_data_types", "weight_transformations"),
+    )
     made.write(f"{folder}/{system}_{scenario}.json", json.dumps(dict.fromkeys(fields, "N/A")))
 
 
@@ -264,4 +271,4 @@ def _audit(
         made.write(f"{folder}/accuracy/mlperf_log_accuracy.json", "[]")
 
 
-Mutation = Callable[[Submission], None]
+Mutation = Callable[[Submission], object]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sample_submission import build
-
 from mlperf.page import write_fleet
 from mlperf.tree_merge import merge_trees
 from mlperf.validation import validate_tree
+from tests.mlperf.validation.sample_submission import build
 
 
 def test_trees_that_are_accepted_are_accepted_as_one(tmp_path: Path) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sample_mutations import CASES, Case
-from sample_submission import build
 
 from mlperf.validation import validate_tree
 from mlperf.validation.judge import all_rules
+from tests.mlperf.validation.sample_mutations import CASES, Case
+from tests.mlperf.validation.sample_submission import build
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])

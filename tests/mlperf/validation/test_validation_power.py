@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 
 import pytest
-from sample_power import MUTATIONS, PERFORMANCE, WATTS, add_power, edit, record
-from sample_submission import Submission
 
 from mlperf.validation import validate_tree
+from tests.mlperf.validation.sample_power import MUTATIONS, PERFORMANCE, WATTS, add_power, edit, record
+from tests.mlperf.validation.sample_submission import Submission
 
 
 def test_power_result_has_a_second_row_in_watts(box: Submission) -> None:

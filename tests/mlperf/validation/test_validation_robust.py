@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sample_submission import BOX, Submission, build
 
 from mlperf.validation import Verdict, validate_tree
+from tests.mlperf.validation.sample_submission import BOX, Submission, build
 
 ODD_FILES = (
     "closed/Acme/systems/box.json",
@@ -137,8 +137,7 @@ def test_folders_where_files_are_expected(box: Submission) -> None:
 
 def test_file_that_vanishes_while_the_tree_is_read(box: Submission, monkeypatch: pytest.MonkeyPatch) -> None:
     from mlperf.validation import read_tree
-
-    listed = read_tree.system_row
+    from mlperf.validation.rows_system import system_row as listed
 
     def and_gone(*arguments: object) -> object:
         if (box.root / BOX).exists():

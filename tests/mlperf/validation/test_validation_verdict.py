@@ -7,11 +7,11 @@ import json
 from pathlib import Path
 
 import pytest
-from sample_submission import BOX, BOX_SERVER, NULL, Submission, build
 
 from common.errors import SettingError, TreeError
 from mlperf.validation import validate_tree
 from mlperf.validation.verdict import CSV_COLUMNS
+from tests.mlperf.validation.sample_submission import BOX, BOX_SERVER, NULL, Submission, build
 
 
 def test_json_is_as_the_architecture_says(box: Submission) -> None:
