@@ -31,7 +31,7 @@ def main(request):
     if request["do"] == "die":
         print("last words"); sys.stdout.flush(); os.abort()
     if request["do"] == "lock":
-        time.sleep(0.8)
+        time.sleep(4)
         print(LOCKED_LINE, flush=True)
         return {}
     time.sleep(60)
@@ -92,7 +92,7 @@ def test_a_child_over_its_limit_is_ended(child: str) -> None:
 
 
 def test_the_limit_counts_from_the_lock(child: str) -> None:
-    assert run_module(child, {"do": "lock"}, timeout_seconds=0.5, waits_for_lock=True) == {}
+    assert run_module(child, {"do": "lock"}, timeout_seconds=3, waits_for_lock=True) == {}
 
 
 def test_the_whole_group_is_ended_at_the_limit(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -65,9 +65,8 @@ def postgres() -> Iterator[str]:
 class Cluster:
     """A Prefect server with its workers; every one is a process of its own, as on hosts of their own."""
 
-    def __init__(self, folder: Path, stack: ExitStack, database: str | None, **environment: str) -> None:
+    def __init__(self, folder: Path, database: str | None, **environment: str) -> None:
         self.folder = folder
-        self._stack = stack
         port = free_port()
         self.address = f"http://127.0.0.1:{port}/api"
         self.environment = clean_environment(
@@ -81,10 +80,21 @@ class Cluster:
         )
         if database:
             self.environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database
-        self._start("server", "prefect", "server", "start")
-        until(lambda: httpx.get(f"{self.address}/health", timeout=2).status_code == 200, "Prefect's server")
 
-    def _start(self, name: str, *command: str) -> None:
+    @contextmanager
+    def server(self) -> Iterator[None]:
+        """The server, which answers, for the length of the block."""
+        with self._running("server", "prefect", "server", "start"):
+            until(lambda: httpx.get(f"{self.address}/health", timeout=2).status_code == 200, "Prefect's server")
+            yield
+
+    def worker(self, queue: str, limit: int = 1) -> AbstractContextManager[None]:
+        """The worker of one host, for the length of the block."""
+        command = ["worker", "start", "--pool", "mlperf", "--work-queue", queue, "--limit", str(limit)]
+        return self._running(f"worker-{queue}", "prefect", *command, "--name", queue)
+
+    @contextmanager
+    def _running(self, name: str, *command: str) -> Iterator[None]:
         with (self.folder / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(
                 [BINARIES / command[0], *command[1:]],
@@ -95,12 +105,10 @@ class Cluster:
                 preexec_fn=hear_ctrl_c,
                 start_new_session=True,
             )
-        self._stack.callback(end_group, process)
-
-    def worker(self, queue: str, limit: int = 1) -> None:
-        """Start the worker of one host."""
-        command = ["worker", "start", "--pool", "mlperf", "--work-queue", queue, "--limit", str(limit)]
-        self._start(f"worker-{queue}", "prefect", *command, "--name", queue)
+        try:
+            yield
+        finally:
+            end_group(process)
 
     def pool(self, queues: Mapping[str, int | None]) -> None:
         """Create the work pool with queues beside `default`, each with its limit."""
@@ -167,10 +175,11 @@ class Cluster:
 
 @contextmanager
 def cluster(folder: Path, database: str | None = None, **environment: str) -> Iterator[Cluster]:
-    """Yield a running Prefect server; its workers are ended before it."""
+    """Yield a running Prefect server without workers."""
     folder.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        yield Cluster(folder, stack, database, **environment)
+    found = Cluster(folder, database, **environment)
+    with found.server():
+        yield found
 
 
 def until(holds: Callable[[], bool], what: str, seconds: float = _START_SECONDS) -> None:

@@ -167,9 +167,9 @@ def test_a_stored_run_is_found_by_the_flow_run_that_stored_it(client: Cluster) -
 
 
 def test_a_worker_takes_one_flow_of_its_host_at_a_time(server: Cluster) -> None:
-    server.worker("SR650_V3_3xL40S_TRT")
     both = [server.run("submission/SR650_V3_3xL40S_TRT", system="nosuch") for _ in range(2)]
-    runs = sorted((server.ended(run) for run in both), key=lambda run: str(run["start_time"]))
+    with server.worker("SR650_V3_3xL40S_TRT"):
+        runs = sorted((server.ended(run) for run in both), key=lambda run: str(run["start_time"]))
     assert [run["state_type"] for run in runs] == ["FAILED", "FAILED"]
     assert all("unknown system 'nosuch'" in run["state"]["message"] for run in runs)
     assert runs[0]["end_time"] <= runs[1]["start_time"]

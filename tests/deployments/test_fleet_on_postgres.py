@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -83,10 +84,12 @@ def test_two_hosts_make_one_submission_when_their_schedule_is_due(
     rehearsal: Rehearsal, s3: Endpoint, tmp_path: Path
 ) -> None:
     deployments = [*(host(tmp_path, name, rehearsal.work) for name in HOSTS), coordinator(tmp_path)]
-    with postgres() as database, cluster(tmp_path / "prefect", database, **aws(s3)) as prefect:
+    with ExitStack() as stack:
+        database = stack.enter_context(postgres())
+        prefect = stack.enter_context(cluster(tmp_path / "prefect", database, **aws(s3)))
         prefect.pool({**dict.fromkeys(HOSTS, 1), "fleet": None})
         for queue in (*HOSTS, "fleet"):
-            prefect.worker(queue)
+            stack.enter_context(prefect.worker(queue))
         prefect.deploy(prefect_file(tmp_path / "prefect.yaml", deployments))
         due = prefect.schedule("fleet/round", seconds=5)
         until(lambda: bool(prefect.runs_of("fleet")), "the schedule")
