@@ -85,7 +85,8 @@ class Cluster:
     def server(self) -> Iterator[None]:
         """The server, which answers, for the length of the block."""
         with self._running("server", "prefect", "server", "start"):
-            until(lambda: httpx.get(f"{self.address}/health", timeout=2).status_code == 200, "Prefect's server")
+            health = f"{self.address}/health"
+            until(lambda: httpx.get(health, timeout=2).status_code == 200, "Prefect's server")
             yield
 
     def worker(self, queue: str, limit: int = 1) -> AbstractContextManager[None]:

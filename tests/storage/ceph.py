@@ -117,9 +117,12 @@ def _wait_for(condition: Callable[[], bool], log: Path) -> None:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports of the loopback address that are free now, below those that the kernel gives to clients."""
+    """Ports of the loopback address that are free now, below those that the kernel gives to clients.
+
+    They are drawn at random: another process of the same tests may look for its own at the same time.
+    """
     found: list[int] = []
-    for port in random.sample(range(17300, 19000), 1700):  # tests beside this one look for theirs at the same time
+    for port in random.sample(range(17300, 19000), 1700):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
