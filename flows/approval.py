@@ -22,7 +22,7 @@ from prefect.states import Completed
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from common.files import write_atomic
-from flows.notify import tell
+from flows.notify import Happening, tell
 from flows.results import ResultLine, markdown_table
 from storage.store import Store
 from tasks.artifacts import publish as publish_artifact
@@ -142,14 +142,13 @@ def settle(candidate: Candidate, store: Store, publish_choice: PublishChoice) ->
         return Publication(status="rehearsal", address=candidate.address)
     if publish_choice == "never":
         return undecided
-    flow_run = _suspendable()
-    if flow_run is None:
+    if not _can_suspend():
         run_logger().warning(
             "only a run of a deployment can wait for approval; publish it by: mlperf-submission publish %s",
             candidate.name,
         )
         return undecided
-    answer = _answer(candidate, flow_run)
+    answer = _answer(candidate)
     decision = Decision(
         decision=answer.decision, name=answer.name, comment=answer.comment, decided=datetime.now(UTC)
     )
@@ -193,13 +192,11 @@ def ended(outcome: T, publication: Publication) -> T:
     refusal is an answer, not a failure: nothing is broken and nothing is to be repeated. The state's type is
     Completed, but its name is `Refused`, so that neither a person nor an automation takes it for done.
     """
-    flow_run = _flow_run()
-    if flow_run is not None:
-        happening: Literal["mlperf.submission.refused", "mlperf.submission.done"] = (
-            "mlperf.submission.refused" if publication.status == "refused" else "mlperf.submission.done"
-        )
-        text = f"{publication.summary()}\n{publication.address}"
-        tell(happening, flow_run, text, rehearsal=publication.status == "rehearsal")
+    _tell(
+        "mlperf.submission.refused" if publication.status == "refused" else "mlperf.submission.done",
+        f"{publication.summary()}\n{publication.address}",
+        rehearsal=publication.status == "rehearsal",
+    )
     if publication.decision is None:
         return outcome
     name = "Refused" if publication.status == "refused" else "Completed"
@@ -215,7 +212,7 @@ def first_started() -> datetime | None:
         return client.read_flow_run(flow_run.id).start_time
 
 
-def _answer(candidate: Candidate, flow_run: FlowRun) -> Approval:
+def _answer(candidate: Candidate) -> Approval:
     """Return the answer to the form; the first time here the flow run suspends instead."""
     form = Approval.with_initial_data(description=candidate.description())
     # Prefect keeps an answer under this key, which may hold small letters, digits and dashes only.
@@ -223,8 +220,14 @@ def _answer(candidate: Candidate, flow_run: FlowRun) -> Approval:
     try:
         return suspend_flow_run(wait_for_input=form, key=key)
     except Pause:
-        tell("mlperf.submission.waiting", flow_run, candidate.description(), rehearsal=False)
+        _tell("mlperf.submission.waiting", candidate.description(), rehearsal=False)
         raise
+
+
+def _tell(happening: Happening, text: str, *, rehearsal: bool) -> None:
+    context = FlowRunContext.get()
+    if context and context.flow and context.flow_run:
+        tell(happening, context.flow, context.flow_run, text, rehearsal=rehearsal)
 
 
 def _flow_run() -> FlowRun | None:
@@ -232,9 +235,7 @@ def _flow_run() -> FlowRun | None:
     return context.flow_run if context else None
 
 
-def _suspendable() -> FlowRun | None:
-    """Return the current flow run if Prefect can suspend it: a deployment's, and not inside another."""
+def _can_suspend() -> bool:
+    """Whether Prefect can suspend the current flow run: a deployment's, and not inside another."""
     flow_run = _flow_run()
-    if flow_run is None or flow_run.deployment_id is None or flow_run.parent_task_run_id is not None:
-        return None
-    return flow_run
+    return bool(flow_run and flow_run.deployment_id and not flow_run.parent_task_run_id)

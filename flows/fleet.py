@@ -175,7 +175,7 @@ def _candidate(workspace: Workspace, made: Fleet, delivered: _Delivered) -> Cand
                 p99_ms=None,
                 audits="" if one.ok else "REFUSED",
             )
-            for one in delivered.verdict.results
+            for one in sorted(delivered.verdict.results, key=lambda one: one.system)
         ],
         notes=[f"{member.system}: {member.address}" for member in made.members],
         page=place / "page" / PAGE_FILE,

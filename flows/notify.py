@@ -34,16 +34,20 @@ _TEXT_CHARACTERS = 8000
 """An event may hold 1.5 MB; a message for a person should be read."""
 
 
-def tell(happening: Happening, flow_run: FlowRun, text: str, *, rehearsal: bool | None = None) -> None:
+def tell(
+    happening: Happening, flow: Flow[..., Any], flow_run: FlowRun, text: str, *, rehearsal: bool | None = None
+) -> None:
     """Send an event; a server that does not take it changes nothing for the run.
 
     Args:
         happening: the event's name.
+        flow: whose run it is.
         flow_run: whom it is about.
         text: what happened, for a person.
         rehearsal: whether nothing of the run is a result, if that is known.
     """
-    given = flow_run.parameters  # of a submission `system`, of a fleet `name`
+    defaults = {key: one.get("default") for key, one in flow.parameters.properties.items()}
+    given = {**defaults, **flow_run.parameters}  # of a submission `system`, of a fleet `name`
     subject = str(given.get("system") or given.get("name") or flow_run.name)
     emit_event(
         event=happening,
@@ -63,12 +67,12 @@ def tell(happening: Happening, flow_run: FlowRun, text: str, *, rehearsal: bool 
     )
 
 
-def tell_of_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
-    """Say why a flow failed; Prefect calls this hook, whose arguments it gives by these names."""
+def tell_of_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Say why a flow failed; Prefect calls this hook."""
     error = state.result(raise_on_failure=False)
     happening: Happening = "mlperf.submission.failed"
     if isinstance(error, InvalidRunError):
         happening = "mlperf.run.invalid"
     elif isinstance(error, AuditError):
         happening = "mlperf.audit.failed"
-    tell(happening, flow_run, str(error) if isinstance(error, BaseException) else str(state.message))
+    tell(happening, flow, flow_run, str(error) if isinstance(error, BaseException) else str(state.message))

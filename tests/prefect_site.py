@@ -57,15 +57,18 @@ class Site:
             check=False,
         )
 
-    def deploy(self, entrypoint: str, name: str, pool: str) -> str:
+    def deploy(
+        self, entrypoint: str, flow_name: str, pool: str, deployment_name: str = "test", **parameters: Any
+    ) -> str:
         """Create a deployment of a flow in this checkout; return its id."""
-        flow = self.api("POST", "flows/", name=name)
+        flow = self.api("POST", "flows/", name=flow_name)
         deployment = self.api(
             "POST",
             "deployments/",
-            name="test",
+            name=deployment_name,
             flow_id=flow["id"],
             entrypoint=entrypoint,
+            parameters=parameters,
             work_pool_name=pool,
             pull_steps=[{"prefect.deployments.steps.set_working_directory": {"directory": str(ROOT)}}],
         )

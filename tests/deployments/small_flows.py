@@ -1,18 +1,21 @@
-"""Flows that a real worker runs for test_operated.py: approval and failure of the real ones, but small."""
+"""Flows that a real worker runs for test_operated.py: what the real ones do at their end, but small."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 from prefect import flow
 
-from flows.approval import Candidate, Publication, ended, first_started, settle
+from flows.approval import Candidate, Publication, PublishChoice, ended, first_started, settle
 from flows.notify import tell_of_failure
 from flows.results import ResultLine
 from harness.record import RunRequest
 from harness.run import measure
-from storage.store import Store
+from storage.store import RunFile, RunInfo, Store
 from tasks.measurement import require_valid
+from tasks.upload import send_run
+from tasks.workspace import Workspace
 
 LINE = ResultLine(
     benchmark="resnet50",
@@ -45,6 +48,19 @@ def approval(system: str, bucket: str, place: Path) -> Publication:
     )
     publication = settle(candidate, store, "ask")
     return ended(publication, publication)
+
+
+@flow(name="submission")
+def stored(system: str, tree: Path, bucket: str, publish: PublishChoice) -> None:
+    """Put a tree into the store as a candidate, and say where it lies, as the submission flow ends."""
+    assert publish == "never", "a fleet asks once, for all of its systems"
+    created = datetime(2026, 1, 1, tzinfo=UTC)
+    info = RunInfo(
+        system=system, run="abc", round="v4.1", created=created, rehearsal=False, tool_version="0.1"
+    )
+    paths = sorted(path for path in tree.rglob("*") if path.is_file())
+    files = [RunFile(f"tree/{path.relative_to(tree)}", path) for path in paths]
+    send_run(Workspace.at(tree.with_name(f"{system}-work")), info, files, 60, Store(bucket))
 
 
 @flow(name="measurement", persist_result=True, result_serializer="json", on_failure=[tell_of_failure])

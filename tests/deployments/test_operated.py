@@ -19,9 +19,11 @@ import pytest
 from harness.run import RunRequest
 from harness.settings import RunLength, settings_for
 from mlperf.rounds import RunKind, Scenario, get_round
+from mlperf.validation import validate_tree
 from storage.embedded import embedded_s3
 from storage.store import RunFile, RunInfo, Store
 from tests.conftest import ROOT
+from tests.mlperf.validation.sample_submission import build
 from tests.prefect_site import Site, Webhook, prefect_site, webhook
 
 FLOWS = "tests/deployments/small_flows.py"
@@ -133,6 +135,44 @@ def test_a_refusal_keeps_everything_and_publishes_nothing(operated: Operated) ->
     assert f"runs/{SECOND}/cccc" not in operated.published()
     assert str(operated.store.find(f"{SECOND}/cccc").address) == f"candidates/{SECOND}/cccc"
     operated.hook.wait_for(f"{SECOND}: refused, not published", "the fan was off")
+
+
+def test_a_fleet_asks_once_for_itself_and_its_systems(operated: Operated) -> None:
+    site, systems = operated.site, ("box", "tin")
+    for system in systems:
+        tree = build(operated.folder / "trees" / system, system).root
+        given = {"system": system, "tree": str(tree), "bucket": BUCKET}
+        site.deploy(f"{FLOWS}:stored", "submission", POOL, system, **given)
+    fleet = site.deploy(
+        "flows/fleet.py:fleet",
+        "fleet",
+        POOL,
+        systems=list(systems),
+        store={"bucket": BUCKET},
+        work=str(operated.folder / "coordinator"),
+    )
+    refused = site.start(fleet)
+    site.wait(refused, "Suspended")
+    site.resume(refused, decision="refuse", name="Charles")
+    site.wait(refused, "Refused")
+    assert not {"fleet", *systems} & {address.split("/")[1] for address in operated.published()}
+    approved = site.start(fleet)
+    site.wait(approved, "Suspended")
+    text = operated.hook.wait_for("fleet: waits for approval")
+    assert all(f"{system}: resnet50" in text and f"candidates/{system}/abc" in text for system in systems)
+    site.resume(approved, decision="approve", name="Ada")
+    site.wait(approved, "Completed")
+    assert {"runs/box/abc", "runs/tin/abc"} <= set(operated.published())
+    (merged,) = (address for address in operated.published() if address.startswith("runs/fleet/"))
+    fetched = operated.folder / "fetched"
+    operated.store.fetch_run(merged, fetched)
+    verdict = validate_tree(fetched / "tree", "v4.1")
+    assert verdict.ok, verdict.errors
+    assert {one.system for one in verdict.results} == set(systems)
+    started = site.api("POST", "flow_runs/filter", flows={"name": {"any_": ["submission"]}})
+    assert sorted(run["parameters"]["system"] for run in started if "tree" in run["parameters"]) == [
+        "box", "box", "tin", "tin",
+    ], "a fleet that is resumed takes up its runs"  # fmt: skip
 
 
 def test_an_invalid_run_and_another_failure_are_told_apart(operated: Operated) -> None:
