@@ -128,7 +128,7 @@ def test_a_host_measures_one_run_at_a_time_and_ends_all_of_it_together() -> None
 def test_the_worker_writes_where_it_must_though_the_system_is_read_only() -> None:
     text = UNIT.read_text()
     assert "ProtectSystem=strict" in text
-    assert "PrivateTmp=yes" in text, "/tmp is read-only, too; without one of its own the worker does not start"
+    assert "PrivateTmp=yes" in text, "the temporary folder of the host is read-only, and Prefect needs one"
     (made,) = re.findall(r"ExecStartPre=\+.* (\S+)$", text, re.MULTILINE)
     (folder,) = re.findall(r"^WorkingDirectory=(\S+)$", text, re.MULTILINE)
     assert made == f"{folder}/work"
