@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from common.errors import DiskFullError, SourceError
+from common.errors import DiskFullError, SettingError, SourceError
 
 _HASH_BLOCK = 1 << 20
+_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NOT_A_FOLDER = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 _FULL_BYTES = 1 << 20
 """Whatever fails on a disk with less than this free is taken to have failed for want of space."""
 
@@ -112,6 +114,20 @@ def files_below(folder: Path) -> Iterator[Path]:
             path = Path(root, name)
             if path.is_file() and not path.is_symlink():
                 yield path
+
+
+def refusal_named(error: Exception) -> SettingError | None:
+    """Return the project's error where the operating system refuses a file or folder; else None."""
+    if not isinstance(error, OSError) or error.filename is None:
+        return None
+    if error.errno in _NOT_ALLOWED:
+        remedy = f"make it writable for the user {os.geteuid()}, or name another folder"
+    elif error.errno in _NOT_A_FOLDER:
+        remedy = "something else stands where a folder should be: move it, or name another folder"
+    else:
+        return None
+    what = f"the operating system refuses a file or folder: {error.strerror}"
+    return SettingError(what, where=error.filename, remedy=remedy)
 
 
 @contextmanager

@@ -1,10 +1,12 @@
 # A worker for GPU hosts that run containers, and the image of the Kubernetes jobs. Built from the project's folder:
 #
 #   docker build --file deployments/worker.Dockerfile --tag mlperf-submission:local .
+#   sudo install --directory --owner 10001 /data/mlperf
 #   docker run --detach --restart always --gpus all --env-file worker.env --ulimit memlock=-1 --shm-size 8g \
 #       --volume /run/lock:/run/lock --volume /data/mlperf:/opt/mlperf-submission/work mlperf-submission:local
 #
-# /run/lock is the host's: measurements exclude each other across containers and whatever runs beside them.
+# The work folder has to belong to the image's user, who is not root. /run/lock is the host's: measurements exclude
+# each other across containers and whatever runs beside them.
 # A base with TensorRT inside (nvcr.io/nvidia/tensorrt:…) works as well; then build with EXTRAS=gpu.
 ARG BASE_IMAGE=nvidia/cuda:12.6.3-base-ubuntu24.04
 FROM ${BASE_IMAGE}

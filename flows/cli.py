@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from common.errors import PipelineError, SettingError
-from common.files import disk_full_named
+from common.files import disk_full_named, refusal_named
 from flows import store_commands
 
 app = typer.Typer(
@@ -280,6 +280,11 @@ def main() -> None:
 
         error.diagnosis = error.diagnosis or explanation(error)
         _fail(error, 1)
+    except OSError as error:
+        refusal = refusal_named(error)
+        if refusal is None:
+            raise
+        _fail(refusal, 2)
 
 
 def _fail(error: PipelineError, status: int) -> None:

@@ -8,6 +8,7 @@ from functools import wraps
 from typing import ParamSpec, TypeVar
 
 from common.errors import PipelineError, StepFailedError
+from common.files import refusal_named
 from mlperf.triage import explanation
 from tasks.step import run_logger
 
@@ -20,6 +21,7 @@ def explained(body: Callable[P, R]) -> Callable[P, R]:
 
     Raises:
         PipelineError: as the function raised it, with its diagnosis.
+        SettingError: the operating system does not let this user have a file.
         StepFailedError: in place of any other error, which is a fault of this program.
     """
 
@@ -27,14 +29,13 @@ def explained(body: Callable[P, R]) -> Callable[P, R]:
     def told(*arguments: P.args, **settings: P.kwargs) -> R:
         try:
             return body(*arguments, **settings)
-        except PipelineError as error:
-            error.diagnosis = explanation(error)
-            run_logger().error("%s", error)
-            raise
         except Exception as error:
-            known = StepFailedError(f"{type(error).__name__}: {error}")
-            known.diagnosis = explanation(error)
-            run_logger().exception("%s", known)
+            expected = error if isinstance(error, PipelineError) else refusal_named(error)
+            known = expected or StepFailedError(f"{type(error).__name__}: {error}")
+            known.diagnosis = explanation(expected or error)
+            run_logger().error("%s", known, exc_info=expected is None)
+            if known is error:
+                raise
             raise known from error
 
     # Prefect reads the parameters' types off the function, and would look their names up in this module.

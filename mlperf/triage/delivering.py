@@ -25,6 +25,14 @@ DELIVERING = (
         kinds=("DiskFullError",),
     ),
     Entry(
+        id="file-refused",
+        signs=("the operating system refuses a file or folder",),
+        cause="The folder belongs to another user, is no folder, or lies on a disk that is read-only. What a "
+        "container is given belongs to root, and a run as root leaves files that nobody else can change.",
+        remedy="Give the folder to the user who runs this (`chown -R`), or name another one.",
+        kinds=("SettingError",),
+    ),
+    Entry(
         id="host-busy",
         signs=("the host is still in use by",),
         cause="Another measurement, or preparation, held this host for longer than the flow may wait.",

@@ -49,6 +49,27 @@ def test_a_wrong_word_is_one_message_and_status_2(arguments: tuple[str, ...], me
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "rehearsal", "--work", "{}"),
+        ("plan", "rehearsal", "--work", "{}/below"),
+        ("fetch", "rehearsal", "--work", "{}", "--to", "{}/below"),
+    ],
+)
+def test_a_file_in_place_of_a_folder_is_one_message_and_stays(
+    arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("precious")
+    done = command(*(argument.format(file) for argument in arguments))
+    assert done.returncode == 2
+    assert "the operating system refuses a file or folder: Not a directory" in done.stderr
+    assert str(file) in done.stderr
+    assert "Traceback" not in done.stderr
+    assert file.read_text() == "precious"
+
+
 def test_a_plan_starts_nothing_and_names_every_step(tmp_path: Path) -> None:
     done = command("plan", "rehearsal", "--models", "resnet50", "--work", str(tmp_path / "work"))
     assert done.returncode == 0, done.stderr
