@@ -89,7 +89,7 @@ def test_the_server_answers_only_those_who_know_the_password(operated: Operated)
     address = f"{operated.site.url}/flow_runs/count"
     assert httpx.post(address, json={}).status_code == 401
     assert httpx.post(address, json={}, auth=("admin", "wrong")).status_code == 401
-    assert operated.site.api("POST", "flow_runs/count") >= 0
+    assert isinstance(operated.site.api("POST", "flow_runs/count"), int)
     refused = operated.site.prefect("prefect", "work-pool", "ls", PREFECT_API_AUTH_STRING="")
     assert refused.returncode != 0
 
