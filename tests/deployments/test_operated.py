@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,7 @@ from mlperf.validation import validate_tree
 from storage.embedded import embedded_s3
 from storage.store import RunFile, RunInfo, Store
 from tests.conftest import ROOT
+from tests.deployments.hosts import postgres, postgres_folder
 from tests.mlperf.validation.sample_submission import build
 from tests.prefect_site import Site, Webhook, prefect_site, webhook
 
@@ -67,11 +69,13 @@ class Operated:
 @pytest.fixture(scope="module")
 def operated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operated]:
     folder = tmp_path_factory.mktemp("operated")
-    with (
-        embedded_s3(folder / "s3", folder / "s3.log") as s3,
-        webhook() as hook,
-        prefect_site(folder) as site,
-    ):
+    with ExitStack() as stack:
+        settings = {}
+        if postgres_folder() is not None:
+            settings["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = stack.enter_context(postgres())
+        s3 = stack.enter_context(embedded_s3(folder / "s3", folder / "s3.log"))
+        hook = stack.enter_context(webhook())
+        site = stack.enter_context(prefect_site(folder, **settings))
         applied = site.prefect("python", "-m", "deployments.notifications", MLPERF_WEBHOOK_URL=hook.url)
         assert applied.returncode == 0, applied.stderr
         site.api("POST", "work_pools/", name=POOL, type="process")
@@ -81,8 +85,8 @@ def operated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operated]:
         store = Store(BUCKET, endpoint_url=s3.url, credentials=s3.credentials)
         store.ensure_bucket()
         keys = {"AWS_ACCESS_KEY_ID": s3.access_key, "AWS_SECRET_ACCESS_KEY": s3.secret_key}
-        with site.worker(POOL, AWS_ENDPOINT_URL_S3=s3.url, **keys):
-            yield Operated(site, store, hook, deployments, folder)
+        stack.enter_context(site.worker(POOL, AWS_ENDPOINT_URL_S3=s3.url, **keys))
+        yield Operated(site, store, hook, deployments, folder)
 
 
 def test_the_server_answers_only_those_who_know_the_password(operated: Operated) -> None:
@@ -137,6 +141,10 @@ def test_a_refusal_keeps_everything_and_publishes_nothing(operated: Operated) ->
     operated.hook.wait_for(f"{SECOND}: refused, not published", "the fan was off")
 
 
+@pytest.mark.skipif(
+    postgres_folder() is None,
+    reason="a fleet's flows at once want PostgreSQL (Debian: postgresql), not SQLite",
+)
 def test_a_fleet_asks_once_for_itself_and_its_systems(operated: Operated) -> None:
     site, systems = operated.site, ("box", "tin")
     for system in systems:
