@@ -6,7 +6,7 @@ import math
 
 from flows.request import ResultRequest, SubmissionRequest
 from flows.sizes import SIZES
-from harness.settings import OFFLINE_SLACK, REHEARSAL_SERVER_QUERIES, SERVER_MIN_QUERIES
+from harness.settings import OFFLINE_SLACK, SERVER_MIN_QUERIES
 from mlperf.rounds import RunKind, Scenario
 
 RUN_OVERHEAD_SECONDS = 3.0
@@ -25,6 +25,7 @@ _REHEARSAL_SECONDS = {
     "random_network": 5.0,
     "quantize": 3.0,
     "build_engine": 0.6,
+    "describe": 0.5,
     "package": 1.5,
     "validate": 0.5,
     "report": 0.2,
@@ -83,9 +84,9 @@ def issued_samples(request: SubmissionRequest, result: ResultRequest, rate: floa
     That is 10 % more in Offline, and whole passes over the data set where the round asks for equal issue.
     """
     rules, offline = request.rules_of(result.benchmark), result.scenario is Scenario.OFFLINE
-    least = SERVER_MIN_QUERIES if request.full_length else REHEARSAL_SERVER_QUERIES
-    if offline:
-        least = (rules.offline_min_samples or 1) if request.full_length else 1
+    least = 1
+    if request.full_length:
+        least = (rules.offline_min_samples or 1) if offline else SERVER_MIN_QUERIES
     samples = max(math.floor(_timed_seconds(request, result) * rate), least)
     if rules.equal_issue and request.full_length:
         samples = math.ceil(samples / rules.performance_sample_count) * rules.performance_sample_count

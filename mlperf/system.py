@@ -34,8 +34,15 @@ class Tuning(_Settings):
     target_qps: float | None = Field(
         default=None,
         gt=0,
-        description="Server: Poisson arrival rate, queries/s; Offline: expected samples/s, by default what a "
-        "short probe reaches",
+        description="Server: Poisson arrival rate, queries/s; Offline: expected samples/s. By default what a "
+        "short probe reaches, in the Server of a rehearsal a share of it",
+    )
+    target_qps_floor: float = Field(
+        default=0.95,
+        gt=0.5,
+        le=1.0,
+        description="Server: a submission's run that misses its latency limit is measured again at lower "
+        "targets, down to this share of target_qps; 1: never",
     )
     batch_size: int = Field(default=1, ge=1, description="largest batch, samples (3d-unet: windows)")
     max_wait_us: int | None = Field(
@@ -76,8 +83,6 @@ class BenchmarkSettings(_Settings):
     def _has_a_scenario(self) -> BenchmarkSettings:
         if not self.scenarios:
             raise ValueError("at least one scenario (Offline, Server) is needed")
-        if self.server and self.server.target_qps is None:
-            raise ValueError("Server needs its target_qps, queries/s")
         return self
 
 
@@ -158,7 +163,10 @@ class System(_Settings):
         description="auto: TensorRT on the accelerator's GPUs; a rehearsal without them runs on the CPU",
     )
     accelerator: Accelerator
-    description: dict[str, str | int] = Field(description="the fields of systems/<name>.json")
+    description: dict[str, str | int] = Field(
+        default_factory=dict,
+        description="the fields of systems/<name>.json; in a rehearsal the machine tells what is left out",
+    )
     benchmarks: dict[str, BenchmarkSettings] = Field(min_length=1)
     licensed_data: dict[str, Path] = Field(
         default_factory=dict,
@@ -212,6 +220,9 @@ class System(_Settings):
                 get_round(self.round).model(benchmark)
             except SettingError as error:
                 raise ValueError(f"{error.what}; {error.remedy}") from error
+            server = self.benchmarks[benchmark].server
+            if server and server.target_qps is None and not self.is_rehearsal:
+                raise ValueError(f"benchmarks.{benchmark}.Server needs its target_qps, queries/s")
         if self.is_rehearsal and "rehearsal" not in self.name.lower():
             raise ValueError("a system of edition mini must have the word rehearsal in its name")
         return self

@@ -53,8 +53,8 @@ SAID_INSIDE = {
     "round X has no X",
     "the server answers X",
     "the accuracy of X is not enough: X",
-    "X of X failed: X",
-    "the X is INVALID: X",
+    "X of X failed: XX",
+    "the X is INVALID: XX",
     "the tree is refused: X",
     "the child process X ended with X: X",
 }
