@@ -7,25 +7,16 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import get_args
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from mlperf.triage.steps import Part, part_of
 from tasks.progress import EVENTS, StepEvent
 
-_PARTS = {
-    **dict.fromkeys(
-        ("make_mini", "download", "verify_data", "random_network", "preprocess", "quantize", "build_engine"),
-        "prepare",
-    ),
-    **dict.fromkeys(("probe", "search"), "find the rate"),
-    "performance": "performance",
-    "accuracy": "accuracy",
-    **dict.fromkeys(("test01", "test04", "test05"), "audits"),
-}
-"""The part of a run that a step belongs to; the others deliver."""
-_ORDER = ("prepare", "find the rate", "performance", "accuracy", "audits", "deliver", "start and end")
+_ORDER = (*get_args(Part), "start and end")
 
 StepName = tuple[str, str]
 """Step and label."""
@@ -109,7 +100,7 @@ class ProgressConsole(logging.Handler):
     def _finish(self, event: StepEvent) -> None:
         now, at_work = time.monotonic(), self._at_work.pop((event.step, event.label), None)
         seconds = now - at_work.since if at_work else event.seconds
-        self._spent.setdefault(_PARTS.get(event.step, "deliver"), []).append((now - seconds, now))
+        self._spent.setdefault(part_of(event.step), []).append((now - seconds, now))
         if event.kind in ("found", "done"):
             self.estimate.finish(event)
         if event.kind == "found":

@@ -59,7 +59,11 @@ def described(system: System, found: MachineDescription) -> System:
     """Return the system with a description in which every field that the round asks for has a value."""
     values = {name: value for name, value in found.values().items() if value not in (None, "")}
     kept = {name: value for name, value in values.items() if name in description.KNOWN}
-    return system.model_copy(update={"description": {**dict.fromkeys(to_fill_in(found), FILL_IN), **kept}})
+    open_fields = dict.fromkeys(to_fill_in(found), FILL_IN)
+    if model := kept.get("host_processor_model_name"):
+        cores = kept.get("host_processor_core_count", "?")
+        open_fields["system_name"] = f"a machine with {cores} cores of {model}"
+    return system.model_copy(update={"description": {**open_fields, **kept}})
 
 
 def to_fill_in(found: MachineDescription) -> list[str]:

@@ -26,6 +26,7 @@ from mlperf.page import (
     write_page,
 )
 from mlperf.system import System
+from mlperf.triage.steps import AUDITS, RUNS
 from storage.cache import StepRecord, code_version
 from tasks.describe import to_fill_in
 from tasks.measurement import detail_log, disturbances_of, notices_of
@@ -222,10 +223,8 @@ def _runs(results: list[Measured]) -> list[StepRecord]:
 
 def _on_the_clock(record: StepRecord) -> TimelineStep:
     kind: Literal["prepare", "measure", "audit"] = "prepare"
-    if record.step in ("performance", "accuracy"):
-        kind = "measure"
-    elif record.step.startswith("test0"):
-        kind = "audit"
+    if record.step in RUNS:
+        kind = "audit" if record.step in AUDITS else "measure"
     return TimelineStep(
         name=f"{record.step} {record.label}",
         start=record.created - timedelta(seconds=record.seconds),
