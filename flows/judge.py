@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from common.errors import SettingError
-from common.files import write_atomic
+from common.files import write_output
 from mlperf.rounds import get_round
 from mlperf.triage import diagnose_rule
 from mlperf.validation import Verdict, validate_tree
@@ -39,9 +39,9 @@ def judge_tree(
     get_round(round_name)
     verdict = validate_tree(tree, round_name, strict=strict, rehearsal=rehearsal)
     if json_file:
-        write_atomic(json_file, verdict.to_json())
+        write_output(json_file, verdict.to_json())
     if csv_file:
-        write_atomic(csv_file, verdict.to_csv())
+        write_output(csv_file, verdict.to_csv())
     show_verdict(console, verdict)
     return ACCEPTED if verdict.ok else REFUSED
 
