@@ -103,6 +103,27 @@ def test_the_whole_group_is_ended_at_the_limit(tmp_path: Path) -> None:
     assert eventually(lambda: not alive(int(pid_file.read_text())))
 
 
+def test_a_companion_sees_nothing_of_the_persons_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (
+        "HTTPS_PROXY",
+        "all_proxy",
+        "AWS_PROFILE",
+        "RCLONE_EXCLUDE",
+        "PREFECT_PROFILE",
+        "PYTHONSTARTUP",
+    ):
+        monkeypatch.setenv(name, "the person's")
+    monkeypatch.setenv("TZ", "Asia/Kathmandu")
+    log = tmp_path / "log"
+    with companion(["env"], log=log, environment={"OURS": "1"}, cwd=tmp_path) as server:
+        server.wait(20)
+    seen = dict(line.split("=", 1) for line in log.read_text().splitlines())
+    assert "the person's" not in seen.values()
+    assert (seen["OURS"], seen["TZ"], seen["PATH"]) == ("1", "Asia/Kathmandu", os.environ["PATH"])
+
+
 def test_children_and_companions_end_with_a_parent_that_is_killed(child: str, tmp_path: Path) -> None:
     script = (
         "import sys, threading\n"
