@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -65,7 +65,8 @@ class Evidence:
 def refusals(plan: TreePlan, round_: Round, evidence: Evidence) -> list[str]:
     """Return every reason not to write this tree, each beginning with the place it is about."""
     found = [f"plan: {reason}" for reason in _names(plan)]
-    found += [f"systems/{plan.system}.json: {reason}" for reason in _system(plan)]
+    wrong = refused_description(plan.description, plan.division, plan.submitter, plan.system_type)
+    found += [f"systems/{plan.system}.json: {reason}" for reason in wrong]
     for result in plan.results:
         found += [f"{result.place}: {reason}" for reason in _result(plan, result, round_, evidence)]
     found += _overlaps(plan, evidence)
@@ -89,9 +90,18 @@ def _names(plan: TreePlan) -> Iterator[str]:
         yield f"there is no tuning file {plan.tuning_file}"
 
 
-def _system(plan: TreePlan) -> Iterator[str]:
-    given = plan.description
-    for field, value in (("division", plan.division), ("submitter", plan.submitter)):
+def refused_description(
+    given: Mapping[str, str | int], division: str, submitter: str, category: str
+) -> Iterator[str]:
+    """Yield every reason not to write a system's description.
+
+    Args:
+        given: the fields of `systems/<system>.json`, by name.
+        division: the tree's; filled in where the description lacks it, like the two others.
+        submitter: the tree's.
+        category: the `system_type` where the description has none.
+    """
+    for field, value in (("division", division), ("submitter", submitter)):
         if given.get(field, value) != value:
             yield f"{field} is {given[field]!r}, the tree's is {value!r}"
     if str(given.get("is_network", "false")).lower() != "false":
@@ -99,7 +109,7 @@ def _system(plan: TreePlan) -> Iterator[str]:
     if str(given.get("status", "")).lower() not in ("available", "preview", "rdi"):
         yield f"status is {given.get('status')!r}, not one of available, preview, rdi"
     types = ("datacenter", "edge", "datacenter,edge", "edge,datacenter")
-    if given.get("system_type", plan.system_type) not in types:
+    if given.get("system_type", category) not in types:
         yield f"system_type is {given.get('system_type')!r}, not one of {', '.join(types)}"
     filled_in = {"division", "submitter", "system_type", "status"}
     for field in description.REQUIRED:
