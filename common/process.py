@@ -287,7 +287,9 @@ def revived(
         _until_gone(first, over)
         while not over.is_set():
             with log.open("a") as sink:
-                sink.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} the server was gone; it is started again\n")
+                sink.write(
+                    f"{time.strftime('%Y-%m-%d %H:%M:%S%z')} the server was gone; it is started again\n"
+                )
             with companion(argv, log=log, environment=environment, cwd=cwd) as another:
                 _until_gone(another, over)
             over.wait(_REVIVAL_SECONDS)

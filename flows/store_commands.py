@@ -29,7 +29,7 @@ def list_runs(system: SystemArgument, work: WorkOption = Path("work")) -> None:
         address = store.address
     table = Table(title=address, title_justify="left", header_style="bold")
     table.add_column("run", no_wrap=True)
-    table.add_column("created", no_wrap=True)
+    table.add_column("created (UTC)", no_wrap=True)
     for heading in ("results", "files", "MB"):
         table.add_column(heading, justify="right")
     for run in runs:

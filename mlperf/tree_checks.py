@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from common.errors import AuditError, LogError, PipelineError
 from common.files import sha256_of
@@ -16,7 +14,7 @@ from mlperf import conf, description
 from mlperf.accuracy import hash_in
 from mlperf.audit_scores import REHEARSAL_LINE
 from mlperf.audits import applied_audit, prove_applied
-from mlperf.logs import MARKER, DetailLog, read_detail
+from mlperf.logs import DetailLog, read_detail
 from mlperf.rounds import ModelRules, Round, RunKind
 from mlperf.tree_plan import ACCURACY_LOG, DETAIL, SUMMARY, ResultPlan, RunFolder, TreePlan
 
@@ -35,8 +33,9 @@ _STRINGS = (
     "sw_notes",
 )
 """Fields that crash the checker if they are no strings (rule G-07)."""
-_START_RESOLUTION = timedelta(seconds=1)
-_TAIL = 1 << 20
+_CLOCK_TOLERANCE = timedelta(seconds=1)
+"""What a host's clock may be set back between two runs without making them overlap."""
+_POWER_TIME = "%m-%d-%Y %H:%M:%S.%f"
 
 
 class Evidence:
@@ -271,7 +270,7 @@ def _overlaps(plan: TreePlan, evidence: Evidence) -> Iterator[str]:
     intervals.sort(key=lambda interval: (interval.start, interval.end, interval.label))
     latest: _Interval | None = None
     for interval in intervals:
-        if latest and interval.start + _START_RESOLUTION < latest.end:
+        if latest and interval.start + _CLOCK_TOLERANCE < latest.end:
             yield (
                 f"{latest.label} and {interval.label} overlap: the first ended at {latest.end:%H:%M:%S}, "
                 f"the second began at {interval.start:%H:%M:%S} UTC"
@@ -281,15 +280,20 @@ def _overlaps(plan: TreePlan, evidence: Evidence) -> Iterator[str]:
 
 
 def run_interval(log: DetailLog) -> tuple[datetime, datetime]:
-    """Return when a run began (UTC, cut to the second) and the least time at which it ended.
+    """Return when the timed part of a run began and ended (UTC); an accuracy run may have several parts.
+
+    LoadGen writes `power_begin` and `power_end` in UTC, and `test_datetime` in the host's local time, with a
+    `Z` all the same.
 
     Raises:
         LogError: the log does not say so.
     """
+    later = log.later_values or {}
     try:
-        start = datetime.strptime(str(log.require("test_datetime")), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-        return start, start + timedelta(milliseconds=_last_time_ms(log.path))
-    except (ValueError, OverflowError, KeyError, TypeError) as error:
+        begin = str(log.require("power_begin"))
+        end = str(later.get("power_end", log.require("power_end")))
+        return _moment(begin), _moment(end)
+    except ValueError as error:
         raise LogError(
             f"the log does not say when the run began and ended: {error}",
             where=log.path,
@@ -297,13 +301,5 @@ def run_interval(log: DetailLog) -> tuple[datetime, datetime]:
         ) from error
 
 
-def _last_time_ms(detail: Path) -> float:
-    with detail.open("rb") as stream:
-        size = stream.seek(0, 2)
-        stream.seek(max(0, size - _TAIL))
-        tail = stream.read()
-    for line in reversed(tail.split(b"\n")):
-        if line.startswith(MARKER):
-            message: dict[str, Any] = json.loads(line[len(MARKER) :])
-            return float(message["time_ms"])
-    raise ValueError("its end holds no message")
+def _moment(text: str) -> datetime:
+    return datetime.strptime(text, _POWER_TIME).replace(tzinfo=UTC)
