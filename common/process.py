@@ -34,6 +34,8 @@ _KEPT_LINES = 40
 LOCKED_LINE = "::locked"
 """A child prints this when it has the lock it waited for: its time limit counts from here."""
 _PROGRESS_PREFIX = "::progress "
+_ANY_LOCALE = {"PYTHONIOENCODING": "utf-8:backslashreplace"}
+"""A child of ours can print every character, whatever the person's locale has."""
 _OF_A_SERVICE = re.compile(r"PATH|HOME|USER|LOGNAME|TMPDIR|TZ|LANG|LC_[A-Z]+|LD_LIBRARY_PATH")
 """Variables that a service of ours gets from the person: where programs and folders are, language, time zone.
 No proxy, no profile, no setting of a program among them."""
@@ -118,7 +120,7 @@ def run_module(
             on_line=on_line,
             log=log,
             cwd=cwd,
-            environment={**(environment or {}), "PYTHONPATH": search_path},
+            environment={**(environment or {}), **_ANY_LOCALE, "PYTHONPATH": search_path},
             waits_for_lock=waits_for_lock,
         )
         result = json.loads(result_file.read_text()) if result_file.exists() else None
@@ -158,7 +160,7 @@ def run_command(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
         errors="replace",
         bufsize=1,
         cwd=cwd,

@@ -128,7 +128,7 @@ _Loader.yaml_constructors = {}
 
 
 def _text(dumper: _Dumper, value: str) -> ScalarNode:
-    # In other styles PyYAML folds line breaks, also those that are none in YAML 1.2 (NEL, LS, PS).
+    # In other styles PyYAML folds line breaks.
     return dumper.represent_scalar(f"{_TAG}str", value, style=None if value.isprintable() else '"')
 
 
@@ -180,9 +180,9 @@ def _told(error: Exception) -> str:
 
 
 def written_yaml(value: Any) -> str:
-    """Return a value as YAML that readers of YAML 1.1 and 1.2 understand alike.
+    """Return a value as YAML in ASCII, which readers of YAML 1.1 and 1.2 understand alike.
 
     Args:
         value: dicts, whose keys keep their order, lists, text, numbers, booleans and None.
     """
-    return yaml.dump(value, Dumper=_Dumper, width=1 << 30, allow_unicode=True, sort_keys=False)
+    return yaml.dump(value, Dumper=_Dumper, width=1 << 30, sort_keys=False)
