@@ -27,7 +27,7 @@ from flows.lost_runs import in_use, mark_lost_runs
 
 START_SECONDS = 180.0
 _DRAIN_SECONDS = 10.0
-_SAID_LINES = 3
+_SAID_LINES, _SAID_BYTES = 3, 1 << 16
 _RAISED = re.compile(r"[\w.]*(?:Error|Exception): ")
 """The line of a traceback that says what was raised."""
 _HOST = "127.0.0.1"
@@ -145,7 +145,7 @@ def _become(variables: Mapping[str, str]) -> None:
 
 def _failed(how: str, log: Path, begin: int) -> UnreachableError:
     with log.open("rb") as stream:
-        stream.seek(begin)
+        stream.seek(max(begin, log.stat().st_size - _SAID_BYTES))
         lines = [line.strip() for line in stream.read().decode(errors="replace").splitlines()]
     raised = [line for line in lines if _RAISED.match(line)]
     said = " | ".join(raised[-1:] or [line for line in lines if line][-_SAID_LINES:])
