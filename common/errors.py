@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from common.text import printable
+
 
 class PipelineError(Exception):
     """An expected failure, shown to a person without a traceback.
@@ -27,11 +29,11 @@ class PipelineError(Exception):
         self.diagnosis = ""
 
     def __str__(self) -> str:
-        """Return the message as a person reads it."""
+        """Return the message as a person reads it; text of others in it cannot steer their terminal."""
         place = f" [{self.where}]" if self.where else ""
         remedy = f"\n  What to do: {self.remedy}" if self.remedy else ""
         diagnosis = f"\n{self.diagnosis}" if self.diagnosis else ""
-        return f"{self.what}{place}{remedy}{diagnosis}"
+        return printable(f"{self.what}{place}{remedy}{diagnosis}")
 
     def __reduce__(self) -> tuple[object, ...]:
         """Keep all parts when the exception crosses a process border."""

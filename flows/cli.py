@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 
 from common.errors import PipelineError, SettingError
 from common.files import disk_full_named, refusal_named
 from flows import store_commands
+from flows.terminal import Console, tolerate_output
 
 app = typer.Typer(
     name="mlperf-submission",
@@ -281,6 +281,7 @@ def names_in(value: str | None) -> list[str] | None:
 
 def main() -> None:
     """Run the command line; an expected failure is one message and an exit status, never a traceback."""
+    tolerate_output()
     try:
         app(standalone_mode=True)
     except SettingError as error:

@@ -196,10 +196,10 @@ def show_plan(console: Console, plan: Plan) -> None:
         f"these targets, expected {clock(measuring)}; {clock(rest)} for everything else (a guess where it "
         "was never done here)"
     )
-    end = datetime.now() + timedelta(seconds=plan.seconds_left)
+    end = datetime.now().astimezone() + timedelta(seconds=plan.seconds_left)
     console.print(
         f"{plan.finished} of {len(plan.steps)} steps finished; about {clock(plan.seconds_left)} to go, "
-        f"until {end:%a %H:%M} if started now"
+        f"until {end:%a %H:%M %Z} if started now"
     )
 
 

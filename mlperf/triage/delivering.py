@@ -219,11 +219,9 @@ DELIVERING = (
     ),
     Entry(
         id="prefect-not-started",
-        signs=("the Prefect server did not start",),
-        cause="The Prefect server of the command line ended: most often the disk is full, or its database "
-        "in work/prefect is of another version.",
-        remedy="Its log (work/logs/prefect.log) says why; work/prefect may be removed, it holds only "
-        "history.",
+        signs=("the command's own Prefect server …: …",),
+        cause="The Prefect server of the command line ended or did not answer; its log's words are named.",
+        remedy="Mend what it says; work/prefect may be removed, it holds only history.",
         kinds=("UnreachableError",),
     ),
     Entry(
