@@ -22,10 +22,12 @@ class Gpus:
     Attributes:
         ordinals: CUDA's numbers of them.
         obstacle: why they cannot be used, in words; empty if they can.
+        memory: bytes of the smallest of them; None where CUDA does not say.
     """
 
     ordinals: tuple[int, ...] = ()
     obstacle: str = ""
+    memory: int | None = None
 
 
 @cache
@@ -55,7 +57,8 @@ def gpus_for(accelerator: Accelerator, *, by_name: bool) -> Gpus:
         return Gpus(obstacle=f"{error.what} ({error.remedy})")
     fitting = gpus_like(found, accelerator.compute_capability, accelerator.name, only_name=by_name)
     if len(fitting) >= accelerator.count:
-        return Gpus(fitting[: accelerator.count])
+        chosen = fitting[: accelerator.count]
+        return Gpus(chosen, memory=min(found[ordinal].memory for ordinal in chosen) or None)
     here = ", ".join(f"{gpu.name} ({gpu.compute_capability})" for gpu in found)
     wanted = f"{accelerator.count} x {accelerator.name} ({accelerator.compute_capability})"
     return Gpus(obstacle=f"{wanted} wanted, but CUDA sees {here}")

@@ -15,10 +15,11 @@ class CudaError(StepFailedError):
 
 @dataclass(frozen=True)
 class GpuFacts:
-    """One GPU as its driver describes it."""
+    """One GPU as its driver describes it; `memory` in bytes, 0 where it was not asked for."""
 
     name: str
     compute_capability: str
+    memory: int = 0
 
 
 def import_cuda() -> Any:
@@ -90,7 +91,8 @@ def _gpu_at(cuda: Any, ordinal: int) -> GpuFacts:
     properties = call(cuda, "cudaGetDeviceProperties", ordinal)
     name = properties.name
     text = name.decode().rstrip("\0") if isinstance(name, bytes) else str(name)
-    return GpuFacts(text, f"{properties.major}.{properties.minor}")
+    capability = f"{properties.major}.{properties.minor}"
+    return GpuFacts(text, capability, int(properties.totalGlobalMem))
 
 
 def cuda_error(cuda: Any, error: Any, function: str) -> PipelineError:

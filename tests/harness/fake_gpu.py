@@ -128,7 +128,8 @@ class FakeCuda:
     def cudaGetDeviceProperties(self, ordinal: int) -> Answer:  # noqa: N802
         gpu = self.gpus[ordinal]
         major, minor = map(int, gpu.compute_capability.split("."))
-        return _OK, SimpleNamespace(name=gpu.name.encode(), major=major, minor=minor)
+        facts = {"major": major, "minor": minor, "totalGlobalMem": gpu.memory}
+        return _OK, SimpleNamespace(name=gpu.name.encode(), **facts)
 
     def cudaSetDevice(self, ordinal: int) -> Answer:  # noqa: N802
         if not 0 <= ordinal < len(self.gpus):
