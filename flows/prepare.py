@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict
 
 from flows.request import SubmissionRequest
 from models.benchmark import Benchmark, Edition
-from storage.cache import StepRecord
 from storage.origin import serve_folder
+from storage.steps.cache import StepRecord
 from tasks.build_engine import build_engine
 from tasks.download import assemble_dataset, download, licensed_folder, verify_data
 from tasks.mini import listing_of, make_mini

@@ -15,7 +15,7 @@ from common.errors import SettingError
 from flows.approval import Decision, Publication, carry_out
 from flows.submission import SubmissionOutcome
 from mlperf.system import known_systems, load_system
-from storage.store import Area, Store, StoredRun
+from storage.store.store import Area, Store, StoredRun
 from tasks.upload import store_for
 from tasks.workspace import Workspace
 

@@ -65,7 +65,7 @@ def collect(
 ) -> None:
     """Find unfinished uploads and content that no run names; with --delete, delete them."""
     from mlperf.system import load_system
-    from storage.deposit import REUSE_AGE
+    from storage.store.deposit import REUSE_AGE
     from tasks.upload import store_for
     from tasks.workspace import Workspace
 

@@ -25,7 +25,7 @@ from mlperf.page import (
     write_page,
 )
 from mlperf.system import System
-from storage.cache import StepRecord, code_version
+from storage.steps.cache import StepRecord, code_version
 from tasks.measurement import detail_log, disturbances_of
 from tasks.package import Measured
 from tasks.step import Recorder, Step, perform, step_task

@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict
 
 from common.files import disk_full_named
 from mlperf.system import StoreLocation, System
-from storage.cache import StepRecord
-from storage.embedded import embedded_s3
-from storage.records import record_file
-from storage.store import Area, Encryption, MadeBy, RunFile, RunInfo, Store
+from storage.steps.cache import StepRecord
+from storage.steps.records import record_file
+from storage.store.embedded import embedded_s3
+from storage.store.store import Area, Encryption, MadeBy, RunFile, RunInfo, Store
 from tasks.credentials import credentials_from_block
 from tasks.handover import hand_over
 from tasks.package import PROJECT, Measured

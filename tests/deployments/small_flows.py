@@ -12,7 +12,7 @@ from flows.notify import tell_of_failure
 from flows.results import ResultLine
 from harness.record import RunRequest
 from harness.run import measure
-from storage.store import RunFile, RunInfo, Store
+from storage.store.store import RunFile, RunInfo, Store
 from tasks.measurement import require_valid
 from tasks.upload import send_run
 from tasks.workspace import Workspace

@@ -21,8 +21,8 @@ from harness.run import RunRequest
 from harness.settings import RunLength, settings_for
 from mlperf.rounds import RunKind, Scenario, get_round
 from mlperf.validation import validate_tree
-from storage.embedded import embedded_s3
-from storage.store import RunFile, RunInfo, Store
+from storage.store.embedded import embedded_s3
+from storage.store.store import RunFile, RunInfo, Store
 from tests.conftest import ROOT
 from tests.deployments.hosts import postgres, postgres_folder
 from tests.mlperf.validation.sample_submission import build

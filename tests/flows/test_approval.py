@@ -19,8 +19,8 @@ from common.errors import SettingError, StoreError
 from flows.approval import Candidate, Publication, settle
 from flows.publishing import offer, publish_run
 from flows.submission import SubmissionOutcome
-from storage.embedded import Endpoint, embedded_s3
-from storage.store import RunFile, RunInfo, Store
+from storage.store.embedded import Endpoint, embedded_s3
+from storage.store.store import RunFile, RunInfo, Store
 from tasks.workspace import Workspace
 from tests.conftest import PROGRAM, ROOT, clean_environment
 

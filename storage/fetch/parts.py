@@ -15,8 +15,8 @@ from typing import IO
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from common.deadline import Limits
 from common.files import sync_folder, write_atomic
-from storage.transfer import Limits
 
 _LOCK_POLL_SECONDS = 0.1
 

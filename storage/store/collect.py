@@ -6,12 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from common.deadline import Limits, in_parallel
 from common.errors import SettingError
-from storage.bucket import Bucket, StoredObject, UnfinishedUpload
-from storage.catalogue import Catalogue
-from storage.manifest import Manifest, object_key
-from storage.parallel import in_parallel
-from storage.transfer import Limits
+from storage.store.bucket import Bucket, StoredObject, UnfinishedUpload
+from storage.store.catalogue import Catalogue
+from storage.store.manifest import Manifest, object_key
 
 LEAST_AGE = timedelta(hours=24)
 """Younger content may belong to an upload that has no manifest yet."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
+from common.addresses import is_loopback
 from common.errors import PipelineError, SettingError, StoreError, UnreachableError
 
 if TYPE_CHECKING:
@@ -157,14 +157,6 @@ def make_client(
             region_name=region or session.region_name or "us-east-1",
             config=Config(**options),
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address means this machine, so that no proxy must be asked for it."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _host(endpoint_url: str | None) -> str | None:

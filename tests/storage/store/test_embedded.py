@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from common.errors import StepFailedError, UnreachableError
-from storage.bucket import Bucket
-from storage.embedded import Endpoint, embedded_s3
+from storage.store.bucket import Bucket
+from storage.store.embedded import Endpoint, embedded_s3
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 
 
 def bucket_at(endpoint: Endpoint) -> Bucket:
@@ -72,7 +72,7 @@ def test_server_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.M
 SERVE = """
 import sys, time
 from pathlib import Path
-from storage.embedded import embedded_s3
+from storage.store.embedded import embedded_s3
 with embedded_s3(Path(sys.argv[1]), Path(sys.argv[2])) as endpoint:
     print(endpoint.url, flush=True)
     time.sleep(60)

@@ -18,9 +18,17 @@ from pydantic import JsonValue
 
 from common.errors import DiskFullError, StepFailedError
 from common.files import disk_full_named, sync_folder
-from storage.code import code_version
-from storage.hashing import FileEntry, differences, plain_json, seal_folder
-from storage.records import FAILED, StepRecord, changes, read_record, record_file, step_key, write_record
+from storage.steps.code import code_version
+from storage.steps.hashing import FileEntry, differences, plain_json, seal_folder
+from storage.steps.records import (
+    FAILED,
+    StepRecord,
+    changes,
+    read_record,
+    record_file,
+    step_key,
+    write_record,
+)
 
 __all__ = ["FileEntry", "StepCache", "StepRecord", "code_version", "step_key"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from common.errors import SettingError
-from storage.manifest import Manifest, ManifestFile
+from storage.store.manifest import Manifest, ManifestFile
 
 _RECORDS = "records"
 _NAMED_AT_MOST = 20

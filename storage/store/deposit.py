@@ -10,11 +10,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from common.deadline import Limits, in_parallel
 from common.errors import SourceError, StoreError
 from common.files import sha256_of
-from storage.bucket import Bucket, StoredObject
-from storage.catalogue import Catalogue, latest_key, manifest_key, removed_key
-from storage.manifest import (
+from storage.store.bucket import Bucket, StoredObject
+from storage.store.catalogue import Catalogue, latest_key, manifest_key, removed_key
+from storage.store.manifest import (
     Area,
     Latest,
     MadeBy,
@@ -26,8 +27,7 @@ from storage.manifest import (
     newer,
     object_key,
 )
-from storage.parallel import ByteCounter, in_parallel
-from storage.transfer import Limits
+from storage.store.parallel import ByteCounter
 
 _NOTE = "store.json"
 _NOTE_TEXT = b'{"layout": 1, "see": "docs/store.md"}'
@@ -80,7 +80,7 @@ class Uploaded:
 
 
 class Deposit:
-    """Puts runs into a bucket, publishes them and takes them away again; see `storage.store.Store`."""
+    """Puts runs into a bucket, publishes them and takes them away again; see `storage.store.store.Store`."""
 
     def __init__(self, bucket: Bucket, catalogue: Catalogue, workers: int) -> None:
         self._bucket = bucket
@@ -90,7 +90,7 @@ class Deposit:
     def upload(
         self, info: RunInfo, files: Sequence[RunFile], limits: Limits, on_progress: OnBytes
     ) -> Uploaded:
-        """Upload a run; see `storage.store.Store.upload_run`."""
+        """Upload a run; see `storage.store.store.Store.upload_run`."""
         self._bucket.require()
         manifest = self._describe(info, files, limits)
         place = manifest.uploaded_to
@@ -180,7 +180,7 @@ class Deposit:
         return {sha256 for sha256, item in there.items() if item.modified > young or sha256 in named}
 
     def publish(self, system: str, run: str) -> str:
-        """Publish a candidate; see `storage.store.Store.publish`."""
+        """Publish a candidate; see `storage.store.store.Store.publish`."""
         candidate = self._candidate(system, run)
         address = candidate.address.model_copy(update={"area": Area.RUNS})
         self._require_objects(candidate)
@@ -194,7 +194,7 @@ class Deposit:
         return self._bucket.address(str(address))
 
     def remove(self, run: str) -> RunAddress:
-        """Remove a candidate or a rehearsal; see `storage.store.Store.remove`."""
+        """Remove a candidate or a rehearsal; see `storage.store.store.Store.remove`."""
         stored = self._catalogue.find(run)
         address = stored.address
         if address.area is Area.RUNS:

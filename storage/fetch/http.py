@@ -8,47 +8,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
 import httpx
 
-from common.errors import PipelineError, SourceError, StepTimeoutError, UnreachableError
-from storage.s3 import is_loopback, make_client, s3_errors
+from common.addresses import is_loopback, shown
+from common.deadline import Limits
+from common.errors import PipelineError, SourceError, UnreachableError
+from storage.store.s3 import make_client, s3_errors
 
 _BLOCK = 1 << 20
 _CONNECT_SECONDS = 10.0
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
 _BUSY = frozenset({408, 425, 429})
-
-
-@dataclass(frozen=True)
-class Limits:
-    """When a transfer has to end although it is not finished.
-
-    Attributes:
-        deadline: on `time.monotonic`'s clock, in seconds; None for none.
-        stall_seconds: how long a server may send nothing.
-        stopped: ends all transfers that share it.
-    """
-
-    deadline: float | None = None
-    stall_seconds: float = 30
-    stopped: threading.Event = field(default_factory=threading.Event)
-
-    def check(self) -> None:
-        """Raise StepTimeoutError if it is over."""
-        if self.stopped.is_set() or (self.deadline is not None and time.monotonic() >= self.deadline):
-            raise StepTimeoutError(
-                "the transfer did not finish in time and was ended",
-                remedy="start the same command again (it goes on where it ended), or raise the time limit",
-            )
-
-    def seconds(self, most: float) -> float:
-        """Return how long one wait may take: at most `most`, and not beyond the deadline."""
-        left = most if self.deadline is None else self.deadline - time.monotonic()
-        return max(0.01, min(most, left))
 
 
 @dataclass(frozen=True)
@@ -68,12 +42,6 @@ class Opened:
     validator: str
     is_page: bool
     blocks: Iterator[bytes]
-
-
-def shown(url: str) -> str:
-    """Return a URL without user, password and query, which may hold secrets."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def open_url(url: str, offset: int, validator: str, limits: Limits) -> AbstractContextManager[Opened]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from common.errors import PipelineError, SettingError, StepFailedError
 from common.process import companion, revived
-from storage.s3 import Credentials, make_client, s3_errors
+from storage.store.s3 import Credentials, make_client, s3_errors
 
 _START_SECONDS = 30.0
 _POLL_SECONDS = 0.05
@@ -36,7 +36,7 @@ class Endpoint:
 
     @property
     def credentials(self) -> Credentials:
-        """The key, as `storage.store.Store` takes it."""
+        """The key, as `storage.store.store.Store` takes it."""
         return Credentials(self.access_key, self.secret_key)
 
 

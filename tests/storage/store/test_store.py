@@ -22,12 +22,12 @@ from common.errors import (
     StoreError,
     UnreachableError,
 )
-from storage.bucket import Bucket
-from storage.embedded import Endpoint
-from storage.manifest import Manifest, ManifestFile
-from storage.s3 import Credentials
-from storage.sources import fetch_source
-from storage.store import RunFile, Store, verify_folder
+from storage.fetch.sources import fetch_source
+from storage.store.bucket import Bucket
+from storage.store.embedded import Endpoint
+from storage.store.manifest import Manifest, ManifestFile
+from storage.store.s3 import Credentials
+from storage.store.store import RunFile, Store, verify_folder
 from tests.storage.stored_runs import CONTENTS, MADE_BY, NOON, addresses, content_of, info, key_of
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from common.errors import StoreError
-from storage.bucket import Bucket
-from storage.embedded import Endpoint
-from storage.s3 import Encryption, make_client
-from storage.store import RunFile, Store
+from storage.store.bucket import Bucket
+from storage.store.embedded import Endpoint
+from storage.store.s3 import Encryption, make_client
+from storage.store.store import RunFile, Store
 from tests.storage.ceph import KMS_KEY
 from tests.storage.stored_runs import CONTENTS, content_of, info, key_of
 

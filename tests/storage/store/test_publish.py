@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from common.errors import StoreError
-from storage.bucket import Bucket
-from storage.store import RunFile, Store
+from storage.store.bucket import Bucket
+from storage.store.store import RunFile, Store
 from tests.storage.stored_runs import CONTENTS, NOON, addresses, content_of, info, key_of
 
 

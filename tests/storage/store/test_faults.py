@@ -13,11 +13,11 @@ import botocore.auth
 import pytest
 from botocore.compat import get_current_datetime
 
+from common.deadline import Limits
 from common.errors import PipelineError, StoreError, UnreachableError
-from storage.bucket import Bucket
-from storage.embedded import Endpoint
-from storage.store import RunFile, Store
-from storage.transfer import Limits
+from storage.store.bucket import Bucket
+from storage.store.embedded import Endpoint
+from storage.store.store import RunFile, Store
 from tests.storage.fault_proxy import (
     Fault,
     FaultProxy,
@@ -55,7 +55,7 @@ LASTING: dict[str, tuple[Callable[[], Fault], type[PipelineError], str, str]] = 
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storage.bucket.PAUSES_SECONDS", (0.05, 0.1, 0.2))
+    monkeypatch.setattr("storage.store.bucket.PAUSES_SECONDS", (0.05, 0.1, 0.2))
 
 
 @pytest.fixture

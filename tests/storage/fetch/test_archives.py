@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from common.errors import SourceError, StepTimeoutError
 from common.files import files_below
-from storage.archives import unpack_archive
+from storage.fetch.archives import unpack_archive
 
 FILES = {"a.txt": b"abc", "deep/er/b.bin": bytes(range(256)) * 40, "empty": b""}
 

@@ -10,11 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from common.addresses import shown
+from common.deadline import Limits
 from common.errors import PipelineError, SettingError, SourceError, StoreError, UnreachableError
 from common.files import disk_full_named, inside, require_free_space
-from storage.archives import unpack_archive
-from storage.parts import Part, PartIdentity, open_part
-from storage.transfer import Limits, Opened, open_url, shown
+from storage.fetch.archives import unpack_archive
+from storage.fetch.http import Opened, open_url
+from storage.fetch.parts import Part, PartIdentity, open_part
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}")
 _PAGE_STARTS = (b"<!doctype html", b"<html")

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from common.errors import DiskFullError, SettingError, StepFailedError
-from storage.cache import StepCache, StepRecord, code_version, step_key
+from storage.steps.cache import StepCache, StepRecord, code_version, step_key
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 
 
 def writes(**files: str) -> Callable[[Path], Mapping[str, JsonValue]]:
@@ -292,7 +292,7 @@ def test_two_threads_do_the_same_step_once(cache: StepCache) -> None:
 WORK = """
 import sys, time
 from pathlib import Path
-from storage.cache import StepCache
+from storage.steps.cache import StepCache
 
 def produce(folder):
     Path(sys.argv[2]).open("a").write("made\\n")
@@ -421,4 +421,4 @@ def test_code_version_of_an_unknown_module_is_refused() -> None:
 
 
 def test_code_version_of_our_own_code() -> None:
-    assert code_version("storage.cache") != code_version("storage.code")
+    assert code_version("storage.steps.cache") != code_version("storage.steps.code")

@@ -7,11 +7,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from common.deadline import Limits, in_parallel
 from common.errors import StoreError
-from storage.bucket import Bucket, StoredObject
-from storage.manifest import Area, Latest, Manifest, RunAddress, StoredRun
-from storage.parallel import in_parallel
-from storage.transfer import Limits
+from storage.store.bucket import Bucket, StoredObject
+from storage.store.manifest import Area, Latest, Manifest, RunAddress, StoredRun
 
 LATEST = "latest"
 REMOVED = "removed/"

@@ -26,8 +26,8 @@ from common.errors import (
     StepTimeoutError,
     UnreachableError,
 )
+from storage.fetch.sources import fetch_all, fetch_source
 from storage.origin import serve_folder
-from storage.sources import fetch_all, fetch_source
 
 CONTENT = random.Random(7).randbytes(700_001)
 Server = Any  # the ScriptedServer of conftest.py, which cannot be imported

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from common.errors import SettingError
 
-_PROJECT = Path(__file__).resolve().parent.parent
+_PROJECT = Path(__file__).resolve().parents[2]
 _ROOMS = frozenset({"common", "flows", "harness", "mlperf", "models", "storage", "tasks"})
 _MODULE_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from common.errors import SettingError
 from common.files import write_atomic
-from storage.hashing import FileEntry, hash_entries, hash_json, plain_json
+from storage.steps.hashing import FileEntry, hash_entries, hash_json, plain_json
 
 FAILED = "failed"
 """The folder of the evidence that failed steps leave; no step may have this name."""
@@ -97,7 +97,7 @@ def step_key(step: str, inputs: Mapping[str, JsonValue]) -> str:
     if not _STEP_NAME.fullmatch(step) or step == FAILED:
         raise SettingError(
             f"{step!r} cannot be the name of a step",
-            where="storage.cache",
+            where="storage.steps.cache",
             remedy=f"use letters, digits, '_' and '-', starting with a letter, and not {FAILED!r}",
         )
     return hash_json({"step": step, "inputs": plain_json(inputs, f"inputs of {step}")})

@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.deadline import Limits, in_parallel
 from common.errors import SettingError, SourceError, StoreError
 from common.files import copy_durably, disk_full_named, inside, require_free_space, sync_folder
-from storage.bucket import Bucket
-from storage.hashing import Differences, FileEntry, differences
-from storage.manifest import Manifest, ManifestFile, RunAddress, StoredRun, object_key
-from storage.parallel import ByteCounter, in_parallel
-from storage.selection import select_files
-from storage.transfer import Limits
+from storage.steps.hashing import Differences, FileEntry, differences
+from storage.store.bucket import Bucket
+from storage.store.manifest import Manifest, ManifestFile, RunAddress, StoredRun, object_key
+from storage.store.parallel import ByteCounter
+from storage.store.selection import select_files
 
 _UNFINISHED = ".fetching"
 _NAMED_AT_MOST = 20
@@ -67,7 +67,7 @@ def restore_run(
         bucket: where the objects are.
         stored: the run.
         to: made if it is missing.
-        only: what part of the run, as in `storage.selection.select_files`; None for all.
+        only: what part of the run, as in `storage.store.selection.select_files`; None for all.
         dry_run: only say what would be fetched.
         workers: downloads at once.
         limits: when to end.

@@ -13,9 +13,9 @@ from pathlib import Path
 from botocore.exceptions import ClientError
 from botocore.response import StreamingBody
 
+from common.deadline import Limits
 from common.errors import StoreError, UnreachableError
-from storage.s3 import Credentials, Encryption, make_client, s3_errors
-from storage.transfer import Limits
+from storage.store.s3 import Credentials, Encryption, make_client, s3_errors
 
 _BLOCK = 1 << 20
 _MULTIPART_BYTES = 64 << 20
@@ -52,7 +52,7 @@ class UnfinishedUpload:
 class Bucket:
     """A bucket under a prefix. Keys are relative to the prefix. Safe to be used from several threads.
 
-    Every method raises UnreachableError or StoreError as `storage.s3.s3_errors` says. Nothing is tagged and
+    Every method raises UnreachableError or StoreError as `s3_errors` says. Nothing is tagged and
     no ACL is set: some servers answer these with success and destroy the object. User metadata is not used
     either: some servers forget it.
     """

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from common.errors import SettingError
-from storage.manifest import MadeBy, Manifest, ManifestFile
-from storage.selection import select_files
+from storage.store.manifest import MadeBy, Manifest, ManifestFile
+from storage.store.selection import select_files
 from tests.storage.stored_runs import info
 
 LABELS = {

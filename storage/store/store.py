@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from storage.bucket import Bucket
-from storage.catalogue import Catalogue
-from storage.collect import Garbage, collect_garbage
-from storage.deposit import Deposit, OnBytes, RunFile, Uploaded, ignore_bytes
-from storage.hashing import Differences
-from storage.manifest import Area, MadeBy, Manifest, RunAddress, RunInfo, StoredRun
-from storage.restore import Restored, compare_folder, restore_run
-from storage.s3 import Credentials, Encryption
-from storage.transfer import Limits
+from common.deadline import Limits
+from storage.steps.hashing import Differences
+from storage.store.bucket import Bucket
+from storage.store.catalogue import Catalogue
+from storage.store.collect import Garbage, collect_garbage
+from storage.store.deposit import Deposit, OnBytes, RunFile, Uploaded, ignore_bytes
+from storage.store.manifest import Area, MadeBy, Manifest, RunAddress, RunInfo, StoredRun
+from storage.store.restore import Restored, compare_folder, restore_run
+from storage.store.s3 import Credentials, Encryption
 
 __all__ = [
     "Area",
@@ -162,7 +162,7 @@ class Store:
         return self._deposit.remove(run)
 
     def collect(self, *, older_than: timedelta, delete: bool = False, now: datetime | None = None) -> Garbage:
-        """Find what no run needs, and delete it if asked to; see `storage.collect.collect_garbage`."""
+        """Find what no run needs, and delete it if asked to; see `storage.store.collect.collect_garbage`."""
         return collect_garbage(
             self._bucket,
             self._catalogue,
@@ -179,7 +179,7 @@ class Store:
         return self._catalogue.runs()
 
     def find(self, run: str) -> StoredRun:
-        """Return a run; see `storage.catalogue.Catalogue.find` for how it may be named."""
+        """Return a run; see `storage.store.catalogue.Catalogue.find` for how it may be named."""
         return self._catalogue.find(run)
 
     def manifest(self, run: str) -> Manifest:
@@ -196,7 +196,7 @@ class Store:
         deadline: float | None = None,
         on_progress: OnBytes = ignore_bytes,
     ) -> Restored:
-        """Restore a run into a folder and verify every file; see `storage.restore.restore_run`.
+        """Restore a run into a folder and verify every file; see `storage.store.restore.restore_run`.
 
         Args:
             run: as for `find`.

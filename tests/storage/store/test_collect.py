@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from common.errors import SettingError, StepTimeoutError, StoreError
-from storage.bucket import Bucket
-from storage.embedded import Endpoint
-from storage.manifest import object_key
-from storage.s3 import make_client
-from storage.store import RunFile, Store
+from storage.store.bucket import Bucket
+from storage.store.embedded import Endpoint
+from storage.store.manifest import object_key
+from storage.store.s3 import make_client
+from storage.store.store import RunFile, Store
 from tests.storage.stored_runs import CONTENTS, NOON, addresses, content_of, info, key_of
 
 DAY = timedelta(days=1)
@@ -75,7 +75,7 @@ def test_old_content_that_no_run_names_is_sent_again(
 ) -> None:
     """So that a collection that found it before cannot take it away from the new run."""
     store.upload_run(info("one"), files)
-    monkeypatch.setattr("storage.deposit.REUSE_AGE", -DAY)
+    monkeypatch.setattr("storage.store.deposit.REUSE_AGE", -DAY)
     assert store.upload_run(info("two"), files).sent_objects == 0
     for run in ("one", "two"):
         store.remove(f"sys/{run}")
