@@ -112,6 +112,8 @@ def in_parallel(
             except Empty:
                 return
             _settle(future, lambda item=item: function(item))  # type: ignore[misc]
+            if future.exception() is not None:
+                ended.set()
 
     for number in range(min(workers, len(futures))):
         threading.Thread(target=work, name=f"parallel-{number}", daemon=True).start()

@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict
 
 from flows.request import SubmissionRequest
 from models.benchmark import Benchmark, Edition
-from storage.origin import serve_folder
 from storage.steps.cache import StepRecord
 from tasks.build_engine import build_engine
 from tasks.download import assemble_dataset, download, licensed_folder, verify_data
@@ -112,12 +111,11 @@ def prepare(workspace: Workspace, request: SubmissionRequest, benchmark: Benchma
 def edition_offered(
     workspace: Workspace, request: SubmissionRequest, benchmark: Benchmark
 ) -> Iterator[tuple[Edition, list[StepRecord]]]:
-    """Yield the edition while its sources can be reached: a mini edition is made and served on this host."""
+    """Yield the edition while its sources can be reached: a mini edition is made on this host."""
     if not request.on_mini_data:
         yield benchmark.full_edition(), []
         return
     made = make_mini(
         workspace, benchmark.name, request.sample_count(benchmark.name), request.system.limits.preprocess
     )
-    with serve_folder(made.folder) as address:
-        yield benchmark.mini_edition(listing_of(made, address)), [made]
+    yield benchmark.mini_edition(listing_of(made, made.folder.as_uri())), [made]

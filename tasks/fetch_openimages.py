@@ -110,9 +110,9 @@ def _fetched(image: WantedImage, bucket: str) -> PipelineError | None:
 
 
 def _download(url: str) -> bytes:
-    with open_url(url, 0, "", Limits()) as answer:
+    with open_url(url, 0, Limits()) as answer:
         content = b"".join(_bounded(answer.blocks, url))
-        total, tag = answer.total, _MD5_TAG.fullmatch(answer.validator)
+        total, tag = answer.total, _MD5_TAG.fullmatch(answer.etag)
     if total is not None and len(content) != total:
         raise UnreachableError(f"{len(content)} of {total} bytes arrived", where=url, remedy="try again")
     # the tag of an object that was uploaded in one piece is its MD5

@@ -140,14 +140,7 @@ def _path(archive: Path, folder: Path, name: str) -> Path:
 def _damage_named(archive: Path) -> Iterator[None]:
     try:
         yield
-    except (
-        tarfile.TarError,
-        zipfile.BadZipFile,
-        zlib.error,
-        LZMAError,
-        EOFError,
-        NotImplementedError,
-    ) as error:
+    except _DAMAGE as error:
         raise _refused(archive, f"it is damaged or no archive ({error})") from error
     except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
         raise _refused(archive, f"it has two members with the name {Path(error.filename).name!r}") from error

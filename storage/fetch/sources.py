@@ -1,27 +1,37 @@
-"""Downloads that are resumed after a break, verified, and in place only when they are whole."""
+"""Downloads that go on after a break, are verified, and in place only when they are whole."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
+import os
 import re
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from io import BufferedRandom
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import unquote, urlsplit
 
 from common.addresses import shown
-from common.deadline import Limits
-from common.errors import PipelineError, SettingError, SourceError, StoreError, UnreachableError
-from common.files import disk_full_named, inside, require_free_space
+from common.deadline import Limits, in_parallel, limited
+from common.errors import PipelineError, SettingError, SourceError, UnreachableError
+from common.files import copy_durably, disk_full_named, inside, require_free_space, sync_folder
 from storage.fetch.archives import unpack_archive
 from storage.fetch.http import Opened, open_url
-from storage.fetch.parts import Part, PartIdentity, open_part
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}")
 _PAGE_STARTS = (b"<!doctype html", b"<html")
 _LARGEST_PAGE = 4_000_000
 _BLOCK = 1 << 20
+_LOCK_POLL_SECONDS = 0.1
+_SHARE_OF_DISK = 0.9
+"""Of the free space: the limit of a file whose size neither its owner nor the server says."""
 
 OnBytes = Callable[[str, int, int | None], None]
 """Called with the source's name, the bytes that are there, and the bytes of the whole (None if unknown)."""
@@ -40,7 +50,7 @@ class Source(Protocol):
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """`https://`, `http://`, `s3://` or `file://`, tried in this order."""
+        """`https://`, `http://` or `file://`, tried in this order."""
 
     @property
     def digest(self) -> str:
@@ -90,9 +100,10 @@ def fetch_source(
 ) -> Fetched:
     """Download one source, verify it, put it into the folder, and unpack it if it says so.
 
-    The mirrors are tried in their order. There are no retries here beyond that: a call that failed with an
-    UnreachableError goes on, when it is made again, with the bytes that had arrived. A source that is already
-    there with its digest is not fetched again.
+    A `file://` one is linked, or copied where the disk has no hard links or is another one. The mirrors are
+    tried in their order. There are no retries here beyond that: a call that failed with an UnreachableError
+    goes on, when it is made again, with the bytes that had arrived. A source that is already there with its
+    digest is not fetched again.
 
     Args:
         source: name, URLs, digest, size.
@@ -108,12 +119,11 @@ def fetch_source(
         SettingError: the source itself is wrong: no URL, malformed digest.
         UnreachableError: a mirror did not answer, broke off or was silent; a retry can help.
         SourceError: no mirror has the file: it is refused, has another digest or size, or is a web page.
-        StoreError: the same, where the only source is an `s3://` one: key refused, no such object.
         DiskFullError: there is too little space (twice the size for an archive).
         StepTimeoutError: the deadline passed.
     """
     limits = Limits(deadline, stall_seconds)
-    return _fetch(source, folder, parts or folder, limits, on_progress, keep_archive)
+    return limited(limits, lambda: _fetch(source, folder, parts or folder, limits, on_progress, keep_archive))
 
 
 def fetch_all(
@@ -138,24 +148,18 @@ def fetch_all(
     missing = [source for source in sources if not inside(folder, source.name).exists()]
     require_free_space(folder, sum(_space(source, source.size) for source in missing), "the download")
     limits = Limits(deadline, stall_seconds)
-    with ThreadPoolExecutor(max(1, workers), thread_name_prefix="download") as pool:
-        futures = [
-            pool.submit(_fetch, source, folder, parts or folder, limits, on_progress, keep_archive)
-            for source in sources
-        ]
+
+    def fetch(source: Source) -> Fetched | PipelineError:
         try:
-            errors = [error for future in futures if (error := future.exception()) is not None]
-        except BaseException:
-            limits.stopped.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    for error in errors:
-        if not isinstance(error, PipelineError):
-            raise error
+            return _fetch(source, folder, parts or folder, limits, on_progress, keep_archive)
+        except PipelineError as error:
+            return error
+
+    results = in_parallel(fetch, sources, workers=max(1, workers), limits=limits)
+    errors = [result for result in results if isinstance(result, PipelineError)]
     if errors:
-        ours = [error for error in errors if isinstance(error, PipelineError)]
-        raise _joined(ours, next((error for error in ours if not error.retryable), ours[0]))
-    return [future.result() for future in futures]
+        raise _joined(errors, next((error for error in errors if not error.retryable), errors[0]))
+    return [result for result in results if isinstance(result, Fetched)]
 
 
 def _joined(errors: Sequence[PipelineError], leading: PipelineError) -> PipelineError:
@@ -184,13 +188,12 @@ def _fetch(
             where=unpacked,
             remedy="remove it, or give each source its own folder to unpack into",
         )
-    with disk_full_named(folder), open_part(inside(parts, source.name), limits) as part:
+    with disk_full_named(folder), _locked_part(inside(parts, source.name), limits) as part:
         if target.is_file() and _digest_of(target, source, limits) == source.digest:
-            part.clear()
+            part.truncate(0)
             fetched = Fetched(source.name, target, "", target.stat().st_size, source.digest)
         else:
-            fetched = replace(_from_mirrors(source, part, limits, on_progress), path=target)
-            part.move_to(target)
+            fetched = _from_mirrors(source, target, part, limits, on_progress)
         if source.unpack is None:
             return fetched
         count = unpack_archive(target, unpacked, check=limits.check)
@@ -199,65 +202,142 @@ def _fetch(
         return replace(fetched, path=unpacked, unpacked_files=count)
 
 
-def _from_mirrors(source: Source, part: Part, limits: Limits, on_progress: OnBytes) -> Fetched:
+@contextmanager
+def _locked_part(whole: Path, limits: Limits) -> Iterator[BufferedRandom]:
+    """Open and lock `<name>.part` of a file; wait while another process has it. An empty one is removed.
+
+    Whose bytes it holds is not noted: if they are not the source's, the digest of the whole shows it.
+    """
+    path = whole.with_name(whole.name + ".part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    while True:
+        with open(path, "r+b", opener=lambda name, _: os.open(name, flags, 0o666)) as part:
+            try:
+                fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                limits.check()
+                time.sleep(_LOCK_POLL_SECONDS)
+                continue
+            # Its last holder may have renamed or removed the file between our open and our lock.
+            if not _is_at(path, part):
+                continue
+            try:
+                yield part
+            finally:
+                part.flush()
+                if os.fstat(part.fileno()).st_size == 0 and _is_at(path, part):
+                    path.unlink()
+            return
+
+
+def _is_at(path: Path, part: BufferedRandom) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(part.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+def _from_mirrors(
+    source: Source, target: Path, part: BufferedRandom, limits: Limits, on_progress: OnBytes
+) -> Fetched:
+    """Put the file into place from the first mirror that has it."""
     errors: list[PipelineError] = []
     for url in source.urls:
         try:
-            return _from_mirror(source, url, part, limits, on_progress)
-        except (SourceError, StoreError, UnreachableError) as error:
+            scheme = urlsplit(url).scheme
+            if scheme == "file":
+                return _from_file(source, url, target, limits, on_progress)
+            if scheme in ("http", "https"):
+                resumed = _from_server(source, url, part, limits, on_progress)
+                size = os.fstat(part.fileno()).st_size
+                _move(part, target)
+                return Fetched(source.name, target, shown(url), size, source.digest, resumed_from=resumed)
+            what = f"{scheme!r} is no scheme that a source can have"
+            raise SourceError(what, where=shown(url), remedy="use https or file")
+        except (SourceError, UnreachableError) as error:
             errors.append(error)
     # What one mirror lacks for good, another may have later: one retryable error makes all retryable.
     raise _joined(errors, next((error for error in errors if error.retryable), errors[0]))
 
 
-def _from_mirror(source: Source, url: str, part: Part, limits: Limits, on_progress: OnBytes) -> Fetched:
-    """Transfer the rest of a part and verify it; fetch a resumed one that turns out wrong anew, once."""
-    offset = _usable(source, part)
+def _from_file(source: Source, url: str, target: Path, limits: Limits, on_progress: OnBytes) -> Fetched:
+    """Link or copy a file of this machine under a temporary name, verify it, and give it its own."""
+    parts = urlsplit(url)
+    path = Path(unquote(parts.path))
+    if parts.netloc not in ("", "localhost"):
+        raise SourceError(
+            f"a file on another machine ({parts.netloc!r}) cannot be read",
+            where=shown(url),
+            remedy="write file:///folder/name, with three slashes",
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{secrets.token_hex(8)}.fetching")
+    try:
+        if not path.is_file():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        try:
+            os.link(path.resolve(), temporary)
+        except OSError:
+            require_free_space(target.parent, path.stat().st_size, source.name)
+            copy_durably(path, temporary)
+        found, size = _digest_of(temporary, source, limits), temporary.stat().st_size
+        if found != source.digest:
+            raise _wrong_digest(source, url, found, size)
+        on_progress(source.name, size, size)
+        temporary.replace(target)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
+        if error.filename != str(path):
+            raise
+        raise SourceError(
+            f"the file cannot be read ({error.strerror})",
+            where=path,
+            remedy="check the path and its permissions",
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(target.parent)
+    return Fetched(source.name, target, shown(url), size, source.digest)
+
+
+def _from_server(source: Source, url: str, part: BufferedRandom, limits: Limits, on_progress: OnBytes) -> int:
+    """Transfer the rest of a part and verify it; fetch a resumed one that turns out wrong anew, once.
+
+    Returns the offset that the transfer began at.
+    """
+    offset = part.seek(0, os.SEEK_END)
+    if source.size is not None and offset > source.size:
+        part.truncate(0)
+        offset = 0
     if offset == 0 or offset != source.size:
         offset = _transfer(source, url, part, offset, limits, on_progress)
-    found = _digest_of(part.path, source, limits)
+    found = _digest_of(_path_of(part), source, limits)
     if found != source.digest and offset:
         offset = _transfer(source, url, part, 0, limits, on_progress)
-        found = _digest_of(part.path, source, limits)
+        found = _digest_of(_path_of(part), source, limits)
     if found == source.digest:
-        return Fetched(source.name, part.path, shown(url), part.size, source.digest, resumed_from=offset)
-    with part.path.open("rb") as stream:
-        is_page = stream.read(512).lstrip().lower().startswith(_PAGE_STARTS)
-    size = part.size
-    part.clear()
-    if is_page:
-        raise _page_error(source, url)
-    raise SourceError(
-        f"{source.name} has another digest: expected {source.digest}, found {found} ({size} bytes)",
-        where=shown(url),
-        remedy="the file was changed or damaged at its source; fetch it by hand, or give another source",
-    )
+        return offset
+    part.seek(0)
+    is_page = part.read(512).lstrip().lower().startswith(_PAGE_STARTS)
+    size = part.seek(0, os.SEEK_END)
+    part.truncate(0)
+    raise _page_error(source, url) if is_page else _wrong_digest(source, url, found, size)
 
 
-def _usable(source: Source, part: Part) -> int:
-    """How many bytes of the part belong to this source."""
-    identity = part.identity()
-    if identity is None or identity.digest != source.digest or part.size > (source.size or part.size):
-        part.clear()
-    return part.size
-
-
-def _transfer(source: Source, url: str, part: Part, offset: int, limits: Limits, on_progress: OnBytes) -> int:
+def _transfer(
+    source: Source, url: str, part: BufferedRandom, offset: int, limits: Limits, on_progress: OnBytes
+) -> int:
     """Write what the part lacks from an offset on; return the offset that the server really began at."""
-    known = part.identity()
-    validator = known.validator if offset and known and known.url == shown(url) else ""
-    with open_url(url, offset, validator, limits) as opened:
+    with open_url(url, offset, limits) as opened:
         total = _total(source, url, opened)
-        changed = known is not None and known.total not in (None, opened.total)
-        if opened.start in (0, offset) and not (opened.start and changed):
-            identity = PartIdentity(
-                digest=source.digest, url=shown(url), validator=opened.validator, total=opened.total
-            )
-            part.keep(opened.start, identity)
-            require_free_space(part.path.parent, _space(source, total) - opened.start, source.name)
-            _write(source, url, part, opened, total, on_progress)
+        if opened.start in (0, offset):
+            part.seek(opened.start)
+            part.truncate()
+            folder = _path_of(part).parent
+            require_free_space(folder, _space(source, total) - opened.start, source.name)
+            most = total if total is not None else int(shutil.disk_usage(folder).free * _SHARE_OF_DISK)
+            _write(source, url, part, opened, total, most, on_progress)
             return opened.start
-    part.clear()
     if offset == 0:
         raise SourceError(
             "the server answers with another range than the whole file that was asked for",
@@ -268,28 +348,62 @@ def _transfer(source: Source, url: str, part: Part, offset: int, limits: Limits,
 
 
 def _write(
-    source: Source, url: str, part: Part, opened: Opened, total: int | None, on_progress: OnBytes
+    source: Source,
+    url: str,
+    part: BufferedRandom,
+    opened: Opened,
+    total: int | None,
+    most: int,
+    on_progress: OnBytes,
 ) -> None:
     there = opened.start
     on_progress(source.name, there, total)
     for block in opened.blocks:
         there += len(block)
-        if total is not None and there > total:
-            part.clear()
+        if there > most:
+            part.truncate(0)
             raise SourceError(
-                f"the server sends more than the {total} bytes of {source.name}",
+                f"the server sends more than the {most} bytes of {source.name}",
                 where=shown(url),
                 remedy="the file is another one than the published; give another source",
             )
         part.write(block)
+        part.flush()
         on_progress(source.name, there, total)
-    part.flush()
     if total is not None and there < total:
         raise UnreachableError(
             f"the server sent only {there} of the {total} bytes of {source.name}",
             where=shown(url),
             remedy="try again; what has arrived is kept",
         )
+
+
+def _move(part: BufferedRandom, target: Path) -> None:
+    """Put the finished file into place, over the border of a file system if need be."""
+    os.fsync(part.fileno())
+    target.parent.mkdir(parents=True, exist_ok=True)
+    path = _path_of(part)
+    try:
+        path.replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        temporary = target.with_name(f".{secrets.token_hex(8)}.fetching")
+        copy_durably(path, temporary).replace(target)
+        path.unlink()
+    sync_folder(target.parent)
+
+
+def _path_of(part: BufferedRandom) -> Path:
+    return Path(str(part.name))
+
+
+def _wrong_digest(source: Source, url: str, found: str, size: int) -> SourceError:
+    return SourceError(
+        f"{source.name} has another digest: expected {source.digest}, found {found} ({size} bytes)",
+        where=shown(url),
+        remedy="the file was changed or damaged at its source; fetch it by hand, or give another source",
+    )
 
 
 def _total(source: Source, url: str, opened: Opened) -> int | None:

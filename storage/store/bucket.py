@@ -1,4 +1,4 @@
-"""One bucket under one prefix: whole objects in and out, and what is needed to trust them."""
+"""One bucket under one prefix: whole objects in and out, and what the server says of them."""
 
 from __future__ import annotations
 
@@ -8,24 +8,36 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
+from io import BufferedRandom
 from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from botocore.exceptions import ClientError
-from botocore.response import StreamingBody
 
+from common.addresses import shown
 from common.deadline import Limits
-from common.errors import StoreError, UnreachableError
+from common.errors import StoreError
 from storage.store.s3 import Credentials, Encryption, make_client, s3_errors
 
-_BLOCK = 1 << 20
-_MULTIPART_BYTES = 64 << 20
+if TYPE_CHECKING:
+    from boto3.s3.transfer import TransferConfig
+
+MULTIPART_BYTES = 64 << 20
 _PART_BYTES = 32 << 20
+_READ_BYTES = 8 << 20
+"""Parts that are only read wait in memory for their turn."""
 _MOST_PARTS = 9_000
 _THREADS_PER_FILE = 4
-PAUSES_SECONDS = (0.2, 1.0, 3.0)
-"""How long to wait before an object that broke off is asked for again, from where it ended."""
+_MOST_KEYS = 10_000_000
+_SMALL_BYTES = 64 << 20
+"""More than any manifest has: one file of a run takes 300 bytes in it."""
 _THERE_ALREADY = (409, 412)
 """Answers to a conditional write that came second; 409 when both were under way at once."""
+NOTE = "store.json"
+_NOTE_TEXT = b'{"layout": 1, "see": "docs/store.md"}'
+_WRONG_SUM = "A" * 43 + "="
+"""A SHA-256 of zeros, as S3 writes it: no note has it."""
 
 OnBytes = Callable[[int], None]
 """Called with the number of bytes that went through since the last call, from several threads."""
@@ -33,10 +45,29 @@ OnBytes = Callable[[int], None]
 
 @dataclass(frozen=True)
 class StoredObject:
-    """An object as the server describes it: its key, its size in bytes, and when it was written."""
+    """An object as the server describes it.
+
+    Attributes:
+        key: below the prefix.
+        size: in bytes.
+        modified: when it was written, by the server's clock.
+        etag: its entity tag: on most servers an MD5 of the content, or of those of its parts; "" for none.
+        sha256: the server's own SHA-256 in base64, of the content or (with `-<parts>` behind it) of those of
+            its parts; "" unless this server compares what it is sent with it.
+    """
 
     key: str
     size: int
+    modified: datetime
+    etag: str = ""
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Small:
+    """A small object: its content, and when it was written, by the server's clock."""
+
+    content: bytes
     modified: datetime
 
 
@@ -52,9 +83,9 @@ class UnfinishedUpload:
 class Bucket:
     """A bucket under a prefix. Keys are relative to the prefix. Safe to be used from several threads.
 
-    Every method raises UnreachableError or StoreError as `s3_errors` says. Nothing is tagged and
-    no ACL is set: some servers answer these with success and destroy the object. User metadata is not used
-    either: some servers forget it.
+    Every method raises UnreachableError or StoreError as `s3_errors` says. Nothing is tagged and no ACL is
+    set: some servers answer these with success and destroy the object. User metadata is not used either:
+    some servers forget it.
     """
 
     def __init__(
@@ -66,13 +97,16 @@ class Bucket:
         credentials: Credentials | None = None,
         region: str | None = None,
         encryption: Encryption | None = None,
+        isolated: bool = False,
         connections: int = 32,
     ) -> None:
         self.name = name
         self.prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
-        self._client = make_client(endpoint_url, credentials, region=region, connections=connections)
+        self._client = make_client(
+            endpoint_url, credentials, region=region, isolated=isolated, connections=connections
+        )
         self._encryption = encryption or Encryption()
-        self.endpoint = endpoint_url or self._client.meta.endpoint_url
+        self.endpoint = shown(endpoint_url or self._client.meta.endpoint_url)
 
     def address(self, key: str = "") -> str:
         """Return the `s3://` address of a key."""
@@ -109,23 +143,45 @@ class Bucket:
                 if error.response["Error"]["Code"] not in ("BucketAlreadyExists", "BucketAlreadyOwnedByYou"):
                     raise
 
-    def look_at(self, key: str) -> StoredObject | None:
-        """Return an object's description, or None if there is none."""
+    def look_at(self, key: str, *, sums: bool = False) -> StoredObject | None:
+        """Return an object's description, or None if there is none.
+
+        Args:
+            key: of the object.
+            sums: ask for the server's own SHA-256 too; needs the right to write (`compares_sums`).
+        """
+        sums = sums and self.compares_sums
+        asked: Any = {"ChecksumMode": "ENABLED"} if sums else {}
         with s3_errors(self.endpoint, bucket=self.name, key=key), _absent_is_none():
-            found = self._client.head_object(Bucket=self.name, Key=self.prefix + key)
-            return StoredObject(key, found["ContentLength"], found["LastModified"])
+            found = self._client.head_object(Bucket=self.name, Key=self.prefix + key, **asked)
+            return StoredObject(
+                key,
+                found["ContentLength"],
+                found["LastModified"],
+                found.get("ETag", "").strip('"'),
+                found.get("ChecksumSHA256", "") if sums else "",
+            )
         return None
 
     def objects(self, prefix: str) -> Iterator[StoredObject]:
         """Yield the objects whose keys start with a prefix, in pages of the server."""
+        count = 0
         with s3_errors(self.endpoint, bucket=self.name):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.name, Prefix=self.prefix + prefix
             )
             for page in pages:
                 for item in page.get("Contents", []):
-                    key = item["Key"].removeprefix(self.prefix)
-                    yield StoredObject(key, item["Size"], item["LastModified"])
+                    count += 1
+                    if item["Key"].startswith(self.prefix + prefix):
+                        key = item["Key"].removeprefix(self.prefix)
+                        yield StoredObject(key, item["Size"], item["LastModified"])
+                if count > _MOST_KEYS:
+                    raise StoreError(
+                        f"the S3 server lists more than {_MOST_KEYS} objects",
+                        where=self.address(prefix),
+                        remedy="give the store a bucket or a prefix of its own",
+                    )
 
     def keys(self, prefix: str) -> Iterator[str]:
         """Yield the keys that start with a prefix."""
@@ -153,9 +209,32 @@ class Bucket:
             )
 
     def read(self, key: str) -> bytes | None:
-        """Return the content of a small object, or None if there is none."""
-        blocks = self._blocks(key, 0, Limits())
-        return None if blocks is None else b"".join(blocks)
+        """Return the content of a small object, or None if there is none; see `small`."""
+        found = self.small(key)
+        return found.content if found else None
+
+    def small(self, key: str) -> Small | None:
+        """Return a small object, or None if there is none.
+
+        Raises:
+            StoreError: it is larger than anything small that this store writes.
+        """
+        blocks: list[bytes] = []
+        with s3_errors(self.endpoint, bucket=self.name, key=key), _absent_is_none():
+            answer = self._client.get_object(Bucket=self.name, Key=self.prefix + key)
+            left = _SMALL_BYTES
+            while block := answer["Body"].read(left + 1):
+                blocks.append(block)
+                left -= len(block)
+                if left < 0:
+                    answer["Body"].close()
+                    raise StoreError(
+                        f"the object has more than {_SMALL_BYTES >> 20} MB: no store wrote it there",
+                        where=self.address(key),
+                        remedy="remove it",
+                    )
+            return Small(b"".join(blocks), answer["LastModified"])
+        return None
 
     def write(self, key: str, content: bytes, *, only_new: bool = False) -> None:
         """Write a small object.
@@ -183,92 +262,103 @@ class Bucket:
                 raise
         self._encryption.require_confirmed(done, self.address(key))
 
-    def upload(self, path: Path, key: str, sha256: str, limits: Limits, on_bytes: OnBytes) -> None:
-        """Upload a file, in parts if it is large, and verify what the server has by reading it back.
+    @cached_property
+    def compares_sums(self) -> bool:
+        """Whether the server compares what it is sent with the SHA-256 that comes with it.
 
-        Reading back is the one check that means the same everywhere: entity tags are MD5 here and something
-        else there, and servers exist that accept a wrong `x-amz-checksum-sha256`. An object that reads wrong
-        is sent once more, and never removed: other runs may name it, and perhaps only the reading failed.
-
-        Raises:
-            StoreError: the server holds something else than the file.
+        That is tried, not believed: a wrong sum has to be refused. Some servers (rclone) keep any sum and
+        repeat it, others (Ceph before 19) do not know them. Needs the right to write.
         """
-        from boto3.s3.transfer import TransferConfig
+        refused = False
+        with self._writing(NOTE):
+            try:
+                self._client.put_object(
+                    Bucket=self.name,
+                    Key=self.prefix + NOTE,
+                    Body=_NOTE_TEXT,
+                    ChecksumSHA256=_WRONG_SUM,
+                    **self._encryption.parameters(),
+                )
+            except ClientError as error:
+                refused = _status(error) == 400
+                if not refused:
+                    raise
+        return refused
+
+    def require_writable(self) -> None:
+        """Raise unless objects can be written, encrypted as asked, by writing the store's own small note."""
+        self.require()
+        _ = self.compares_sums
+        self.write(NOTE, _NOTE_TEXT)
+
+    def part_bytes(self, size: int) -> int:
+        """Return how large the parts are that a file of this size is sent in; 0 for one that goes whole."""
+        return max(_PART_BYTES, -(-size // _MOST_PARTS)) if size >= MULTIPART_BYTES else 0
+
+    def upload(self, path: Path, key: str, limits: Limits, on_bytes: OnBytes) -> None:
+        """Upload a file, in parts if it is large. What the server then has is for the caller to verify."""
 
         def progressed(count: int) -> None:
             limits.check()
             on_bytes(count)
 
-        size = path.stat().st_size
-        config = TransferConfig(
-            multipart_threshold=_MULTIPART_BYTES,
-            multipart_chunksize=max(_PART_BYTES, -(-size // _MOST_PARTS)),
-            max_concurrency=_THREADS_PER_FILE,
-        )
-        found: str | None = None
-        for _ in range(2):
-            with self._writing(key), path.open("rb") as stream:
-                self._client.upload_fileobj(
-                    stream,
-                    self.name,
-                    self.prefix + key,
-                    Config=config,
-                    Callback=progressed,
-                    ExtraArgs=self._encryption.parameters(),
-                )
-            found = self.hash_of(key, limits)
-            if found == sha256:
-                self._require_encrypted(key)
-                return
-        raise StoreError(
-            f"the server stored something else than {path.name}: expected {sha256}, found {found}",
-            where=self.address(key),
-            remedy="the file changed while it was sent, or connection or server are faulty; start again",
-        )
+        sums = {"ChecksumAlgorithm": "SHA256"} if self.compares_sums else {}
+        with self._writing(key), path.open("rb") as stream:
+            self._client.upload_fileobj(
+                stream,
+                self.name,
+                self.prefix + key,
+                Config=_transfers(self.part_bytes(path.stat().st_size)),
+                Callback=progressed,
+                ExtraArgs={**self._encryption.parameters(), **sums},
+            )
 
-    def hash_of(self, key: str, limits: Limits) -> str | None:
-        """Return the SHA-256 of an object's content, or None if there is none."""
-        state = hashlib.sha256()
-        blocks = self._blocks(key, 0, limits)
-        if blocks is None:
-            return None
-        for block in blocks:
-            state.update(block)
-        return state.hexdigest()
+    def require_encrypted(self, key: str) -> None:
+        """Raise StoreError unless the server says that an object is encrypted as was asked for."""
+        if self._encryption.parameters():
+            with s3_errors(self.endpoint, bucket=self.name, key=key):
+                found = self._client.head_object(Bucket=self.name, Key=self.prefix + key)
+            self._encryption.require_confirmed(found, self.address(key))
 
-    def download(self, key: str, path: Path, size: int, limits: Limits, on_bytes: OnBytes) -> str | None:
-        """Write an object to a file; go on behind the bytes that an earlier call left there.
+    def hash_of(self, key: str, size: int, limits: Limits) -> str | None:
+        """Return the SHA-256 of an object's content, or None if there is none; see `download`."""
+        return self.download(key, None, size, limits, lambda _: None)
+
+    def download(
+        self, key: str, path: Path | None, size: int, limits: Limits, on_bytes: OnBytes
+    ) -> str | None:
+        """Write an object to a file that is not there yet; what breaks off on the way is asked for again.
 
         Args:
             key: of the object.
-            path: the file.
-            size: bytes that the object is to have.
+            path: the file; None only reads.
+            size: bytes that the object is to have: of a longer one no more is taken.
             limits: when to end.
-            on_bytes: called while bytes arrive, once with those that were there.
+            on_bytes: called while bytes arrive.
 
         Returns:
-            The SHA-256 of the whole file, or None if there is no such object.
+            The SHA-256 of what arrived, or None if there is no such object.
         """
-        state = hashlib.sha256()
-        with path.open("a+b") as stream:
-            if stream.tell() > size:
-                stream.truncate(0)
-            stream.seek(0)
-            there = 0
-            while block := stream.read(_BLOCK):
-                state.update(block)
-                there += len(block)
-            on_bytes(there)
-            blocks = self._blocks(key, there, limits) if there < size or size == 0 else iter(())
-            if blocks is None:
-                return None
-            for block in blocks:
-                state.update(block)
-                stream.write(block)
-                on_bytes(len(block))
-            stream.flush()
-            os.fsync(stream.fileno())
-        return state.hexdigest()
+        with (
+            s3_errors(self.endpoint, bucket=self.name, key=key),
+            _absent_is_none(),
+            _Sink(path, size, limits) as sink,
+        ):
+            if size == 0:  # boto3 asks for a range, and an empty object has none
+                found = self._client.head_object(Bucket=self.name, Key=self.prefix + key)
+                return sink.sha256() if found["ContentLength"] == 0 else "more than 0 bytes"
+            try:
+                self._client.download_fileobj(
+                    self.name,
+                    self.prefix + key,
+                    cast(IO[bytes], sink),
+                    Callback=on_bytes,
+                    Config=_transfers(self.part_bytes(size) if path else _READ_BYTES),
+                )
+            except _TooLongError:
+                return f"more than {size} bytes"
+            return sink.sha256()
+        return None
 
     @contextmanager
     def _writing(self, key: str) -> Iterator[None]:
@@ -281,52 +371,82 @@ class Bucket:
                 error.remedy += f"; or the server does not know the {self._encryption}"
             raise
 
-    def _require_encrypted(self, key: str) -> None:
-        if self._encryption.parameters():
-            with s3_errors(self.endpoint, bucket=self.name, key=key):
-                found = self._client.head_object(Bucket=self.name, Key=self.prefix + key)
-            self._encryption.require_confirmed(found, self.address(key))
-
     def remove(self, key: str) -> None:
         """Remove an object; nothing happens if it is not there."""
         with s3_errors(self.endpoint, bucket=self.name, key=key):
             self._client.delete_object(Bucket=self.name, Key=self.prefix + key)
 
-    def _blocks(self, key: str, start: int, limits: Limits) -> Iterator[bytes] | None:
-        """Read an object from an offset on; None if there is none. What breaks off is asked for again."""
-        first = self._open(key, start)
-        if first is None:
-            return None
 
-        def read() -> Iterator[bytes]:
-            body: StreamingBody | None = first
-            position, pauses = start, iter(PAUSES_SECONDS)
-            while True:
-                try:
-                    body = body or self._open(key, position)
-                    if body is None:
-                        return
-                    with s3_errors(self.endpoint, bucket=self.name, key=key):
-                        for block in body.iter_chunks(_BLOCK):
-                            limits.check()
-                            yield block
-                            position, pauses = position + len(block), iter(PAUSES_SECONDS)
-                    return
-                except UnreachableError:
-                    pause = next(pauses, None)
-                    if pause is None:
-                        raise
-                body = None
-                limits.stopped.wait(pause)
-                limits.check()
+class _TooLongError(Exception):
+    """An object goes on behind its size."""
 
-        return read()
 
-    def _open(self, key: str, start: int) -> StreamingBody | None:
-        span = {"Range": f"bytes={start}-"} if start else {}
-        with s3_errors(self.endpoint, bucket=self.name, key=key), _absent_is_none():
-            return self._client.get_object(Bucket=self.name, Key=self.prefix + key, **span)["Body"]  # type: ignore[arg-type]
-        return None
+class _Sink:
+    """Takes an object's bytes, and no more than there should be: into a file, or only into a hash.
+
+    A file has `seek`, so that boto3 writes the parts where they belong; a hash gets them in their order.
+    """
+
+    def __init__(self, path: Path | None, size: int, limits: Limits) -> None:
+        self._path, self._size, self._limits = path, size, limits
+        self._state = hashlib.sha256()
+        self._at = 0
+        self._stream: BufferedRandom | None = None
+
+    def __enter__(self) -> _Sink:
+        if self._path is not None:
+            self._stream = self._path.open("x+b")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._stream is not None:
+            self._stream.close()
+
+    def seekable(self) -> bool:
+        """Whether parts may come in any order."""
+        return self._stream is not None
+
+    def seek(self, offset: int, _whence: int = 0) -> int:
+        """Go to where the next bytes belong."""
+        self._at = offset
+        return offset
+
+    def tell(self) -> int:
+        """Return where the next bytes go."""
+        return self._at
+
+    def write(self, block: bytes) -> int:
+        """Take the next bytes."""
+        self._limits.check()
+        if self._at + len(block) > self._size:
+            raise _TooLongError
+        if self._stream is None:
+            self._state.update(block)
+        else:
+            self._stream.seek(self._at)
+            self._stream.write(block)
+        self._at += len(block)
+        return len(block)
+
+    def sha256(self) -> str:
+        """Make the file durable and return the SHA-256 of what arrived."""
+        if self._stream is None:
+            return self._state.hexdigest()
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+        self._stream.seek(0)
+        return hashlib.file_digest(self._stream, "sha256").hexdigest()
+
+
+def _transfers(part_bytes: int) -> TransferConfig:
+    from boto3.s3.transfer import TransferConfig
+
+    return TransferConfig(
+        multipart_threshold=MULTIPART_BYTES,
+        multipart_chunksize=part_bytes or _PART_BYTES,
+        max_concurrency=_THREADS_PER_FILE,
+        preferred_transfer_client="classic",
+    )
 
 
 def _status(error: ClientError) -> int:

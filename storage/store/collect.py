@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from common.deadline import Limits, in_parallel
 from common.errors import SettingError
 from storage.store.bucket import Bucket, StoredObject, UnfinishedUpload
-from storage.store.catalogue import Catalogue
-from storage.store.manifest import Manifest, object_key
+from storage.store.catalogue import Catalogue, Problem
+from storage.store.manifest import Manifest, hashes_in, object_key
+from storage.store.marks import Collection, Marks
 
 LEAST_AGE = timedelta(hours=24)
-"""Younger content may belong to an upload that has no manifest yet."""
+"""Younger content may be of an upload that broke off and goes on."""
 _OBJECTS = "objects/sha256/"
 _KEY_PARTS = 4
+_BATCH = 200
+"""Deletions between two looks at who else is at work."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class Garbage:
         retained: content that is kept only because its retention date has not come.
         young: content that no run names yet, younger than the limit.
         deleted: False: nothing was deleted, this is what would be.
+        problems: what lies in the place of a run and is none: it costs itself.
+        kept: why nothing, or not all, was deleted though it was asked for.
     """
 
     objects: tuple[StoredObject, ...]
@@ -37,6 +42,8 @@ class Garbage:
     retained: tuple[StoredObject, ...]
     young: tuple[StoredObject, ...]
     deleted: bool
+    problems: tuple[Problem, ...] = ()
+    kept: str = ""
 
     @property
     def size(self) -> int:
@@ -55,64 +62,88 @@ def collect_garbage(
 ) -> Garbage:
     """Find what no run needs, and delete it if asked to.
 
-    Nothing is lost that an upload or a removed run still needs: an upload sends again what no run names and
-    is older than `REUSE_AGE`, this leaves alone what is younger than the limit, and each object's age is
-    looked at once more before it is deleted. Objects are listed before the manifests are read, so a run that
-    is completed meanwhile is seen.
+    No upload can lose what it counts on: an upload and a deletion do not run beside each other
+    (`storage.store.marks`). What a damaged manifest names is kept; if it cannot be known what it names, all
+    content is.
 
     Args:
         bucket: of the store.
         catalogue: of its runs.
-        older_than: the limit, at least 24 h, and longer than any upload takes by at least `REUSE_AGE`.
+        older_than: the limit, at least 24 h.
         delete: False only finds.
         workers: deletions at once.
-        now: the time that ages and retention dates are compared with; by default this moment.
+        now: the time that ages and retention dates are compared with; by default this moment, by the server's
+            clock.
 
     Raises:
         SettingError: the limit is too short.
-        StoreError: a manifest cannot be read: then nothing is deleted, as it may name anything.
     """
     if older_than < LEAST_AGE:
         raise SettingError(
-            f"content of {older_than.total_seconds() / 3600:.0f} h may belong to an upload under way",
+            f"content of {older_than.total_seconds() / 3600:.0f} h may belong to an upload that goes on",
             remedy=f"give at least {LEAST_AGE.total_seconds() / 3600:.0f} h",
         )
-    now = now or datetime.now(UTC)
-    limit = now - older_than
     bucket.require()
+    marks = Marks(bucket)
+    if not delete:
+        return _find(bucket, catalogue, older_than, now or datetime.now(UTC))
+    with marks.collecting("store collect") as collection:
+        found = _find(bucket, catalogue, older_than, now or collection.now)
+        blind = [problem for problem in found.problems if _names(problem) is None]
+        if blind:
+            return replace(found, kept=f"it cannot be known what {blind[0].key} names")
+        busy = _delete(bucket, found, collection, workers)
+        in_parallel(
+            lambda item: bucket.remove(item.key),
+            marks.over(collection.now),
+            workers=workers,
+            limits=Limits(),
+        )
+    return replace(found, deleted=not busy, kept=busy)
+
+
+def _find(bucket: Bucket, catalogue: Catalogue, older_than: timedelta, now: datetime) -> Garbage:
+    limit = now - older_than
     uploads = tuple(upload for upload in bucket.unfinished_uploads() if upload.begun < limit)
     objects = [item for item in bucket.objects(_OBJECTS) if _is_content(item.key)]
     # In this order: a run that is removed meanwhile is found among the runs, or among the removed.
-    runs = catalogue.runs()
+    listing = catalogue.runs()
     removed = catalogue.removed()
-    named = _keys(run.manifest for run in runs)
-    named |= _keys(manifest for item, manifest in removed if item.modified >= limit)
-    kept = {item.key: _retained(manifest, now) for item, manifest in removed}
+    named = _keys(run.manifest for run in listing.runs)
+    named |= _keys(one.manifest for one in removed if one.manifest and one.item.modified >= limit)
+    named |= {object_key(sha256) for problem in listing.problems for sha256 in _names(problem) or ()}
+    kept = {one.item.key: _retained(one.manifest, now) if one.manifest else set() for one in removed}
     retained = set().union(*kept.values())
     unnamed = [item for item in objects if item.key not in named]
-    found = Garbage(
+    return Garbage(
         objects=tuple(one for one in unnamed if one.key not in retained and one.modified < limit),
         uploads=uploads,
-        removed=tuple(item for item, _ in removed if item.modified < limit and not kept[item.key]),
+        removed=tuple(one.item for one in removed if one.item.modified < limit and not kept[one.item.key]),
         retained=tuple(item for item in unnamed if item.key in retained),
         young=tuple(item for item in unnamed if item.key not in retained and item.modified >= limit),
-        deleted=delete,
+        deleted=False,
+        problems=listing.problems,
     )
-    if delete:
-        _delete(bucket, found, limit, workers)
-    return found
 
 
-def _delete(bucket: Bucket, garbage: Garbage, limit: datetime, workers: int) -> None:
-    def delete(item: StoredObject) -> None:
-        again = bucket.look_at(item.key)
-        if again and again.modified < limit:
-            bucket.remove(item.key)
+def _names(problem: Problem) -> set[str] | None:
+    """The hashes that a damaged manifest names; None if it may name any. A stray object is no manifest."""
+    return set() if problem.content is None else hashes_in(problem.content)
 
+
+def _delete(bucket: Bucket, garbage: Garbage, collection: Collection, workers: int) -> str:
+    """Delete in batches; give way to an upload, and return what it is for."""
+    # Last the removed: while one of its objects is there, a removed run's manifest says what it was.
+    keys = [*(item.key for item in garbage.objects), *(item.key for item in garbage.removed)]
+    if busy := collection.uploads():
+        return f"{busy[0]} is under way"
     in_parallel(bucket.abort, garbage.uploads, workers=workers, limits=Limits())
-    in_parallel(delete, garbage.objects, workers=workers, limits=Limits())
-    # Last: while one of its objects is there, a removed run's manifest says what it was.
-    in_parallel(delete, garbage.removed, workers=workers, limits=Limits())
+    for begin in range(0, len(keys), _BATCH):
+        collection.renew()
+        if busy := collection.uploads():
+            return f"{busy[0]} is under way"
+        in_parallel(bucket.remove, keys[begin : begin + _BATCH], workers=workers, limits=Limits())
+    return ""
 
 
 def _keys(manifests: Iterable[Manifest]) -> set[str]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -13,10 +12,11 @@ from pydantic import ValidationError
 from common.deadline import Limits, in_parallel
 from common.errors import SourceError, StoreError
 from common.files import sha256_of
-from storage.store.bucket import Bucket, StoredObject
+from storage.store.bucket import Bucket
 from storage.store.catalogue import Catalogue, latest_key, manifest_key, removed_key
 from storage.store.manifest import (
     Area,
+    DamagedManifestError,
     Latest,
     MadeBy,
     Manifest,
@@ -24,16 +24,13 @@ from storage.store.manifest import (
     RunAddress,
     RunInfo,
     StoredRun,
-    newer,
     object_key,
 )
+from storage.store.marks import Marks
 from storage.store.parallel import ByteCounter
+from storage.store.proof import Proof, prove
 
-_NOTE = "store.json"
-_NOTE_TEXT = b'{"layout": 1, "see": "docs/store.md"}'
 _NAMED_AT_MOST = 10
-REUSE_AGE = timedelta(hours=12)
-"""An object that no run names is sent again when it is older: the collection may be about to delete it."""
 
 OnBytes = Callable[[int, int], None]
 """Called with the bytes that are done and the bytes of all; from several threads."""
@@ -69,7 +66,8 @@ class Uploaded:
         address: `s3://…` of the run's manifest.
         sent_objects: how many objects were uploaded this time.
         sent_bytes: their size.
-        reused_objects: how many were there already.
+        reused_objects: how many were there already, whole.
+        mended: what was found damaged and is whole now: paths of files, or the manifest.
     """
 
     manifest: Manifest
@@ -77,6 +75,7 @@ class Uploaded:
     sent_objects: int = 0
     sent_bytes: int = 0
     reused_objects: int = 0
+    mended: tuple[str, ...] = ()
 
 
 class Deposit:
@@ -85,33 +84,49 @@ class Deposit:
     def __init__(self, bucket: Bucket, catalogue: Catalogue, workers: int) -> None:
         self._bucket = bucket
         self._catalogue = catalogue
+        self._marks = Marks(bucket)
         self._workers = workers
 
     def upload(
         self, info: RunInfo, files: Sequence[RunFile], limits: Limits, on_progress: OnBytes
     ) -> Uploaded:
-        """Upload a run; see `storage.store.store.Store.upload_run`."""
+        """Upload a run, or mend what is there of it; see `storage.store.store.Store.upload_run`."""
         self._bucket.require()
         manifest = self._describe(info, files, limits)
         place = manifest.uploaded_to
-        address = self._bucket.address(manifest_key(place))
-        earlier = self._catalogue.read(place)
-        if earlier is not None:
-            self._require_same(place, earlier, manifest)
-            self._point_to(place, earlier)
-            return Uploaded(earlier, address, reused_objects=len({file.sha256 for file in earlier.files}))
-        self.require_writable()
-        sources = {file.sha256: run_file.source for file, run_file in zip(manifest.files, files, strict=True)}
-        sizes = {file.sha256: file.size for file in manifest.files}
-        sent = self._send(sources, sizes, limits, on_progress)
-        self._complete(place, manifest, manifest.model_dump_json(indent=1).encode())
-        sent_bytes = sum(sizes[sha256] for sha256 in sent)
-        return Uploaded(manifest, address, len(sent), sent_bytes, len(sources) - len(sent))
+        self._bucket.require_writable()
+        with self._marks.uploading(f"upload of {place}", limits):
+            mended: list[str] = []
+            earlier = self._earlier(place, mended)
+            if earlier is not None:
+                self._require_same(earlier, manifest)
+            sources = {entry.sha256: file.source for entry, file in zip(manifest.files, files, strict=True)}
+            before, after = self._send(manifest, sources, limits, on_progress)
+            sent = [sha256 for sha256, proof in before.items() if proof.state != "whole"]
+            damaged = {sha256 for sha256 in sent if earlier is not None or before[sha256].state == "changed"}
+            mended += [file.path for file in manifest.files if file.sha256 in damaged]
+            limits.check()
+            if earlier is None:
+                tagged = (entry.model_copy(update={"etag": after[entry.sha256]}) for entry in manifest.files)
+                manifest = manifest.model_copy(update={"files": tuple(tagged)})
+                earlier = self._complete(place, manifest.sealed(), manifest)
+            self._point_to(earlier)
+        return Uploaded(
+            manifest=earlier.manifest,
+            address=self._bucket.address(manifest_key(place)),
+            sent_objects=len(sent),
+            sent_bytes=sum({file.sha256: file.size for file in manifest.files}[sha256] for sha256 in sent),
+            reused_objects=len(sources) - len(sent),
+            mended=tuple(mended),
+        )
 
-    def require_writable(self) -> None:
-        """Raise unless objects can be written, encrypted as asked, by writing the store's own small note."""
-        self._bucket.require()
-        self._bucket.write(_NOTE, _NOTE_TEXT)
+    def _earlier(self, place: RunAddress, mended: list[str]) -> StoredRun | None:
+        """Return the run that is there already; a damaged manifest is none, and is written anew."""
+        try:
+            return self._catalogue.read(place)
+        except DamagedManifestError:
+            mended.append("the manifest")
+            return None
 
     def _describe(self, info: RunInfo, files: Sequence[RunFile], limits: Limits) -> Manifest:
         def describe(file: RunFile) -> ManifestFile:
@@ -140,63 +155,64 @@ class Deposit:
             ) from error
 
     def _send(
-        self,
-        sources: dict[str, Path],
-        sizes: dict[str, int],
-        limits: Limits,
-        on_progress: OnBytes,
-    ) -> list[str]:
-        """Upload what the store lacks; return the hashes of what was sent."""
-        done = ByteCounter(sum(sizes.values()), on_progress)
+        self, manifest: Manifest, sources: dict[str, Path], limits: Limits, on_progress: OnBytes
+    ) -> tuple[dict[str, Proof], dict[str, str]]:
+        """Upload what the store lacks; return what was there before, and each object's entity tag now."""
+        sizes = {file.sha256: file.size for file in manifest.files}
         hashes = sorted(sources, key=lambda sha256: -sizes[sha256])
-        reusable = self._reusable(sizes, limits)
+        done = ByteCounter(sum(sizes.values()), on_progress)
 
-        def send(sha256: str) -> bool:
-            limits.check()
-            key = object_key(sha256)
-            if sha256 in reusable and self._bucket.hash_of(key, limits) == sha256:
-                done(sizes[sha256])
-                return False
-            self._bucket.upload(sources[sha256], key, sha256, limits, done)
-            return True
+        def send(sha256: str) -> tuple[Proof, str]:
+            source, size = sources[sha256], sizes[sha256]
+            before = prove(self._bucket, sha256, size, limits, source=source)
+            if before.state == "whole":
+                done(size)
+                return before, before.etag
+            return before, self._sent(source, sha256, size, limits, done)
 
-        sent = in_parallel(send, hashes, workers=self._workers, limits=limits)
-        return [sha256 for sha256, was_sent in zip(hashes, sent, strict=True) if was_sent]
+        found = in_parallel(send, hashes, workers=self._workers, limits=limits)
+        pairs = list(zip(hashes, found, strict=True))
+        return {sha256: before for sha256, (before, _) in pairs}, {sha256: tag for sha256, (_, tag) in pairs}
 
-    def _reusable(self, sizes: dict[str, int], limits: Limits) -> set[str]:
-        """Return the hashes whose objects are there, and stay there until this run has its manifest."""
-        young = datetime.now(UTC) - REUSE_AGE
+    def _sent(
+        self, source: Path, sha256: str, size: int, limits: Limits, on_bytes: Callable[[int], None]
+    ) -> str:
+        """Upload a file until the server proves to have it, twice at most; return its entity tag.
 
-        def look_at(sha256: str) -> StoredObject | None:
-            limits.check()
-            found = self._bucket.look_at(object_key(sha256))
-            return found if found and found.size == sizes[sha256] else None
+        An object that turns out wrong is never removed: other runs may name it, and perhaps only the reading
+        failed.
+        """
+        key = object_key(sha256)
+        proof = Proof("missing")
+        for _ in range(2):
+            self._bucket.upload(source, key, limits, on_bytes)
+            proof = prove(self._bucket, sha256, size, limits, source=source)
+            if proof.state == "whole":
+                self._bucket.require_encrypted(key)
+                return proof.etag
+        raise StoreError(
+            f"the server stored something else than {source.name}: {proof.what}",
+            where=self._bucket.address(key),
+            remedy="the file changed while it was sent, or connection or server are faulty; start again",
+        )
 
-        found = in_parallel(look_at, sizes, workers=self._workers, limits=limits)
-        there = {sha256: item for sha256, item in zip(sizes, found, strict=True) if item is not None}
-        if all(item.modified > young for item in there.values()):
-            return set(there)
-        named = {file.sha256 for run in self._catalogue.runs() for file in run.manifest.files}
-        return {sha256 for sha256, item in there.items() if item.modified > young or sha256 in named}
-
-    def publish(self, system: str, run: str) -> str:
+    def publish(self, system: str, run: str, parts: Sequence[str]) -> str:
         """Publish a candidate; see `storage.store.store.Store.publish`."""
-        candidate = self._candidate(system, run)
-        address = candidate.address.model_copy(update={"area": Area.RUNS})
-        self._require_objects(candidate)
-        earlier = self._catalogue.read(address)
-        if earlier is None:
-            content = self._bucket.read(manifest_key(candidate.address))
-            self._complete(address, candidate.manifest, content or b"")
-        else:
-            self._require_same(address, earlier, candidate.manifest)
-            self._point_to(address, earlier)
+        limits = Limits()
+        with self._marks.uploading(f"publication of {system}/{run}", limits):
+            candidate = self._candidate(system, run)
+            self._require_publishable(candidate, parts, limits)
+            address = candidate.address.model_copy(update={"area": Area.RUNS})
+            earlier = self._earlier(address, [])
+            if earlier is None:
+                earlier = self._complete(address, candidate.content, candidate.manifest)
+            self._require_same(earlier, candidate.manifest)
+            self._point_to(earlier)
         return self._bucket.address(str(address))
 
     def remove(self, run: str) -> RunAddress:
         """Remove a candidate or a rehearsal; see `storage.store.store.Store.remove`."""
-        stored = self._catalogue.find(run)
-        address = stored.address
+        address = self._catalogue.address_of(run)
         if address.area is Area.RUNS:
             raise StoreError(
                 f"{address} is published, and published runs are never removed",
@@ -216,18 +232,20 @@ class Deposit:
         if latest is None or latest.run != removed.run:
             return
         self._bucket.remove(latest_key(removed.area, removed.system))
-        left = [one for one in self._catalogue.runs() if one.address.area is removed.area]
-        newest = next((one for one in left if one.address.system == removed.system), None)
+        places = ((one.address.area, one.address.system, one) for one in self._catalogue.runs().runs)
+        left = (one for area, system, one in places if (area, system) == (removed.area, removed.system))
+        newest = next(left, None)
         if newest:
-            self._point_to(newest.address, newest.manifest)
+            self._point_to(newest)
 
     def _candidate(self, system: str, run: str) -> StoredRun:
         try:
             return self._catalogue.find(f"{Area.CANDIDATES}/{system}/{run}")
+        except DamagedManifestError:
+            raise
         except StoreError as error:
-            rehearsal = (Area.REHEARSALS, system, run)
-            found = [stored.address for stored in self._catalogue.runs()]
-            if rehearsal in [(address.area, address.system, address.run) for address in found]:
+            found = [str(stored.address) for stored in self._catalogue.runs().runs]
+            if f"{Area.REHEARSALS}/{system}/{run}" in found:
                 raise StoreError(
                     f"{system}/{run} is a rehearsal, which is never published",
                     where=self._bucket.address(),
@@ -235,53 +253,62 @@ class Deposit:
                 ) from error
             raise
 
-    def _require_objects(self, stored: StoredRun) -> None:
-        """Raise unless every object of a run is there in its size; what it holds was hashed when written."""
+    def _require_publishable(self, stored: StoredRun, parts: Sequence[str], limits: Limits) -> None:
+        """Raise unless a run has these folders, and the store has all of its objects."""
+        where = self._bucket.address(str(stored.address))
+        folders = {file.path.partition("/")[0] for file in stored.manifest.files if "/" in file.path}
+        lacking = [part for part in parts if part not in folders]
+        if lacking:
+            raise StoreError(
+                f"the run is no whole submission: it has no {' and no '.join(lacking)}",
+                where=where,
+                remedy="publish a run that `mlperf-submission run` made and uploaded",
+            )
 
         def problem(file: ManifestFile) -> str | None:
-            found = self._bucket.look_at(object_key(file.sha256))
-            if found is None:
-                return f"{file.path}: missing"
-            wrong = found.size != file.size
-            return f"{file.path}: {found.size} bytes instead of {file.size}" if wrong else None
+            proof = prove(self._bucket, file.sha256, file.size, limits, etag=file.etag)
+            return None if proof.state == "whole" else f"{file.path}: {proof.what}"
 
         files = {file.sha256: file for file in stored.manifest.files}.values()
-        found = in_parallel(problem, files, workers=self._workers, limits=Limits())
+        found = in_parallel(problem, files, workers=self._workers, limits=limits)
         problems = sorted(filter(None, found))
         if problems:
             raise StoreError(
                 f"{len(problems)} objects of the run are not in the store: "
                 + "; ".join(problems[:_NAMED_AT_MOST]),
-                where=self._bucket.address(str(stored.address)),
+                where=where,
                 remedy="upload the run again from the machine that made it, then publish it",
             )
 
-    def _complete(self, address: RunAddress, manifest: Manifest, content: bytes) -> None:
-        """Write the manifest that completes a run at this address, then the pointer to it."""
+    def _complete(self, address: RunAddress, content: bytes, manifest: Manifest) -> StoredRun:
+        """Write the manifest that completes a run at this address, and return what lies there then."""
         # Where conditional writes are ignored two uploads of one name can still cross between these lines.
-        if self._catalogue.read(address) is None:
-            self._bucket.write(manifest_key(address), content, only_new=True)
-        stored = self._catalogue.read(address)
+        damaged: list[str] = []
+        if self._earlier(address, damaged) is None:
+            self._bucket.write(manifest_key(address), content, only_new=not damaged)
+        stored = self._catalogue.read(address, as_pointed_to=False)
         if stored is None:
             raise StoreError(
                 "the manifest is gone after it was written",
                 where=self._bucket.address(manifest_key(address)),
                 remedy="start again",
             )
-        self._require_same(address, stored, manifest)
-        self._point_to(address, stored)
+        self._require_same(stored, manifest)
+        return stored
 
-    def _require_same(self, address: RunAddress, stored: Manifest, manifest: Manifest) -> None:
-        if stored.content_hash != manifest.content_hash:
+    def _require_same(self, stored: StoredRun, manifest: Manifest) -> None:
+        if stored.manifest.content_hash != manifest.content_hash:
             raise StoreError(
                 f"a run named {manifest.run!r} with another content is in the store already",
-                where=self._bucket.address(manifest_key(address)),
+                where=self._bucket.address(manifest_key(stored.address)),
                 remedy="stored runs are never changed: give this one another name",
             )
 
-    def _point_to(self, address: RunAddress, manifest: Manifest) -> None:
-        if newer(manifest.created, self._catalogue.latest(address.area, address.system)):
-            digest = hashlib.sha256(manifest.model_dump_json(indent=1).encode()).hexdigest()
-            pointer = Latest(run=manifest.run, created=manifest.created, manifest_sha256=digest)
+    def _point_to(self, stored: StoredRun) -> None:
+        """Let the pointer mean this run, unless it means a newer one."""
+        address = stored.address
+        latest = self._catalogue.latest(address.area, address.system)
+        if latest is None or latest.run == address.run or stored.made >= latest.created:
+            pointer = Latest(run=address.run, created=stored.made, manifest_sha256=stored.sha256)
             key = latest_key(address.area, address.system)
             self._bucket.write(key, pointer.model_dump_json(indent=1).encode())

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
-from collections.abc import Callable, Collection, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +21,9 @@ from storage.store.manifest import Manifest, ManifestFile, RunAddress, StoredRun
 from storage.store.parallel import ByteCounter
 from storage.store.selection import select_files
 
-_UNFINISHED = ".fetching"
+_UNFINISHED = ".fetching-"
+_LEFTOVER = re.compile(r"\.fetching(-[a-z0-9_]{8})?")
+_PART = re.compile(r"[0-9a-f]{64}(\.(\d+|copy))?")
 _NAMED_AT_MOST = 20
 
 
@@ -59,9 +63,9 @@ def restore_run(
 ) -> Restored:
     """Bring the files of a run into a folder, each under its own name only when its hash is right.
 
-    Files that are there already with the right content are kept, and a file that broke off goes on where it
-    ended: a call that failed is simply made again. A file that is there with another content is not
-    overwritten but named. Content that several files share is fetched once.
+    Files that are there already with the right content are kept: a call that failed is simply made again. A
+    file that is there with another content is not overwritten but named, also one that appears meanwhile.
+    Content that several files share is fetched once.
 
     Args:
         bucket: where the objects are.
@@ -80,40 +84,33 @@ def restore_run(
         SourceError: a path leads out of the folder through a link.
         DiskFullError: there is too little space.
     """
-    manifest = stored.manifest
-    wanted = select_files(manifest, only)
-    before = compare_folder(manifest, to, only)
-    absent = set(before.missing)
-    fetched = [file for file in wanted if file.path in absent]
-    kept = tuple(file.path for file in wanted if file.path not in absent | set(before.changed))
-    size = sum(file.size for file in fetched)
-    arriving = tuple(file.path for file in fetched)
-    result = Restored(stored.address, manifest, to, arriving, kept, size, dry_run)
     if dry_run:
-        return result
-    require_free_space(to, size, f"run {manifest.run}")
-    problems = [f"{path}: changed in {to} (not overwritten)" for path in before.changed]
-    problems += [f"{path}: extra, not of this run" for path in before.extra]
-    objects: dict[str, list[ManifestFile]] = {}
-    for file in fetched:
-        _target(to, file.path)
-        objects.setdefault(file.sha256, []).append(file)
-    counter = ByteCounter(sum(files[0].size for files in objects.values()), on_progress)
-
-    with _unfinished_folder(to, objects.keys()) as unfinished, disk_full_named(to):
+        return _planned(stored, to, only, dry_run=True)[0]
+    with _unfinished_folder(to) as unfinished, disk_full_named(to):
+        result, before = _planned(stored, to, only, dry_run=False)
+        require_free_space(to, result.size, f"run {stored.manifest.run}")
+        problems = [f"{path}: changed in {to} (not overwritten)" for path in before.changed]
+        problems += [f"{path}: extra, not of this run" for path in before.extra]
+        arriving = set(result.fetched)
+        objects: dict[str, list[ManifestFile]] = {}
+        for file in stored.manifest.files:
+            if file.path in arriving:
+                _target(to, file.path)
+                objects.setdefault(file.sha256, []).append(file)
+        counter = ByteCounter(sum(files[0].size for files in objects.values()), on_progress)
 
         def fetch(files: list[ManifestFile]) -> list[str]:
             part = unfinished / files[0].sha256
             problem = _fetch_object(bucket, files[0], part, limits, counter)
             if problem:
                 return [f"{file.path}: {problem}" for file in files]
-            for file in files:
-                target = _target(to, file.path)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                if file is not files[-1]:
-                    copy_durably(part, part.with_suffix(".copy")).rename(target)
-            part.rename(_target(to, files[-1].path))
-            return []
+            copies = [copy_durably(part, part.with_suffix(f".{number}")) for number in range(1, len(files))]
+            placed = zip([*copies, part], files, strict=True)
+            return [
+                f"{file.path}: appeared in {to} (not overwritten)"
+                for source, file in placed
+                if not _put(source, _target(to, file.path))
+            ]
 
         found = in_parallel(fetch, objects.values(), workers=workers, limits=limits)
         problems += [problem for several in found for problem in several]
@@ -121,14 +118,28 @@ def restore_run(
     if problems:
         more = len(problems) - _NAMED_AT_MOST
         listing = "".join(f"\n  - {problem}" for problem in sorted(problems)[:_NAMED_AT_MOST])
+        name = stored.manifest.run
         raise StoreError(
-            f"run {manifest.run} could not be restored whole; {len(problems)} files are wrong:{listing}"
+            f"run {name} could not be restored whole; {len(problems)} files are wrong:{listing}"
             + (f"\n  and {more} more" if more > 0 else ""),
             where=bucket.address(str(stored.address)),
-            remedy="fetch into an empty folder; what is missing or tampered with in the store has to be "
-            "uploaded again, under another run name, by the machine that made it",
+            remedy="fetch into an empty folder; the machine that made the run mends what is missing or "
+            "tampered with in the store, by uploading it again",
         )
     return result
+
+
+def _planned(
+    stored: StoredRun, to: Path, only: Sequence[str] | None, *, dry_run: bool
+) -> tuple[Restored, Differences]:
+    """Compare the folder with what is wanted of the run."""
+    wanted = select_files(stored.manifest, only)
+    before = compare_folder(stored.manifest, to, only)
+    absent = set(before.missing)
+    fetched = [file for file in wanted if file.path in absent]
+    kept = tuple(file.path for file in wanted if file.path not in absent | set(before.changed))
+    paths, size = tuple(file.path for file in fetched), sum(file.size for file in fetched)
+    return Restored(stored.address, stored.manifest, to, paths, kept, size, dry_run), before
 
 
 def compare_folder(manifest: Manifest, folder: Path, only: Sequence[str] | None = None) -> Differences:
@@ -141,9 +152,7 @@ def compare_folder(manifest: Manifest, folder: Path, only: Sequence[str] | None 
     ]
     found = differences(folder, entries)
     others = {file.path for file in manifest.files} - wanted
-    extra = tuple(
-        path for path in found.extra if path not in others and not path.startswith(f"{_UNFINISHED}/")
-    )
+    extra = tuple(path for path in found.extra if path not in others)
     return Differences(found.missing, found.changed, extra)
 
 
@@ -154,13 +163,29 @@ def _fetch_object(
     found: str | None = None
     for _ in range(2):
         limits.check()
+        part.unlink(missing_ok=True)
         found = bucket.download(object_key(file.sha256), part, file.size, limits, counter)
         if found is None:
             return "missing in the store"
         if found == file.sha256:
             return None
-        part.unlink()
     return f"tampered with in the store (expected {file.sha256}, found {found})"
+
+
+def _put(source: Path, target: Path) -> bool:
+    """Give a whole file its name; False if there is something of that name by now."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without hard links
+        if os.path.lexists(target):
+            return False
+        source.rename(target)
+        return True
+    source.unlink()
+    return True
 
 
 def _target(to: Path, path: str) -> Path:
@@ -174,8 +199,8 @@ def _target(to: Path, path: str) -> Path:
 
 
 @contextmanager
-def _unfinished_folder(to: Path, wanted: Collection[str]) -> Iterator[Path]:
-    """A folder for the parts of this fetch; kept if it breaks off. The lock on it ends with this process."""
+def _unfinished_folder(to: Path) -> Iterator[Path]:
+    """A folder of our own below `to` for what arrives. The lock on `to` ends with this process."""
     to.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(to, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -185,12 +210,21 @@ def _unfinished_folder(to: Path, wanted: Collection[str]) -> Iterator[Path]:
             raise SettingError(
                 "another fetch into this folder is running", where=to, remedy="wait for it, or name another"
             ) from None
-        unfinished = to / _UNFINISHED
-        unfinished.mkdir(exist_ok=True)
-        for path in unfinished.iterdir():
-            if path.name not in wanted:
-                path.unlink()
-        yield unfinished
-        shutil.rmtree(unfinished)
+        _remove_leftovers(to)
+        unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=to))
+        try:
+            yield unfinished
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
     finally:
         os.close(descriptor)
+
+
+def _remove_leftovers(to: Path) -> None:
+    """Remove what a fetch that was killed left: real folders of our name, with nothing but parts in them."""
+    for folder in to.glob(".fetching*"):
+        if not _LEFTOVER.fullmatch(folder.name) or folder.is_symlink() or not folder.is_dir():
+            continue
+        parts = list(folder.iterdir())
+        if all(_PART.fullmatch(part.name) and part.is_file() and not part.is_symlink() for part in parts):
+            shutil.rmtree(folder)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
-from common.addresses import is_loopback
+from common.addresses import is_loopback, scrubbed, shown
 from common.errors import PipelineError, SettingError, StoreError, UnreachableError
+from storage.store.connections import ANSWER_SECONDS, LimitedConnections
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -39,7 +41,7 @@ _BUSY_CODES = frozenset(
 )
 """A server that restarts forgets its multipart uploads, or parts: the whole upload is to be made again."""
 _NOTABLE_SKEW_SECONDS = 60
-_BROKEN_NAMES = ("RetriesExceededError", "ResponseStreamingError")
+_BROKEN_NAMES = ("RetriesExceededError", "ResponseStreamingError", "S3DownloadFailedError")
 _SKEWED = "RequestTimeTooSkewed"
 
 
@@ -106,68 +108,89 @@ def make_client(
     credentials: Credentials | None = None,
     *,
     region: str | None = None,
-    anonymous: bool = False,
-    read_timeout_seconds: float = 60,
+    isolated: bool = False,
     attempts: int = 4,
     connections: int = 32,
 ) -> S3Client:
-    """Make an S3 client (boto3).
+    """Make an S3 client (boto3) whose answers are limited in time and size (`storage.store.connections`).
 
-    Checksums of the newer AWS protocol are only used where a request requires them: other servers refuse or
-    garble them. Buckets are addressed by path wherever an endpoint is given, so it needs no wildcard DNS.
+    Checksums of the newer AWS protocol are only used where they are asked for: other servers refuse or garble
+    them. Buckets are addressed by path wherever an endpoint is given, so it needs no wildcard DNS.
 
     Args:
-        endpoint_url: `http(s)://host[:port]`; None asks boto3's own configuration, then AWS.
+        endpoint_url: `http(s)://host[:port]`; None asks boto3's own configuration, then AWS. A user and a
+            password in it are left out: S3 knows none.
         credentials: None lets boto3 look where it always looks (environment, files, instance role).
         region: None asks boto3's own configuration, then us-east-1.
-        anonymous: sign nothing, for public buckets.
-        read_timeout_seconds: how long the server may be silent.
+        isolated: take nothing from the environment and the files that a person has for AWS: for a server of
+            our own, with its own endpoint and credentials.
         attempts: requests that fail are made again, up to this often in all.
         connections: at most this many at once.
 
     Raises:
         SettingError: the endpoint is no URL.
+        StoreError: boto3's own configuration is wrong, e.g. its profile does not exist.
     """
     import boto3
-    from botocore import UNSIGNED
     from botocore.config import Config
 
-    host = _host(endpoint_url)
+    endpoint = None if endpoint_url is None else _endpoint(endpoint_url)
+    host = urlsplit(endpoint or "").hostname
     options: dict[str, Any] = {
-        "signature_version": UNSIGNED if anonymous else "s3v4",
+        "signature_version": "s3v4",
         "request_checksum_calculation": "when_required",
         "response_checksum_validation": "when_required",
         "retries": {"mode": "standard", "total_max_attempts": attempts},
         "connect_timeout": 10,
-        "read_timeout": read_timeout_seconds,
+        "read_timeout": ANSWER_SECONDS,
         "max_pool_connections": connections,
         "s3": {"addressing_style": "path" if host and not host.endswith(".amazonaws.com") else "auto"},
     }
-    if host and is_loopback(host):
+    if isolated or (host and is_loopback(host)):
         options["proxies"] = {}
-    session = boto3.session.Session(
-        aws_access_key_id=credentials.access_key if credentials else None,
-        aws_secret_access_key=credentials.secret_key if credentials else None,
-        aws_session_token=credentials.session_token if credentials else None,
-    )
-    with s3_errors(endpoint_url or "S3"):
-        return session.client(
+    with s3_errors(endpoint or "S3"):
+        session = boto3.session.Session(
+            aws_access_key_id=credentials.access_key if credentials else None,
+            aws_secret_access_key=credentials.secret_key if credentials else None,
+            aws_session_token=credentials.session_token if credentials else None,
+            botocore_session=_isolated_session() if isolated else None,
+        )
+        client = session.client(
             "s3",
-            endpoint_url=endpoint_url,
+            endpoint_url=endpoint,
             region_name=region or session.region_name or "us-east-1",
             config=Config(**options),
         )
+    # Not part of botocore's public interface, which has no place for it; tests/storage/store/test_limits.py.
+    sender: Any = client._endpoint  # type: ignore[attr-defined]
+    sender.http_session = LimitedConnections(sender.http_session)
+    return client
 
 
-def _host(endpoint_url: str | None) -> str | None:
-    if endpoint_url is None:
-        return None
-    parts = urlsplit(endpoint_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+def _isolated_session() -> Any:
+    """A botocore session that knows only botocore's own defaults: no variable, no profile, no file."""
+    from botocore import session as botocore_session
+    from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES
+
+    known = BOTOCORE_DEFAUT_SESSION_VARIABLES
+    settings: dict[str, Any] = {name: (None, None, *rest) for name, (_, _, *rest) in known.items()}
+    for name in ("config_file", "credentials_file"):
+        settings[name] = (None, None, os.devnull, None)
+    return botocore_session.Session(session_vars=settings)
+
+
+def _endpoint(url: str) -> str:
+    """Return an endpoint without user and password."""
+    try:
+        parts = urlsplit(url)
+        proper = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        proper = False
+    if not proper:
         raise SettingError(
-            f"{endpoint_url!r} is no S3 endpoint", where="S3 endpoint", remedy="write http(s)://host[:port]"
+            f"{shown(url)!r} is no S3 endpoint", where="S3 endpoint", remedy="write http(s)://host[:port]"
         )
-    return parts.hostname
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 @contextmanager
@@ -186,13 +209,22 @@ def s3_errors(where: str, *, key: str = "", bucket: str = "") -> Iterator[None]:
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
     from botocore.parsers import ResponseParserError
+    from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError
     from urllib3.exceptions import HTTPError
 
+    where = shown(where)
     try:
         yield
     except ClientError as error:
         raise _of_answer(error.response, where, bucket, key) from error
-    except (BotoCoreError, Boto3Error, HTTPError, ResponseParserError) as error:
+    except (
+        BotoCoreError,
+        Boto3Error,
+        HTTPError,
+        ResponseParserError,
+        RetriesExceededError,
+        S3DownloadFailedError,  # the object was written anew while it was read
+    ) as error:
         raise _of_transport(error, where) from error
 
 
@@ -230,7 +262,7 @@ def _of_answer(response: Any, where: str, bucket: str, key: str) -> PipelineErro
             remedy="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or a profile) to a key that may use "
             "this bucket, and check this machine's clock",
         )
-    message = str(response.get("Error", {}).get("Message", ""))[:200]
+    message = scrubbed(str(response.get("Error", {}).get("Message", ""))[:200])
     return StoreError(
         f"the S3 server refuses the request for {subject or 'a bucket'} ({code or status}: {message})",
         where=where,
@@ -257,7 +289,9 @@ def _of_transport(error: Exception, where: str) -> PipelineError:
 
     if isinstance(error, exceptions.SSLError):
         return StoreError(
-            f"the S3 server's certificate is not accepted: {error}", where=where, remedy=_CERTIFICATE
+            f"the S3 server's certificate is not accepted: {scrubbed(str(error))}",
+            where=where,
+            remedy=_CERTIFICATE,
         )
     if isinstance(
         error,
@@ -283,7 +317,9 @@ def _of_transport(error: Exception, where: str) -> PipelineError:
             where=where,
             remedy="check the endpoint, that the server runs and that this machine reaches it; start again",
         )
-    return StoreError(f"S3 failed: {error}", where=where, remedy="check the S3 settings of this machine")
+    return StoreError(
+        f"S3 failed: {scrubbed(str(error))}", where=where, remedy="check the S3 settings of this machine"
+    )
 
 
 _CERTIFICATE = (

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from common.deadline import Limits
+from common.deadline import Limits, limited
 from storage.steps.hashing import Differences
 from storage.store.bucket import Bucket
-from storage.store.catalogue import Catalogue
+from storage.store.catalogue import Catalogue, Listing
 from storage.store.collect import Garbage, collect_garbage
 from storage.store.deposit import Deposit, OnBytes, RunFile, Uploaded, ignore_bytes
 from storage.store.manifest import Area, MadeBy, Manifest, RunAddress, RunInfo, StoredRun
@@ -20,6 +20,7 @@ __all__ = [
     "Area",
     "Encryption",
     "Garbage",
+    "Listing",
     "MadeBy",
     "Manifest",
     "OnBytes",
@@ -67,6 +68,7 @@ class Store:
         credentials: Credentials | None = None,
         region: str | None = None,
         encryption: Encryption | None = None,
+        isolated: bool = False,
         workers: int = _WORKERS,
     ) -> None:
         self._bucket = Bucket(
@@ -76,6 +78,7 @@ class Store:
             credentials=credentials,
             region=region,
             encryption=encryption,
+            isolated=isolated,
             connections=6 * workers,
         )
         self._catalogue = Catalogue(self._bucket)
@@ -93,7 +96,7 @@ class Store:
 
     def require_writable(self) -> None:
         """Raise unless objects can be written, encrypted as asked, by writing the store's own small note."""
-        self._deposit.require_writable()
+        self._bucket.require_writable()
 
     def ensure_bucket(self) -> None:
         """Create the bucket if it is not there; meant for the embedded server."""
@@ -111,8 +114,8 @@ class Store:
     ) -> Uploaded:
         """Upload a run: objects in parallel, each verified, then the manifest, then the pointer to it.
 
-        Content that the store has already is verified instead of sent again. The same run with the same
-        content is a no-op, so a call that broke off is simply made again.
+        Content that the store has already, whole, is not sent again. Every call looks at all objects and
+        sends what is missing or changed, also those of a run that is there: it goes on, and it mends.
 
         Args:
             info: what the run is; a rehearsal goes to the rehearsals, a submission to the candidates.
@@ -123,11 +126,13 @@ class Store:
         Raises:
             SourceError: a file is missing, or its path would leave the run's folder.
             StoreError: a run of this name with another content exists; or the server stored something else.
+            UnreachableError: the store is being collected.
             StepTimeoutError: the deadline passed.
         """
-        return self._deposit.upload(info, files, Limits(deadline), on_progress)
+        limits = Limits(deadline)
+        return limited(limits, lambda: self._deposit.upload(info, files, limits, on_progress))
 
-    def publish(self, system: str, run: str) -> str:
+    def publish(self, system: str, run: str, parts: Sequence[str] = ()) -> str:
         """Publish a candidate: the same manifest under `runs/`, then the pointer to it. No file is copied.
 
         A run that is published already is left alone, so a call that broke off is simply made again.
@@ -135,15 +140,16 @@ class Store:
         Args:
             system: the system's name.
             run: the run's name.
+            parts: folders that the run has to have.
 
         Returns:
             `s3://…` of the published run.
 
         Raises:
-            StoreError: there is no such candidate, it is a rehearsal, objects of it are missing, or another
-                run of this name was published before.
+            StoreError: there is no such candidate, it is a rehearsal or no whole submission, objects of it
+                are missing or changed, or another run of this name was published before.
         """
-        return self._deposit.publish(system, run)
+        return self._deposit.publish(system, run, parts)
 
     def remove(self, run: str) -> RunAddress:
         """Remove a candidate or a rehearsal from the runs; its content goes with a later `collect`.
@@ -176,6 +182,10 @@ class Store:
 
     def list_runs(self) -> list[StoredRun]:
         """Return all complete runs: published ones, candidates, rehearsals, each kind newest first."""
+        return list(self._catalogue.runs().runs)
+
+    def listing(self) -> Listing:
+        """Return all complete runs, and what lies in the place of a run and is none."""
         return self._catalogue.runs()
 
     def find(self, run: str) -> StoredRun:
@@ -211,13 +221,17 @@ class Store:
                 files: all are named in one error, and nothing that was there is overwritten.
             DiskFullError, StepTimeoutError: as their names say.
         """
-        return restore_run(
-            self._bucket,
-            self.find(run),
-            to,
-            only=only,
-            dry_run=dry_run,
-            workers=self._workers,
-            limits=Limits(deadline),
-            on_progress=on_progress,
+        limits = Limits(deadline)
+        return limited(
+            limits,
+            lambda: restore_run(
+                self._bucket,
+                self.find(run),
+                to,
+                only=only,
+                dry_run=dry_run,
+                workers=self._workers,
+                limits=limits,
+                on_progress=on_progress,
+            ),
         )

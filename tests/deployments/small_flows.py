@@ -60,6 +60,7 @@ def stored(system: str, tree: Path, bucket: str, publish: PublishChoice) -> None
     )
     paths = sorted(path for path in tree.rglob("*") if path.is_file())
     files = [RunFile(f"tree/{path.relative_to(tree)}", path) for path in paths]
+    files += [RunFile(f"{part}/of-the-tree", paths[0]) for part in ("page", "verdict")]
     send_run(Workspace.at(tree.with_name(f"{system}-work")), info, files, 60, Store(bucket))
 
 

@@ -22,7 +22,6 @@ from common.errors import (
     StoreError,
     UnreachableError,
 )
-from storage.fetch.sources import fetch_source
 from storage.store.bucket import Bucket
 from storage.store.embedded import Endpoint
 from storage.store.manifest import Manifest, ManifestFile
@@ -290,34 +289,6 @@ def test_missing_bucket_is_named_and_ensured(s3_server: Endpoint, files: list[Ru
 def test_endpoint_that_is_no_url_is_refused() -> None:
     with pytest.raises(SettingError, match="'localhost:9000' is no S3 endpoint"):
         Store("bucket", endpoint_url="localhost:9000")
-
-
-def test_source_in_s3_is_fetched(
-    store: Store, s3_server: Endpoint, files: list[RunFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = next(file for file in store.upload_run(info(), files).manifest.files if file.path == "tree/b.bin")
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_server.url)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_key)
-
-    class Published:
-        name = "b.bin"
-        urls = (f"{store.address}objects/sha256/{file.sha256[:2]}/{file.sha256}",)
-        digest = f"sha256:{file.sha256}"
-        size: int | None = file.size
-        unpack: str | None = None
-
-    (tmp_path / "to").mkdir()
-    identity = {"digest": Published.digest, "url": "s3://elsewhere/x", "validator": "", "total": file.size}
-    (tmp_path / "to/b.bin.part").write_bytes(CONTENTS["tree/b.bin"][:1000])
-    (tmp_path / "to/b.bin.part.json").write_text(json.dumps(identity))
-    fetched = fetch_source(Published(), tmp_path / "to")
-    assert fetched.path.read_bytes() == CONTENTS["tree/b.bin"]
-    assert fetched.resumed_from == 1000
-    Published.urls = (f"{store.address}none",)
-    Published.name = "none"
-    with pytest.raises(StoreError, match="no object"):
-        fetch_source(Published(), tmp_path / "to")
 
 
 # Manifests
