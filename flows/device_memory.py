@@ -12,7 +12,7 @@ from flows.request import ResultRequest, SubmissionRequest
 from flows.runner import Runner
 from flows.sizes import SIZES
 from models.registry import get_benchmark
-from storage.cache import StepRecord
+from storage.steps.cache import StepRecord
 
 _OF_CUDA = 600_000_000
 """A guess of what CUDA's context and the kernels of TensorRT take."""

@@ -24,7 +24,7 @@ from flows.sizes import SIZES
 from mlperf.audits import sampling_target
 from mlperf.rounds import RunKind
 from models.registry import get_benchmark
-from storage.cache import StepRecord
+from storage.steps.cache import StepRecord
 from tasks.random_network import weights_label
 
 _LOADGEN_BYTES_PER_SAMPLE = 155

@@ -26,7 +26,7 @@ from flows.runner import runner_of
 from mlperf.rounds import RunKind, Scenario
 from mlperf.triage.steps import RUNS
 from models.benchmark import Benchmark, Edition
-from storage.cache import StepRecord
+from storage.steps.cache import StepRecord
 from tasks.accuracy import accuracy_step
 from tasks.build_engine import build_engine_step
 from tasks.compliance import audit_step

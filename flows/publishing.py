@@ -16,7 +16,7 @@ from flows.approval import Decision, Publication, carry_out
 from flows.submission import SubmissionOutcome
 from flows.terminal import user_name
 from mlperf.system import known_systems, load_system
-from storage.store import Area, Store, StoredRun
+from storage.store.store import Area, Store, StoredRun
 from tasks.upload import store_for
 from tasks.workspace import Workspace
 

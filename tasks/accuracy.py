@@ -11,7 +11,7 @@ from mlperf.logs import read_accuracy
 from mlperf.rounds import ModelRules, RunKind
 from models.benchmark import Edition
 from models.registry import get_benchmark
-from storage.cache import StepRecord
+from storage.steps.cache import StepRecord
 from tasks.measurement import Bench, Judged, run_loadgen, run_step
 from tasks.step import Step, step_task
 from tasks.versions import library_versions

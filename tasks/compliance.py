@@ -15,7 +15,7 @@ from mlperf.logs import AccuracyLogEntry, read_detail
 from mlperf.rounds import RunKind, get_round
 from models.benchmark import Edition, Score
 from models.registry import get_benchmark
-from storage.cache import StepRecord, code_version
+from storage.steps.cache import StepRecord, code_version
 from tasks.measurement import (
     RETRIES,
     Bench,

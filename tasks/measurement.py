@@ -19,7 +19,7 @@ from harness.settings import RunSettings
 from mlperf.logs import DetailLog, read_detail
 from mlperf.rounds import RunKind, Scenario
 from models.benchmark import Weights
-from storage.cache import StepRecord
+from storage.steps.cache import StepRecord
 from tasks.hardware import host_identity
 from tasks.random_network import weights_label
 from tasks.step import Recorder, Step, attempts_left, perform, run_logger

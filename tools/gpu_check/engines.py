@@ -18,7 +18,7 @@ from harness.record import RunRequest
 from harness.settings import RunLength, settings_for
 from mlperf.rounds import RunKind
 from models.registry import benchmark_names, get_benchmark
-from storage.cache import StepCache, StepRecord
+from storage.steps.cache import StepCache, StepRecord
 from tasks.build_engine import ENGINE_FILE
 from tasks.quantize import NETWORK_FILE
 from tasks.random_network import weights_label
