@@ -18,6 +18,10 @@ lint: .venv/installed-for-tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Writes the pages that are made from the code, and fails if a link of the documentation leads nowhere.
+docs: .venv/installed-for-tests
+	$(BIN)/python -m tools.docs
+
 benchmarks: .venv/installed-for-tests
 	$(BIN)/python -m benchmarks
 

@@ -1,1 +1,1 @@
-"""What is not shipped: checks and records that the project's own engineers make."""
+"""What is not shipped: generated pages, the check of a GPU, benchmarks, training of the small networks."""
