@@ -173,7 +173,7 @@ DELIVERING = (
     Entry(
         id="store-away",
         signs=("the S3 server answers", "the S3 server does not answer", "S3 failed:"),
-        cause="The S3 server is down, overloaded or not reachable; seven more attempts were made.",
+        cause="The S3 server did not answer, or answered that it cannot serve now.",
         remedy="Run the same command again: what was sent is not sent twice.",
         redo=("upload",),
         kinds=("UnreachableError", *_STORE),
@@ -187,17 +187,17 @@ DELIVERING = (
     ),
     Entry(
         id="prefect-not-started",
-        signs=("the Prefect server did not start",),
-        cause="The Prefect server of the command line ended: most often the disk is full, or its database "
-        "in work/prefect is of another version.",
-        remedy="Its log (work/logs/prefect.log) says why; work/prefect may be removed, it holds only "
-        "history.",
+        signs=("the command's own Prefect server …",),
+        cause="The Prefect server of the command line ended before it answered, or did not answer in time; "
+        "the message has what it said last.",
+        remedy="Mend what it says (all of it: work/logs/prefect.log). work/prefect may be removed, it holds "
+        "only history.",
         kinds=("UnreachableError",),
     ),
     Entry(
         id="prefect-away",
         signs=("the Prefect server does not answer, or broke off",),
-        cause="The Prefect server that records the run is down or not reachable.",
+        cause="The Prefect server that records the run did not answer, or closed the connection.",
         remedy="Start it again, and run the same command: finished steps are found.",
         kinds=("UnreachableError",),
     ),
