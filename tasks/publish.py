@@ -6,10 +6,13 @@ import time
 
 from pydantic import BaseModel, ConfigDict
 
-from storage.store import Store
+from common.errors import StoreError
+from storage.store import Area, Store, StoredRun
 from tasks.progress import StepEvent, emit
 from tasks.step import Step, run_logger, step_task
 from tasks.upload import STORE_RETRIES
+
+_PARTS = ("tree", "page", "verdict")
 
 
 class Published(BaseModel):
@@ -17,6 +20,18 @@ class Published(BaseModel):
 
     model_config = ConfigDict(frozen=True)
     address: str
+
+
+def require_whole(candidate: StoredRun) -> None:
+    """Raise StoreError unless a candidate has what makes it a submission: its tree, its page, its verdict."""
+    held = {file.path.partition("/")[0] for file in candidate.manifest.files}
+    lacking = [part for part in _PARTS if part not in held]
+    if lacking:
+        raise StoreError(
+            f"a submission is not published without its {' and '.join(lacking)}",
+            where=candidate.address,
+            remedy="run the same system again: what is finished is found, and the run is uploaded whole",
+        )
 
 
 @step_task("publish", shown="{run}", retries=STORE_RETRIES)
@@ -27,11 +42,12 @@ def publish(system: str, run: str, store: Store) -> Published:
 
     Raises:
         UnreachableError: the endpoint is down or slow (tried again by Prefect).
-        StoreError: there is no such candidate, it is a rehearsal, or objects of it are missing.
+        StoreError: there is no such candidate, it is a rehearsal, a part of it or objects are missing.
     """
     step = Step(name="publish", label=system, inputs={"run": run})
     emit(StepEvent("start", step.name, step.label))
     started = time.monotonic()
+    require_whole(store.find(f"{Area.CANDIDATES}/{system}/{run}"))
     address = store.publish(system, run)
     run_logger().info("published %s: %s", run, address)
     emit(StepEvent("done", step.name, step.label, seconds=time.monotonic() - started, text=address))

@@ -62,7 +62,7 @@ def store(endpoint: Endpoint, system_file: Path, tmp_path: Path) -> Store:
         tool_version="0.1",
         figures={"resnet50/Server": 132008.0},
     )
-    store.upload_run(info, [RunFile("page/index.html", page)])
+    store.upload_run(info, [RunFile(f"{part}/index.html", page) for part in ("tree", "page", "verdict")])
     return store
 
 
@@ -140,6 +140,24 @@ def test_without_a_terminal_nobody_is_asked_and_yes_publishes_exactly_the_run(
     assert addresses(store) == ["runs/Small/aaaa", "candidates/Small/aaaa"]
     kept = system_file.parent / "work" / "submissions" / SYSTEM / "aaaa" / "approval.json"
     assert json.loads(kept.read_text())["decision"]["comment"] == "fine"
+
+
+@pytest.mark.parametrize("lacking", ["tree", "page", "verdict"])
+def test_a_candidate_that_lacks_a_part_is_not_published(
+    store: Store, endpoint: Endpoint, system_file: Path, lacking: str
+) -> None:
+    page = system_file.with_name("index.html")
+    whole = store.find(f"candidates/{SYSTEM}/aaaa").manifest
+    info = RunInfo(**{name: getattr(whole, name) for name in RunInfo.model_fields} | {"run": f"no-{lacking}"})
+    parts = [part for part in ("tree", "page", "verdict") if part != lacking]
+    store.upload_run(info, [RunFile(f"{part}/index.html", page) for part in parts])
+    argv, environment = command(endpoint, system_file, f"{SYSTEM}/no-{lacking}", "--yes", "--by", "Ada")
+    done = subprocess.run(
+        argv, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+    )
+    assert done.returncode == 1
+    assert f"a submission is not published without its {lacking}" in done.stderr
+    assert f"runs/{SYSTEM}/no-{lacking}" not in addresses(store)
 
 
 def test_the_run_command_says_without_a_terminal_how_to_publish_later(tmp_path: Path, store: Store) -> None:
