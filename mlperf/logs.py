@@ -191,7 +191,7 @@ class _Message:
 
 def _usual(line: bytes) -> _Message | None:
     match = _USUAL.fullmatch(line, len(MARKER))
-    if not match:
+    if not match or len(match[2]) > LONG_LIST:
         return None
     key, value, is_error, is_warning = match.groups()
     return _Message(key.decode("ascii"), json.loads(value), is_error == b"true", is_warning == b"true")
@@ -213,6 +213,8 @@ def _message(text: bytes, path: Path, number: int) -> _Message:
     try:
         content = json.loads((short or text).decode("utf-8"))
         flags = content["metadata"]
+        if not isinstance(content["key"], str):
+            raise TypeError("its key is no text")
         return _Message(
             content["key"],
             content["value"],
@@ -300,7 +302,7 @@ def _entry(text: bytes, count: int, path: Path) -> AccuracyLogEntry:
             data,
             None if token_count is None else int(token_count),
         )
-    except (ValueError, RecursionError, KeyError, TypeError) as error:
+    except (ValueError, OverflowError, RecursionError, KeyError, TypeError) as error:
         raise LogError(
             f"entry {count + 1} of the accuracy log is damaged: {text[:80]!r}",
             where=path,

@@ -169,7 +169,7 @@ def _read(path: Path, dtype: type[np.generic]) -> Scan:
         header = _header(stream, path)
         stream.seek(header.offset)
         count = math.prod(header.shape)
-        content = stream.read(count * header.dtype.itemsize)
+        content = _bytes_of(stream, count * header.dtype.itemsize)
         if len(content) < count * header.dtype.itemsize:
             raise EOFError(f"its voxels end after {len(content)} bytes")
         while stream.read(_BLOCK):
@@ -180,6 +180,14 @@ def _read(path: Path, dtype: type[np.generic]) -> Scan:
     if dtype is np.uint8:
         _check_labels(stored, path)
     return Scan(stored.astype(dtype), header.spacing)
+
+
+def _bytes_of(stream: gzip.GzipFile, size: int) -> bytes:
+    """Return the next bytes; memory is taken for what is there, not for what a header claims."""
+    content = bytearray()
+    while len(content) < size and (block := stream.read(min(_BLOCK, size - len(content)))):
+        content += block
+    return bytes(content)
 
 
 @contextmanager

@@ -196,6 +196,14 @@ DELIVERING = (
         kinds=_STORE,
     ),
     Entry(
+        id="candidate-incomplete",
+        signs=("a submission is not published without its",),
+        cause="The candidate in the store holds no tree, no page or no verdict.",
+        remedy="Run the same system again: what is finished is found, and the run is uploaded whole.",
+        redo=("upload",),
+        kinds=_STORE,
+    ),
+    Entry(
         id="rehearsal-published",
         signs=("is a rehearsal, which is never published",),
         cause="A rehearsal is never a result.",
@@ -205,7 +213,7 @@ DELIVERING = (
     Entry(
         id="store-away",
         signs=("the S3 server answers", "the S3 server does not answer", "S3 failed:"),
-        cause="The S3 server is down, overloaded or not reachable; seven more attempts were made.",
+        cause="The S3 server did not answer, or answered that it cannot serve now.",
         remedy="Run the same command again: what was sent is not sent twice.",
         redo=("upload",),
         kinds=("UnreachableError", *_STORE),
@@ -219,15 +227,17 @@ DELIVERING = (
     ),
     Entry(
         id="prefect-not-started",
-        signs=("the command's own Prefect server …: …",),
-        cause="The Prefect server of the command line ended or did not answer; its log's words are named.",
-        remedy="Mend what it says; work/prefect may be removed, it holds only history.",
+        signs=("the command's own Prefect server …",),
+        cause="The Prefect server of the command line ended before it answered, or did not answer in time; "
+        "the message has what it said last.",
+        remedy="Mend what it says (all of it: work/logs/prefect.log). work/prefect may be removed, it holds "
+        "only history.",
         kinds=("UnreachableError",),
     ),
     Entry(
         id="prefect-away",
         signs=("the Prefect server does not answer, or broke off",),
-        cause="The Prefect server that records the run is down or not reachable.",
+        cause="The Prefect server that records the run did not answer, or closed the connection.",
         remedy="Start it again, and run the same command: finished steps are found.",
         kinds=("UnreachableError",),
     ),

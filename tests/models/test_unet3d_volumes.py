@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -218,6 +219,21 @@ def test_a_header_that_promises_too_much_costs_no_memory(case: Callable[..., Pat
     content[42:48] = np.array([30000, 30000, 30000], np.int16).tobytes()
     path.write_bytes(gzip.compress(bytes(content)))
     assert "30000×30000×30000" in _refused(path)
+
+
+def test_memory_is_taken_for_what_is_there_and_not_for_what_a_header_claims(
+    case: Callable[..., Path],
+) -> None:
+    path = case("imaging.nii.gz", np.zeros((4, 4, 4), np.int16))
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    content[42:48] = np.array([1000, 1000, 1000], np.int16).tobytes()  # 2 GB
+    path.write_bytes(gzip.compress(bytes(content)))
+    tracemalloc.start()
+    try:
+        assert "its voxels end after 128 bytes" in _refused(path)
+        assert tracemalloc.get_traced_memory()[1] < 100 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("spacing", [0.0, -1.0, float("nan"), 400.0])
