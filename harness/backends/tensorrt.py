@@ -62,7 +62,7 @@ class TensorRTBackend:
         info = EngineInfo.beside(engine)
         _check(options, info, devices, engine)
         self._benchmark = benchmark
-        self._devices = tuple(devices)
+        self.devices = tuple(devices)
         self._samples = samples
         self._lanes: list[Lane] = []
         self._resident: ResidentSamples | None = None
@@ -134,7 +134,7 @@ class TensorRTBackend:
         self.unload()
         while self._lanes:
             self._lanes.pop().close()
-        for device in self._devices:
+        for device in self.devices:
             device.close()
 
 

@@ -290,7 +290,7 @@ def _sizes(stated: tuple[str, str, str], star: int, network: Path) -> tuple[int,
     low, usual, high = (star if size == "*" else int(size) for size in stated)
     if not 1 <= low <= usual <= high:
         raise NetworkFileError(
-            f"the network's metadata state a profile of {':'.join(stated)}",
+            f"the network's metadata state profiles that cannot be: {':'.join(stated)}",
             where=network,
             remedy="export the network again",
         )
