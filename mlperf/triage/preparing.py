@@ -14,7 +14,8 @@ PREPARING = (
         id="source-silent",
         signs=("the server sent nothing for", "the connection failed or broke off",
                "the server sent only … of", "of … bytes arrived", "try again after", "the server answers 5",
-               "the server answers 429"),
+               "the server answers 429", "does not come to the end of its headers",
+               "the server sends less than"),
         cause="A server of the sources did not answer, broke off, or asked to come back later; four more "
         "attempts were made, each going on where the last one broke off.",
         remedy="Check the network and proxy, and run the same command again: what has arrived is kept.",
