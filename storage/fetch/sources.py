@@ -72,7 +72,8 @@ class Fetched:
     Attributes:
         name: the source's name.
         path: the file, or the folder that the archive was unpacked into.
-        url: the mirror that it came from, without secrets; empty if it was already there.
+        url: the mirror that it came from, without secrets and folders of this machine; empty if it was
+            already there.
         size: bytes of the source.
         digest: the verified digest, as in the source.
         resumed_from: bytes that an earlier call had left.
@@ -297,7 +298,7 @@ def _from_file(source: Source, url: str, target: Path, limits: Limits, on_progre
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(target.parent)
-    return Fetched(source.name, target, shown(url), size, source.digest)
+    return Fetched(source.name, target, f"file:{path.name}", size, source.digest)
 
 
 def _from_server(source: Source, url: str, part: BufferedRandom, limits: Limits, on_progress: OnBytes) -> int:
