@@ -114,10 +114,10 @@ def edition_offered(
 ) -> Iterator[tuple[Edition, list[StepRecord]]]:
     """Yield the edition while its sources can be reached: a mini edition is made and served on this host."""
     if not request.on_mini_data:
-        yield benchmark.full_edition(), []
+        yield benchmark.facts.full, []
         return
     made = make_mini(
         workspace, benchmark.name, request.sample_count(benchmark.name), request.system.limits.preprocess
     )
     with serve_folder(made.folder) as address:
-        yield benchmark.mini_edition(listing_of(made, address)), [made]
+        yield benchmark.data.mini_edition(listing_of(made, address)), [made]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,15 @@ from harness.backends.cuda import device_count
 from harness.backends.tensorrt_device import Device, EngineTensor, GpuDevice
 from harness.backends.tensorrt_library import EngineInfo, import_library
 from harness.backends.tensorrt_stream import Lane, Table
-from models.benchmark import Benchmark, Precision, Responses, SampleLoop
+from models.benchmark import (
+    BatchAnswer,
+    Benchmark,
+    LoopAnswer,
+    Precision,
+    Responses,
+    SampleLoop,
+    StackedSamples,
+)
 
 _LOAD_BLOCK = 256
 
@@ -70,14 +79,14 @@ class TensorRTBackend:
         benchmark, engine, samples = options.require("tensorrt")
         info = EngineInfo.beside(engine)
         _check(options, info, devices, engine)
-        self._benchmark = benchmark
+        self._answer = benchmark.answer
         self._devices = tuple(devices)
         self._samples = samples
         self._lanes: list[Lane] = []
         self._tables: dict[str, Table] = {}
         self._on_device = samples_on_device
         self._slots = np.full(len(samples), -1, np.int64)
-        self._plain = type(benchmark).run_batch is Benchmark.run_batch
+        self._stacked = samples if isinstance(samples, StackedSamples) else None
         self.name = f"{'TensorRT for RTX' if info.library == 'tensorrt_rtx' else 'TensorRT'} {info.version}"
         self.device_names = tuple(device.name for device in devices)
         self.streams = options.streams * len(devices)
@@ -107,13 +116,13 @@ class TensorRTBackend:
             NetworkFileError: the samples have another dtype or shape than the engine's inputs.
         """
         self.unload()
-        if not self._plain:
-            return  # a benchmark with a loop of its own reads its samples itself
+        if self._stacked is None:
+            return  # samples of unequal shapes are read where the batch is made
         unique = np.unique(indices)
         inputs = {tensor.name: tensor for tensor in self._tensors if tensor.is_input}
         self._tables = {name: Table(self._devices, tensor, len(unique)) for name, tensor in inputs.items()}
         for start in range(0, len(unique), _LOAD_BLOCK):
-            block = self._samples.gather(unique[start : start + _LOAD_BLOCK])
+            block = self._stacked.rows(unique[start : start + _LOAD_BLOCK])
             for name, tensor in inputs.items():
                 rows = block.get(name)
                 if rows is None or rows.dtype != tensor.dtype or rows.shape[1:] != tensor.shape:
@@ -143,8 +152,9 @@ class TensorRTBackend:
         """
         lane = self._lanes[stream]
         lane.device.use()
-        if not self._plain:
-            return self._benchmark.run_batch(lane, self._samples, indices)
+        answer = cast(BatchAnswer, self._answer)
+        if self._stacked is None:
+            return answer.batch(lane, self._samples, indices)
         slots = self._slots[indices]
         if len(slots) == 0 or slots.min() < 0:
             raise SettingError(
@@ -154,13 +164,13 @@ class TensorRTBackend:
         lane.begin(len(slots))
         for name, table in self._tables.items():
             lane.feed(name, table, slots)
-        return self._benchmark.respond(lane.finish(len(slots)), indices)
+        return answer.respond(lane.finish(len(slots)), self._samples, indices)
 
     def open_loop(self, stream: int) -> SampleLoop:
         """Return a loop of the benchmark on this stream, for the calling thread."""
         lane = self._lanes[stream]
         lane.device.use()
-        return self._benchmark.open_loop(lane, self._samples)
+        return cast(LoopAnswer, self._answer).open(lane, self._samples)
 
     def close(self) -> None:
         """Free everything; a second call does nothing."""
@@ -199,7 +209,7 @@ def _check_tensors(
     tensors: tuple[EngineTensor, ...], benchmark: Benchmark, precision: Precision, engine: Path
 ) -> tuple[EngineTensor, ...]:
     found = {tensor.name: tensor for tensor in tensors}
-    specs = (*benchmark.network_inputs(precision), *benchmark.outputs)
+    specs = (*benchmark.network.inputs(precision), *benchmark.network.outputs)
     for spec in specs:
         tensor = found.get(spec.name)
         if tensor is None and spec.optional:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from common.errors import NetworkFileError, SettingError, StepFailedError
 from harness.backends.tensorrt_device import Device, EngineTensor, Handle
 from models.benchmark import Arrays
-from models.onnx_state import PAST, PRESENT
+from models.network.state import PAST, PRESENT
 
 _MOST_GRAPHS = 256
 """CUDA graphs per stream: every batch size up to it (Server), or the largest batch alone beyond (Offline)."""

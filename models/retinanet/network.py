@@ -1,0 +1,44 @@
+"""retinanet's network: images in, the heads of its feature maps out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from onnx import ModelProto
+from pydantic import JsonValue
+
+from models.benchmark import Edition, Network, OnProgress, Precision, TensorSpec
+from models.retinanet import heads
+
+FULL_AGREEMENT_IMAGES = 50
+
+
+class RetinanetNetwork(Network):
+    """The official file ends with suppression for one image; it is cut at its heads."""
+
+    outputs = heads.head_outputs()
+
+    def inputs(self, precision: Precision) -> tuple[TensorSpec, ...]:
+        """Return the images, INT8 for the INT8 network."""
+        return heads.inputs(precision)
+
+    def adapt(self, model: ModelProto) -> ModelProto:
+        """Cut the published network at its ten heads; see `models.retinanet.heads`."""
+        return heads.cut_at_heads(model)
+
+    def random(
+        self, output: Path, precision: Precision, layers: int | None, on_progress: OnProgress
+    ) -> dict[str, JsonValue]:
+        """Write the network in FP32: it is converted like the official one."""
+        from models.network.random import write_model
+        from models.retinanet.architecture import retinanet
+
+        del precision, layers
+        return write_model(retinanet(), output, on_progress)
+
+    def agreement_samples(self, edition: Edition) -> int | None:
+        """Return few images of the full edition, which a processor takes seconds for each."""
+        return FULL_AGREEMENT_IMAGES if edition.name == "full" else None
+
+
+NETWORK = RetinanetNetwork()

@@ -1,0 +1,1 @@
+"""What is not shipped with the program."""
