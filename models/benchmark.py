@@ -96,10 +96,11 @@ class Edition:
 class TensorSpec:
     """An input or output of a network; None in the shape is a free dimension (the batch comes first).
 
-    `scale` counts for int8 inputs only: what one step stands for in the units of the FP32 network's input.
-    An int8 sample is the FP32 sample divided by it, rounded and clipped to -128..127.
-    `optional` counts for outputs only: a network of the benchmark may lack it, but not all of them.
-    `variable_axes` are those whose size may be smaller, all samples of a batch alike, where the network
+    `scale`, `means` and `deviations` count for int8 inputs only: an int8 sample is the FP32 sample less the
+    mean of its channel (axis 1), divided by the channel's deviation and by the scale, rounded and clipped to
+    -128..127. Without means the FP32 sample counts as it is; with them an INT8 network begins behind its
+    normalisation. `optional` counts for outputs only: a network of the benchmark may lack it, but not all of
+    them. `variable_axes` are those whose size may be smaller, all samples of a batch alike, where the network
     leaves them free; the shape then has the largest size.
     """
 
@@ -107,6 +108,8 @@ class TensorSpec:
     dtype: str
     shape: tuple[int | None, ...]
     scale: float = 1.0
+    means: tuple[float, ...] = ()
+    deviations: tuple[float, ...] = ()
     optional: bool = False
     variable_axes: tuple[int, ...] = ()
 
@@ -374,6 +377,8 @@ class Data(Protocol):
 class Network(ABC):
     """The network of a benchmark: its tensors, and how it is brought into a precision."""
 
+    is_exported = False
+    """Whether the file of an edition is one that this project wrote, in the benchmark's form."""
     calibration_batch: int | None = None
     """Samples that are calibrated at a time; None: as many as fit by the size of their inputs."""
 
@@ -386,11 +391,27 @@ class Network(ABC):
     def outputs(self) -> tuple[TensorSpec, ...]:
         """The outputs that are needed."""
 
+    def source_inputs(self, precision: Precision) -> tuple[TensorSpec, ...]:
+        """Return the inputs of the published part; those of the whole, unless overridden."""
+        return self.inputs(precision)
+
+    @property
+    def source_outputs(self) -> tuple[TensorSpec, ...]:
+        """The outputs of the published part that are needed; those of the whole, unless overridden."""
+        return self.outputs
+
     def adapt(self, model: ModelProto) -> ModelProto:
-        """Return a published network with the benchmark's inputs and outputs; as it is, unless overridden.
+        """Return a published network with `source_inputs` and `source_outputs`; as it is, unless overridden.
 
         Raises:
             NetworkFileError: the network cannot be brought to them.
+        """
+        return model
+
+    def finish(self, model: ModelProto) -> ModelProto:
+        """Return a converted network with what follows the published part up to the answer: `outputs`.
+
+        As it is, unless overridden. What is added states its own precision.
         """
         return model
 

@@ -8,7 +8,7 @@ from pydantic import JsonValue
 
 from models.benchmark import Edition, Precision, Source
 from models.network.agreement import AgreementRequest
-from models.network.quantization import QuantizeRequest
+from models.network.quantization import QuantizeRequest, device_file
 from models.network.random import CALIBRATION_SAMPLES
 from models.registry import get_benchmark
 from storage.cache import StepRecord
@@ -63,6 +63,8 @@ def quantize(
 ) -> StepRecord:
     """Write `network.onnx` in the system's precision, calibrated on samples apart from the validation set.
 
+    In INT8 the network that an engine is built from lies beside it (see `engine_source`).
+
     Figures: those of `models.network.quantization.quantize`, and `agreement` with the FP32 network
     (None where the benchmark compares no samples, and for random weights).
 
@@ -111,6 +113,12 @@ def quantize(
         produce,
         prepares=True,
     )
+
+
+def engine_source(network: StepRecord, precision: Precision) -> Path:
+    """Return the file of a converted network that its engine is built from."""
+    path = network.file(NETWORK_FILE)
+    return device_file(path) if precision == "int8" else path
 
 
 def _calibration_limit(network: StepRecord) -> int | None:

@@ -16,8 +16,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-_OPSET = 17
-"""The first with LayerNormalization."""
+_OPSET = 11
+"""As the official export has it: a layer normalisation is nine nodes, and shapes are computed."""
 _MASKED = -10_000.0
 """Added to the scores of padding, as BERT does."""
 _EPSILON = 1e-12
@@ -62,7 +62,7 @@ def bert(
     graph = _Graph(weights, np.random.default_rng(seed))
     values = _embeddings(graph, shape)
     mask = graph.node("Cast", ["input_mask"], to=TensorProto.FLOAT)
-    mask = graph.node("Unsqueeze", [mask, graph.constant("mask_axes", np.array([1, 2], np.int64))])
+    mask = graph.node("Unsqueeze", [mask], axes=[1, 2])
     mask = graph.node("Sub", [graph.constant("one", np.array(1, np.float32)), mask])
     mask = graph.node("Mul", [mask, graph.constant("masked", np.array(_MASKED, np.float32))])
     for layer in range(shape.layers):
@@ -74,9 +74,8 @@ def bert(
         values = graph.norm(graph.node("Add", [values, inner]), shape.hidden, f"{name}.norm")
     logits = graph.dense(values, shape.hidden, 2, "answer")
     start, end = graph.split(logits)
-    axis = graph.constant("last_axis", np.array([-1], np.int64))
-    graph.node("Squeeze", [start, axis], output=OUTPUTS[0])
-    graph.node("Squeeze", [end, axis], output=OUTPUTS[1])
+    graph.node("Squeeze", [start], axes=[-1], output=OUTPUTS[0])
+    graph.node("Squeeze", [end], axes=[-1], output=OUTPUTS[1])
     size = sequence or "sequence"
     definition = helper.make_graph(
         graph.nodes,
@@ -85,7 +84,7 @@ def bert(
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", size]) for name in OUTPUTS],
         graph.weights,
     )
-    model = helper.make_model(definition, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=8)
+    model = helper.make_model(definition, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=6)
     if model.ByteSize() < onnx.checker.MAXIMUM_PROTOBUF:
         onnx.checker.check_model(model)
     return model
@@ -95,7 +94,7 @@ def _embeddings(graph: _Graph, shape: BertShape) -> str:
     tokens = graph.weight("tokens", (shape.vocabulary, shape.hidden), 0.5)
     table = graph.weight("positions", (shape.positions, shape.hidden), 0.5)
     segments = graph.weight("segments", (shape.segments, shape.hidden), 0.5)
-    length = graph.node("Shape", ["input_ids"], start=1, end=2)
+    length = graph.node("Unsqueeze", [graph.size("input_ids", 1)], axes=[0])
     zero = graph.constant("zero", np.array([0], np.int64))
     positions = graph.node("Slice", [table, zero, length, zero])
     values = graph.node("Add", [graph.node("Gather", [tokens, "input_ids"]), positions])
@@ -105,18 +104,16 @@ def _embeddings(graph: _Graph, shape: BertShape) -> str:
 
 def _attention(graph: _Graph, shape: BertShape, values: str, mask: str, name: str) -> str:
     size = shape.hidden // shape.heads
-    apart = graph.constant("apart", np.array([0, 0, shape.heads, size], np.int64))
-    whole = graph.constant("whole", np.array([0, 0, shape.hidden], np.int64))
     orders = {"query": [0, 2, 1, 3], "key": [0, 2, 3, 1], "value": [0, 2, 1, 3]}
     parts = {}
     for part, order in orders.items():
         projected = graph.dense(values, shape.hidden, shape.hidden, f"{name}.{part}")
-        parts[part] = graph.node("Transpose", [graph.node("Reshape", [projected, apart])], perm=order)
+        parts[part] = graph.node("Transpose", [graph.view(projected, shape.heads, size)], perm=order)
     scores = graph.node("MatMul", [parts["query"], parts["key"]])
     scores = graph.node("Mul", [scores, graph.constant("scale", np.array(1 / math.sqrt(size), np.float32))])
-    shares = graph.node("Softmax", [graph.node("Add", [scores, mask])], axis=-1)
+    shares = graph.node("Softmax", [graph.node("Add", [scores, mask])], axis=3)
     mixed = graph.node("Transpose", [graph.node("MatMul", [shares, parts["value"]])], perm=[0, 2, 1, 3])
-    return graph.dense(graph.node("Reshape", [mixed, whole]), shape.hidden, shape.hidden, f"{name}.out")
+    return graph.dense(graph.view(mixed, shape.hidden), shape.hidden, shape.hidden, f"{name}.out")
 
 
 def _gelu(graph: _Graph, value: str) -> str:
@@ -169,7 +166,23 @@ class _Graph:
     def norm(self, value: str, size: int, name: str) -> str:
         scale = self.weight(f"{name}.weight", (size,), 0.05, 1.0)
         shift = self.weight(f"{name}.bias", (size,), 0.05)
-        return self.node("LayerNormalization", [value, scale, shift], axis=-1, epsilon=_EPSILON)
+        centred = self.node("Sub", [value, self.node("ReduceMean", [value], axes=[-1])])
+        squares = self.node("Pow", [centred, self.constant("two", np.array(2, np.float32))])
+        variance = self.node("ReduceMean", [squares], axes=[-1])
+        raised = self.node("Add", [variance, self.constant("epsilon", np.array(_EPSILON, np.float32))])
+        normal = self.node("Div", [centred, self.node("Sqrt", [raised])])
+        return self.node("Add", [self.node("Mul", [normal, scale]), shift])
+
+    def size(self, value: str, axis: int) -> str:
+        """The size of an axis as it is when the network runs, a scalar."""
+        number = self.constant(f"axis{axis}", np.array(axis, np.int64))
+        return self.node("Gather", [self.node("Shape", [value]), number], axis=0)
+
+    def view(self, value: str, *sizes: int) -> str:
+        """Batch, sequence and these sizes, as PyTorch exports `view`."""
+        parts = [self.node("Unsqueeze", [self.size(value, axis)], axes=[0]) for axis in (0, 1)]
+        parts += [self.constant(f"size{size}", np.array([size], np.int64)) for size in sizes]
+        return self.node("Reshape", [value, self.node("Concat", parts, axis=0)])
 
 
 def with_rounding(model: ModelProto, *, activation: float = 6.0, shares: float = 1.0) -> ModelProto:

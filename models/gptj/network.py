@@ -16,6 +16,7 @@ class GptJNetwork(Network):
     """There is no official ONNX network: `convert` exports the checkpoint."""
 
     outputs = decoder.OUTPUTS
+    is_exported = True
 
     def inputs(self, precision: Precision) -> tuple[TensorSpec, ...]:
         """Return the inputs beside the cache, the same in every precision."""

@@ -30,11 +30,12 @@ from models.benchmark import (
     SampleLoop,
     Samples,
     ShapedSession,
+    TensorSpec,
     ignore_progress,
 )
-from models.network.calibration import as_input, batch_size_for, input_scales
-from models.network.checks import read_network
+from models.network.calibration import as_input, batch_size_for, int8_inputs
 from models.network.progress import progress_printer
+from models.network.source import whole_network
 from models.network.state import DTYPES, StatefulRunner, has_state
 
 SAMPLE_LIMIT = 1000
@@ -107,10 +108,11 @@ def agreement(
     if count < 1:
         raise SettingError("there are no samples to compare two networks on", where=dataset)
     indices = np.linspace(0, len(samples) - 1, count).astype(np.int64)
-    batch = batch_size_for(benchmark.network.inputs("fp32"))
+    batch = batch_size_for(benchmark.network.source_inputs("fp32"))
     answers: list[list[bytes]] = []
-    for network in (benchmark.network.adapt(read_network(reference)), converted):
-        session = CpuSession(network, input_scales(benchmark), batch_size=batch)
+    before = reference if benchmark.network.is_exported else whole_network(reference, benchmark)
+    for network in (before, converted):
+        session = CpuSession(network, int8_inputs(benchmark), batch_size=batch)
         rows: list[bytes] = []
         for start in range(0, count, batch):
             chosen = indices[start : start + batch]
@@ -161,7 +163,7 @@ class CpuSession:
     def __init__(
         self,
         network: Path | ModelProto,
-        scales: Mapping[str, float],
+        int8: Mapping[str, TensorSpec],
         *,
         batch_size: int = 1,
     ) -> None:
@@ -181,12 +183,12 @@ class CpuSession:
         self._names = [value.name for value in self._session.get_outputs()]
         self._keeper = StatefulRunner(self._session, where) if has_state(self._session) else None
         self.input_shapes = {value.name: tuple(value.shape) for value in self._session.get_inputs()}
-        self._scales = scales
+        self._int8 = int8
 
     def infer(self, inputs: Arrays, first_row: int = 0) -> dict[str, NDArray[np.generic]]:
         """Run one batch; `first_row` counts for networks with a state."""
         feeds = {
-            name: as_input(values, self._dtypes[name], self._scales.get(name, 1.0))
+            name: as_input(values, self._dtypes[name], self._int8.get(name))
             for name, values in inputs.items()
         }
         if self._keeper:

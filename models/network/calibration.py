@@ -25,21 +25,39 @@ _BATCH_BYTES = 8 << 20
 _MOST_PER_BATCH = 32
 
 
-def as_input(values: NDArray[np.generic], dtype: str, scale: float) -> NDArray[np.generic]:
-    """Return samples in the dtype that a network takes; `scale` is that of the benchmark's int8 input."""
+def as_input(values: NDArray[np.generic], dtype: str, spec: TensorSpec | None) -> NDArray[np.generic]:
+    """Return samples in the dtype that a network takes; `spec` is the benchmark's INT8 input."""
     if values.dtype == dtype:
         return values
+    scale = np.float32(spec.scale if spec else 1.0)
     if dtype == "int8":
-        steps = np.rint(values.astype(np.float32) / np.float32(scale))
+        steps = np.rint(normalised(values, spec) / scale)
         return np.asarray(np.clip(steps, -128, 127).astype(np.int8))
     if values.dtype == np.int8 and np.issubdtype(np.dtype(dtype), np.floating):
-        return (values.astype(np.float32) * np.float32(scale)).astype(dtype)
+        means, deviations = _per_channel(spec)
+        return (values.astype(np.float32) * scale * deviations + means).astype(dtype)
     return values.astype(dtype)
 
 
-def input_scales(benchmark: Benchmark) -> dict[str, float]:
-    """Return the scale of each input of the benchmark's INT8 network, by name."""
-    return {spec.name: spec.scale for spec in benchmark.network.inputs("int8")}
+def normalised(values: NDArray[np.generic], spec: TensorSpec | None) -> NDArray[np.float32]:
+    """Return samples of either dtype as the INT8 network sees them, but not rounded."""
+    if values.dtype == np.int8:
+        return values.astype(np.float32) * np.float32(spec.scale if spec else 1.0)
+    means, deviations = _per_channel(spec)
+    return (values.astype(np.float32) - means) / deviations
+
+
+def _per_channel(spec: TensorSpec | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    if spec is None or not spec.means:
+        return np.zeros((), np.float32), np.ones((), np.float32)
+    shape = (1, -1, *[1] * (len(spec.shape) - 2))
+    means, deviations = (np.array(one, np.float32).reshape(shape) for one in (spec.means, spec.deviations))
+    return means, deviations
+
+
+def int8_inputs(benchmark: Benchmark) -> dict[str, TensorSpec]:
+    """Return the inputs of the benchmark's INT8 network by name."""
+    return {spec.name: spec for spec in benchmark.network.source_inputs("int8")}
 
 
 def batch_size_for(inputs: tuple[TensorSpec, ...]) -> int:
@@ -71,13 +89,13 @@ class CalibrationReader:
                 where=benchmark.name,
                 remedy="preprocess the calibration subset first, or choose precision fp16 or fp32",
             )
-        inputs = benchmark.network.inputs("fp32")
+        inputs = benchmark.network.source_inputs("fp32")
         self._samples = samples
         self._count = min(len(samples), limit or len(samples))
         self._answer = benchmark.answer
         self._shapes = {value.name: dimensions(value) or () for value in network.graph.input}
         self._specs = {spec.name: spec for spec in inputs}
-        self._scales = input_scales(benchmark)
+        self._int8 = int8_inputs(benchmark)
         self._batch = benchmark.network.calibration_batch or batch_size_for(inputs)
         self._on_progress = on_progress
         self._waiting: Iterator[int] = iter(())
@@ -118,7 +136,8 @@ class CalibrationReader:
                 f"the calibration samples are {name} {values.shape[1:]}, but the network takes {known}",
                 remedy="preprocess the calibration subset with the same benchmark",
             )
-        return as_input(values, spec.dtype, self._scales.get(name, 1.0))
+        wanted = self._int8.get(name)
+        return normalised(values, wanted) if wanted and wanted.means else as_input(values, spec.dtype, wanted)
 
 
 def _fits(shape: tuple[int, ...], spec: TensorSpec) -> bool:

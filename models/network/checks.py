@@ -12,6 +12,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 from common.errors import NetworkFileError, SourceError
 from common.files import inside
 from models.benchmark import TensorSpec
+from models.network.folding import fold_constants
 
 _FETCH_AGAIN = "fetch the network again from its official source and compare its checksum"
 _OTHER_FILES: tuple[tuple[bytes, str], ...] = (
@@ -34,13 +35,16 @@ def check_network(
 
     Further outputs are allowed; a further input is, if it has an initialiser (ONNX before IR version 4 lists
     weights so). A free dimension of an input, and the batch dimension of an output, must be free or symbolic
-    in the file; a fixed one may be symbolic there. `adapt` brings the file to the benchmark's form before.
+    in the file; a fixed one may be symbolic there. Constants are folded first; then `adapt` brings the file
+    to the benchmark's form.
 
     Raises:
         NetworkFileError: the file is no ONNX network, is damaged, names data outside of its folder, or has
             other inputs or outputs; the message lists what was found and what is expected.
     """
-    model = adapt(read_network(path))
+    model = read_network(path)
+    fold_constants(model)
+    model = adapt(model)
     graph = model.graph
     weights = {tensor.name for tensor in graph.initializer}
     weights |= {tensor.values.name for tensor in graph.sparse_initializer}

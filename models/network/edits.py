@@ -1,53 +1,18 @@
-"""Edits of ONNX networks that leave their answers as they are: cleaning, and where QDQ pairs stand."""
+"""Edits of ONNX networks that leave their answers as they are: nodes, types, where QDQ pairs stand."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-import onnx
+from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from common.errors import NetworkFileError
 from models.benchmark import TensorSpec
 
-OPSET = 13
-"""The first opset with a scale per channel in QuantizeLinear (ONNX operator changelog)."""
-IR_VERSION = 8
-"""From IR version 4 on, weights are not inputs; 8 came with opset 15 and is read by every TensorRT 10."""
 _SUMS_OF_PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
-
-
-def clean(model: ModelProto, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> ModelProto:
-    """Return a network that computes the required outputs and nothing else, in opset 13 or newer.
-
-    Outputs that the benchmark does not need go, and all that only they need: a softmax behind the required
-    arg-max for example (allowed: MLPerf inference_rules, Softmax FAQ). Weights are no inputs, fixed
-    dimensions are written down, the batch dimension is called N, every node has a name.
-
-    Raises:
-        NetworkFileError: the network cannot be brought to opset 13.
-    """
-    result = ModelProto()
-    result.CopyFrom(model)
-    graph = result.graph
-    required = {spec.name for spec in outputs}
-    _replace(graph.output, [value for value in graph.output if value.name in required])
-    drop_unneeded(result)
-    weights = {tensor.name for tensor in graph.initializer}
-    _replace(graph.input, [value for value in graph.input if value.name not in weights])
-    result.ir_version = max(result.ir_version, IR_VERSION)
-    result = _raise_opset(result)
-    graph = result.graph
-    for value, spec in _pairs([*graph.input, *graph.output], (*inputs, *outputs)):
-        set_type(value, spec, keep_free=True)
-    taken = Counter(node.name for node in graph.node)
-    for index, node in enumerate(graph.node):
-        if not node.name or taken[node.name] > 1:
-            node.name = f"{node.op_type}_{index}"
-    del graph.value_info[:]
-    return result
 
 
 def drop_unneeded(model: ModelProto) -> None:
@@ -57,12 +22,12 @@ def drop_unneeded(model: ModelProto) -> None:
     kept: list[NodeProto] = []
     for node in reversed(graph.node):
         if needed.intersection(node.output):
-            needed.update(_names_used(node))
+            needed.update(names_used(node))
             kept.append(node)
-    _replace(graph.node, kept[::-1])
-    _replace(graph.initializer, [tensor for tensor in graph.initializer if tensor.name in needed])
+    replace(graph.node, kept[::-1])
+    replace(graph.initializer, [tensor for tensor in graph.initializer if tensor.name in needed])
     domains = {node.domain for node in graph.node} | {function.domain for function in model.functions} | {""}
-    _replace(model.opset_import, [entry for entry in model.opset_import if entry.domain in domains])
+    replace(model.opset_import, [entry for entry in model.opset_import if entry.domain in domains])
 
 
 def sort_nodes(model: ModelProto) -> None:
@@ -73,7 +38,7 @@ def sort_nodes(model: ModelProto) -> None:
     while waiting:
         later: list[NodeProto] = []
         for node in waiting:
-            if unmade.isdisjoint(_names_used(node)):
+            if unmade.isdisjoint(names_used(node)):
                 unmade.difference_update(node.output)
                 ordered.append(node)
             else:
@@ -83,7 +48,7 @@ def sort_nodes(model: ModelProto) -> None:
                 f"the network's nodes form a circle: {later[0].name}", remedy="export the network again"
             )
         waiting = later
-    _replace(graph.node, ordered)
+    replace(graph.node, ordered)
 
 
 def set_type(value: ValueInfoProto, spec: TensorSpec, *, keep_free: bool = False) -> None:
@@ -106,7 +71,7 @@ def state_lengths(model: ModelProto, inputs: tuple[TensorSpec, ...]) -> None:
 
     `profiles.D1` = `1:192:384` says that the axis named D1 has 1 to 384, most often about 192.
     """
-    for value, spec in _pairs(model.graph.input, inputs):
+    for value, spec in pairs_of(model.graph.input, inputs):
         for axis in spec.variable_axes:
             name = value.type.tensor_type.shape.dim[axis].dim_param
             if name and not any(entry.key == f"profiles.{name}" for entry in model.metadata_props):
@@ -132,7 +97,7 @@ def keep_sums_whole(model: ModelProto) -> int:
     """
     graph = model.graph
     made_by = {name: index for index, node in enumerate(graph.node) for name in node.output}
-    readers = _readers(model)
+    readers = readers_of(model)
     dropped = 0
     for node in graph.node:
         if node.op_type != "Add":
@@ -149,6 +114,35 @@ def keep_sums_whole(model: ModelProto) -> int:
             dropped += 1
     drop_unneeded(model)
     return dropped
+
+
+def drop_normalisation(model: ModelProto, spec: TensorSpec) -> None:
+    """Let a network begin behind the normalisation of its input: its samples come normalised.
+
+    Raises:
+        NetworkFileError: it does not begin with (input - means) / deviations as the specification has them.
+    """
+    graph = model.graph
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    readers = readers_of(model)
+    value = spec.name
+    for kind, wanted in (("Sub", spec.means), ("Div", spec.deviations)):
+        node = next((one for one in readers[value] if one.op_type == kind and one.input[0] == value), None)
+        stored = weights.get(node.input[1]) if node is not None else None
+        found = None if stored is None else numpy_helper.to_array(stored).reshape(-1)
+        if node is None or len(readers[value]) != 1 or not _same(found, wanted):
+            raise NetworkFileError(
+                f"the network does not begin with its input less {spec.means}, divided by {spec.deviations}",
+                remedy="use the network that the benchmark names, or choose precision fp16",
+            )
+        value = node.output[0]
+    for node in readers[value]:
+        node.input[:] = [spec.name if name == value else name for name in node.input]
+    drop_unneeded(model)
+
+
+def _same(found: NDArray[np.generic] | None, wanted: tuple[float, ...]) -> bool:
+    return found is not None and found.size == len(wanted) and np.allclose(found, wanted, atol=1e-6)
 
 
 def take_int8_input(model: ModelProto, spec: TensorSpec) -> None:
@@ -189,19 +183,6 @@ def take_int8_input(model: ModelProto, spec: TensorSpec) -> None:
     drop_unneeded(model)
 
 
-def _raise_opset(model: ModelProto) -> ModelProto:
-    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
-    if opset >= OPSET:
-        return model
-    try:
-        return onnx.version_converter.convert_version(model, OPSET)
-    except RuntimeError as error:
-        raise NetworkFileError(
-            f"the network has opset {opset} and cannot be brought to opset {OPSET}: {error}",
-            remedy=f"export the network with opset {OPSET} or newer",
-        ) from error
-
-
 def _behind_pair(
     model: ModelProto, name: str, made_by: Mapping[str, int], readers: Mapping[str, list[NodeProto]]
 ) -> str | None:
@@ -217,31 +198,34 @@ def _behind_pair(
     return source
 
 
-def _readers(model: ModelProto) -> Mapping[str, list[NodeProto]]:
+def readers_of(model: ModelProto) -> Mapping[str, list[NodeProto]]:
+    """Return the nodes that read each value."""
     readers: defaultdict[str, list[NodeProto]] = defaultdict(list)
     for node in model.graph.node:
-        for name in _names_used(node):
+        for name in names_used(node):
             readers[name].append(node)
     return readers
 
 
-def _names_used(node: NodeProto) -> list[str]:
+def names_used(node: NodeProto) -> list[str]:
+    """Return the names of all values that a node reads, in its subgraphs too."""
     names = list(node.input)
     for attribute in node.attribute:
         for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
             names += [value.name for value in graph.output]
-            names += [name for inner in graph.node for name in _names_used(inner)]
+            names += [name for inner in graph.node for name in names_used(inner)]
     return names
 
 
-def _pairs(
+def pairs_of(
     values: Iterable[ValueInfoProto], specs: tuple[TensorSpec, ...]
 ) -> Iterable[tuple[ValueInfoProto, TensorSpec]]:
+    """Return inputs or outputs with their specification, where they have one."""
     by_name = {spec.name: spec for spec in specs}
     return [(value, by_name[value.name]) for value in values if value.name in by_name]
 
 
-def _replace(field: object, items: Iterable[object]) -> None:
+def replace(field: object, items: Iterable[object]) -> None:
     """Give a repeated field of a protocol buffer new content."""
     kept = list(items)
     del field[:]  # type: ignore[attr-defined]

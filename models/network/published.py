@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from common.errors import NetworkFileError
-from models.network.edits import drop_unneeded
+from models.network.edits import drop_unneeded, replace
 
 
 def is_quantized(model: ModelProto) -> bool:
@@ -25,32 +27,29 @@ def store_weights_as_int8(model: ModelProto) -> int:
         NetworkFileError: the network rounds in a way that TensorRT does not take.
     """
     graph = model.graph
-    weights = {tensor.name: tensor for tensor in graph.initializer}
-    constants = {
-        node.output[0]: attribute.t
-        for node in graph.node
-        if node.op_type == "Constant"
-        for attribute in node.attribute
-        if attribute.name == "value"
-    }
-    known = {**weights, **constants}
+    known = {tensor.name: tensor for tensor in graph.initializer}
     kept: list[NodeProto] = []
     stored = 0
     for node in graph.node:
         if node.op_type != "QuantizeLinear":
             kept.append(node)
             continue
-        _check_zero(node, known)
-        source, scale = known.get(node.input[0]), known.get(node.input[1])
-        if source is None or scale is None:
+        _check(node, known)
+        source = known.get(node.input[0])
+        if source is None:
             kept.append(node)
             continue
         axis = next((one.i for one in node.attribute if one.name == "axis"), 1)
-        rounded = _rounded(numpy_helper.to_array(source), numpy_helper.to_array(scale), axis)
+        scale = numpy_helper.to_array(known[node.input[1]])
+        rounded = _rounded(numpy_helper.to_array(source), scale, axis)
         graph.initializer.append(numpy_helper.from_array(rounded, node.output[0]))
         stored += 1
-    del graph.node[:]
-    graph.node.extend(kept)
+    if not stored:
+        raise NetworkFileError(
+            "the network rounds activations, but none of its weights: there is no product in INT8",
+            remedy="export it with its weights quantised too, or choose precision fp16",
+        )
+    replace(graph.node, kept)
     drop_unneeded(model)
     return stored
 
@@ -64,11 +63,17 @@ def _rounded(values: NDArray[np.floating], scale: NDArray[np.floating], axis: in
     return rounded
 
 
-def _check_zero(node: NodeProto, known: dict[str, TensorProto]) -> None:
-    zero = known.get(node.input[2]) if len(node.input) > 2 else None
+def _check(node: NodeProto, known: Mapping[str, TensorProto]) -> None:
+    """Refuse what TensorRT does not take. Constants were folded: what is not known depends on the input."""
+    scale, zero = (known.get(name) for name in (*node.input[1:], "", "")[:2])
+    name = node.name or node.output[0]
+    if scale is None:
+        raise NetworkFileError(
+            f"the scale of {name} depends on the network's input, which TensorRT does not take",
+            remedy="export the network with constant ranges, or choose precision fp16",
+        )
     if zero is None or zero.data_type != TensorProto.INT8 or numpy_helper.to_array(zero).any():
         raise NetworkFileError(
-            f"the network rounds with {node.name or node.output[0]} in a way that TensorRT does not take: "
-            "it must be INT8 around 0",
-            remedy="use the benchmark's FP32 network and let it be calibrated",
+            f"the network rounds with {name} in a way that TensorRT does not take: it must be INT8 around 0",
+            remedy="export the network with symmetric INT8 ranges, or choose precision fp16",
         )

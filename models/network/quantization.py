@@ -6,17 +6,12 @@ As a child process (`python -m models.network.quantization`) it takes a `Quantiz
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 from onnx import ModelProto
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -33,34 +28,12 @@ from models.benchmark import (
     ignore_progress,
 )
 from models.network.calibration import CalibrationReader
-from models.network.checks import check_network
-from models.network.edits import (
-    clean,
-    drop_unneeded,
-    keep_sums_whole,
-    set_type,
-    sort_nodes,
-    state_lengths,
-    take_int8_input,
-    tensor_count,
-)
+from models.network.edits import state_lengths, tensor_count
+from models.network.folding import lay_aside, put_back
+from models.network.precision import CALIBRATION_METHOD, CALIBRATION_PERCENTILE, to_fp16, to_int8
 from models.network.progress import progress_printer
 from models.network.published import is_quantized, store_weights_as_int8
-
-CALIBRATION_METHOD = "percentile"
-CALIBRATION_PERCENTILE = 99.999
-"""How the range of an activation is found: the share (in %) of its absolute values that is not clipped.
-
-With the largest value alone (minmax) one outlier coarsens the steps for all others; a high percentile costs
-ResNet-50 less accuracy (Wu et al., 2020, Integer Quantization for Deep Learning Inference, arXiv 2004.09602,
-section 5). ONNX Runtime's entropy search works on 128 bins, too few to tell thresholds apart; its percentile
-works on 2048.
-"""
-QUANTIZED_OPERATORS = ("Conv", "ConvTranspose", "MatMul", "Gemm", "Add", "ReduceMean", "GlobalAveragePool")
-"""Operators whose inputs are rounded. Outputs are not: the next one's input is, behind the activation."""
-PRODUCTS = ("MatMul", "Gemm")
-"""What is rounded in a network without convolutions: in a transformer the residual sums feed normalisations,
-and the mask's sum feeds a softmax; rounding those costs accuracy and saves no product."""
+from models.network.source import read_source
 
 
 class QuantizeRequest(BaseModel):
@@ -95,15 +68,17 @@ def quantize(
 ) -> dict[str, JsonValue]:
     """Write the network in a precision; the same inputs give the same bytes.
 
-    INT8: symmetric, weights per output channel, activations per tensor, biases and sums in FP32, as
-    TensorRT wants it. A network that its owner publishes with rounding built in keeps its ranges: only
+    INT8: symmetric, weights per output channel, activations per tensor. Twice: `output` leaves everything
+    else in FP32 and is what ONNX Runtime runs, whose processors have no kernels for FP16 (it would take five
+    times as long for BERT); `device_file(output)` has everything else in FP16, the scales too, and is what an
+    engine is built from. A network that its owner publishes with rounding built in keeps its ranges: only
     its weights are stored as INT8, and nothing is calibrated. The calibration samples are taken in order,
     a few at a time. An input that `Network.inputs("int8")` gives as int8 takes quantised
     samples.
 
     Args:
         network: the benchmark's FP32 network, of any opset.
-        output: the file to write, in one piece (weights inside).
+        output: the file to write, in one piece (weights inside); in INT8 another one beside it.
         benchmark: its inputs and outputs.
         precision: of weights and activations.
         calibration: samples for the ranges of INT8, float32 or int8; apart from the validation set.
@@ -123,18 +98,24 @@ def quantize(
     if converted is not None:
         return {**converted, "peak_bytes": peak_bytes()}
     started = time.monotonic()
-    specs = benchmark.network.inputs("fp32"), benchmark.network.outputs
-    model = clean(check_network(network, *specs, adapt=benchmark.network.adapt), *specs)
-    inputs = benchmark.network.inputs(precision)
+    chosen = benchmark.network
+    inputs, outputs = chosen.source_inputs(precision), chosen.source_outputs
+    model, weights = read_source(network, benchmark)
     published = is_quantized(model)
+    device: ModelProto | None = None
     try:
-        if precision == "int8" and published:
-            store_weights_as_int8(model)
-        elif precision == "int8":
-            reader = CalibrationReader(benchmark, calibration, calibration_limit, model, on_progress)
-            model = _to_int8(model, inputs, reader)
+        if precision == "int8":
+            put_back(model, weights)
+            if published:
+                store_weights_as_int8(model)
+            else:
+                reader = CalibrationReader(benchmark, calibration, calibration_limit, model, on_progress)
+                model = to_int8(model, inputs, reader)
+            device, weights = lay_aside(_copied(model))
+            device = to_fp16(device, inputs, outputs)
+            put_back(device, weights)
         elif precision == "fp16":
-            model = _to_fp16(model, inputs, benchmark.network.outputs)
+            model = to_fp16(model, inputs, outputs)
     except (PipelineError, OSError):
         raise
     except Exception as error:
@@ -143,17 +124,17 @@ def quantize(
             where=network,
             remedy="choose another precision in the system file, or report the network to the project",
         ) from error
-    state_lengths(model, inputs)
-    onnx.checker.check_model(model)
-    content = model.SerializeToString(deterministic=True)
-    with disk_full_named(output):
-        write_atomic(output, content)
+    put_back(model, weights)
+    if device is not None:
+        _write(chosen.finish(device), chosen.inputs(precision), device_file(output))
+    model = chosen.finish(model)
+    size = _write(model, chosen.inputs(precision), output)
     kinds = Counter(node.op_type for node in model.graph.node)
     figures: dict[str, JsonValue] = {
         "precision": precision,
         "opset": next(entry.version for entry in model.opset_import if entry.domain == ""),
         "nodes": len(model.graph.node),
-        "bytes": len(content),
+        "bytes": size,
         "seconds": round(time.monotonic() - started, 3),
         "peak_bytes": peak_bytes(),
     }
@@ -167,93 +148,24 @@ def quantize(
     return figures
 
 
-def _to_int8(model: ModelProto, inputs: tuple[TensorSpec, ...], reader: CalibrationReader) -> ModelProto:
-    import onnxruntime.quantization as ort
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    quantized_inputs = [spec for spec in inputs if spec.dtype == "int8"]
-    with tempfile.TemporaryDirectory(prefix="mlperf-quantize-") as folder, _quiet():
-        plain, folded, result = (Path(folder, name) for name in ("plain.onnx", "folded.onnx", "int8.onnx"))
-        onnx.save(model, plain)
-        quant_pre_process(str(plain), str(folded), skip_symbolic_shape=True)
-        prepared = onnx.load(folded)
-        convolves = any(node.op_type in ("Conv", "ConvTranspose") for node in prepared.graph.node)
-        operators = list(QUANTIZED_OPERATORS if convolves else PRODUCTS)
-        ort.quantize_static(
-            str(folded),
-            str(result),
-            reader,
-            quant_format=ort.QuantFormat.QDQ,
-            op_types_to_quantize=operators,
-            nodes_to_exclude=_sums_with_constants(prepared),
-            per_channel=True,
-            activation_type=ort.QuantType.QInt8,
-            weight_type=ort.QuantType.QInt8,
-            calibrate_method=ort.CalibrationMethod.Percentile,
-            extra_options={
-                "ActivationSymmetric": True,
-                "WeightSymmetric": True,
-                "QuantizeBias": False,
-                "CalibPercentile": CALIBRATION_PERCENTILE,
-                "CalibStridedMinMax": 1,
-                "OpTypesToExcludeOutputQuantization": operators,
-                "TensorQuantOverrides": {
-                    spec.name: [
-                        {
-                            "quant_type": ort.QuantType.QInt8,
-                            "scale": np.array(spec.scale, np.float32),
-                            "zero_point": np.array(0, np.int8),
-                        }
-                    ]
-                    for spec in quantized_inputs
-                },
-            },
-        )
-        converted = onnx.load(result)
-    for spec in quantized_inputs:
-        take_int8_input(converted, spec)
-    keep_sums_whole(converted)
-    drop_unneeded(converted)
-    del converted.graph.value_info[:]
-    return converted
+def device_file(output: Path) -> Path:
+    """Return the file that an engine is built from, beside an INT8 network."""
+    return output.with_name(f"{output.stem}.device{output.suffix}")
 
 
-def _sums_with_constants(model: ModelProto) -> list[str]:
-    """Sums with a weight are biases, not residual connections: they stay in FP32."""
-    weights = {tensor.name for tensor in model.graph.initializer}
-    return [
-        node.name for node in model.graph.node if node.op_type == "Add" and weights.intersection(node.input)
-    ]
+def _copied(model: ModelProto) -> ModelProto:
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    return copy
 
 
-def _to_fp16(
-    model: ModelProto, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]
-) -> ModelProto:
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-
-    kept = [spec.name for spec in (*inputs, *outputs) if spec.dtype == "float32"]
-    converted: ModelProto = convert_float_to_float16(model, keep_io_types=kept)
-    by_name = {spec.name: spec for spec in inputs}
-    for value in converted.graph.input:
-        if value.name in by_name:
-            set_type(value, by_name[value.name])
-    sort_nodes(converted)
-    drop_unneeded(converted)
-    del converted.graph.value_info[:]
-    return converted
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the converter's own messages out of the progress lines."""
-    logger = logging.getLogger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logger.setLevel(level)
+def _write(model: ModelProto, inputs: tuple[TensorSpec, ...], output: Path) -> int:
+    state_lengths(model, inputs)
+    onnx.checker.check_model(model)
+    content = model.SerializeToString(deterministic=True)
+    with disk_full_named(output):
+        write_atomic(output, content)
+    return len(content)
 
 
 def _main(request: Mapping[str, Any]) -> Mapping[str, JsonValue]:

@@ -15,9 +15,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from models.retinanet.boxes import ANCHORS, BASE_SIZES
+from models.retinanet.anchors import ANCHORS, BASE_SIZES
 from models.retinanet.facts import SIDE
-from models.retinanet.heads import CLASSES, INPUT, MEANS, STANDARD_DEVIATIONS, head_names
+from models.retinanet.heads import CLASSES, head_names
+from models.retinanet.tensors import INPUT, MEANS, STANDARD_DEVIATIONS
 
 STAGES: tuple[tuple[int, int], ...] = ((3, 128), (4, 256), (6, 512), (3, 1024))
 """Blocks and width of each stage (Xie et al., 2017, table 1, 32x4d); the output is twice as wide."""

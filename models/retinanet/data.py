@@ -7,7 +7,7 @@ from pathlib import Path
 from models.benchmark import Data, Edition, MiniListing, OnProgress, Precision, Samples, Subset
 from models.images.arrays import ArraySamples, preprocess_images
 from models.retinanet import openimages
-from models.retinanet.heads import INPUT, inputs
+from models.retinanet.tensors import INPUT, inputs
 
 
 class RetinanetData:

@@ -1,8 +1,8 @@
-"""The inputs and outputs of retinanet's network, and how the published file is brought to them.
+"""The heads of retinanet's network, and how the published file is brought to them.
 
 The published network (MLPerf Inference v4.1, vision/classification_and_detection/README.md) takes one image
-and ends with the suppression of boxes, whose sizes depend on the data: batches and engines are impossible.
-It is cut at the ten convolutions that end its heads; what follows is `models.retinanet.boxes`. In front, the
+and ends with the suppression of boxes, whose sizes depend on the data: batches and engines are impossible. It
+is cut at the ten convolutions that end its heads; what follows is `models.retinanet.detection`. In front, the
 part that takes the batch apart is replaced by the same normalisation for any batch.
 """
 
@@ -15,27 +15,13 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from common.errors import NetworkFileError
-from models.benchmark import Precision, TensorSpec
+from models.benchmark import TensorSpec
 from models.network.edits import drop_unneeded
-from models.retinanet.boxes import ANCHORS, BASE_SIZES
-from models.retinanet.facts import SIDE
+from models.retinanet.anchors import ANCHORS, BASE_SIZES
+from models.retinanet.tensors import INPUT, INPUTS, MEANS, STANDARD_DEVIATIONS
 
-INPUT = "images"
-MEANS = (0.485, 0.456, 0.406)
-STANDARD_DEVIATIONS = (0.229, 0.224, 0.225)
-"""Of red, green and blue, 0 to 1; the network itself subtracts and divides."""
 CLASSES = 264
-INT8_SCALE = 1 / 127
-"""Real value of one step of an INT8 sample: red, green and blue are 0 to 1."""
-INPUTS = (TensorSpec(INPUT, "float32", (None, 3, SIDE, SIDE)),)
 _REMEDY = "use the official file resnext50_32x4d_fpn.onnx, or export it anew with the ten heads as outputs"
-
-
-def inputs(precision: Precision) -> tuple[TensorSpec, ...]:
-    """Return int8 for the INT8 network (a quarter of the bytes), else float32."""
-    if precision == "int8":
-        return (TensorSpec(INPUT, "int8", INPUTS[0].shape, scale=INT8_SCALE),)
-    return INPUTS
 
 
 def head_names(side: int) -> tuple[str, str]:

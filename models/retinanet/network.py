@@ -1,4 +1,4 @@
-"""retinanet's network: images in, the heads of its feature maps out."""
+"""retinanet's network: images in, detections out."""
 
 from __future__ import annotations
 
@@ -8,23 +8,28 @@ from onnx import ModelProto
 from pydantic import JsonValue
 
 from models.benchmark import Edition, Network, OnProgress, Precision, TensorSpec
-from models.retinanet import heads
+from models.retinanet import detection, heads, tensors
 
 FULL_AGREEMENT_IMAGES = 50
 
 
 class RetinanetNetwork(Network):
-    """The official file ends with suppression for one image; it is cut at its heads."""
+    """The official file suppresses the boxes of one image: it is cut at its heads, to go on for batches."""
 
-    outputs = heads.head_outputs()
+    outputs = tensors.OUTPUTS
+    source_outputs = heads.head_outputs()
 
     def inputs(self, precision: Precision) -> tuple[TensorSpec, ...]:
         """Return the images, INT8 for the INT8 network."""
-        return heads.inputs(precision)
+        return tensors.inputs(precision)
 
     def adapt(self, model: ModelProto) -> ModelProto:
         """Cut the published network at its ten heads; see `models.retinanet.heads`."""
         return heads.cut_at_heads(model)
+
+    def finish(self, model: ModelProto) -> ModelProto:
+        """Let the network itself choose, decode and suppress; see `models.retinanet.detection`."""
+        return detection.with_detections(model)
 
     def random(
         self, output: Path, precision: Precision, layers: int | None, on_progress: OnProgress

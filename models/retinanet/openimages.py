@@ -20,7 +20,7 @@ from models.benchmark import Edition, OnProgress, Subset
 from models.images.arrays import Steps
 from models.images.folder import LabelledImage, read_list, verify_images
 from models.retinanet.facts import CALIBRATION_LIST, SIDE
-from models.retinanet.heads import INT8_SCALE
+from models.retinanet.tensors import INT8_SCALE, MEANS, STANDARD_DEVIATIONS
 
 ANNOTATIONS = "openimages-mlperf.json"
 IMAGES_FOLDER = "data"
@@ -80,9 +80,11 @@ def official_pixels(image: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def to_int8(pixels: NDArray[np.float32]) -> NDArray[np.int8]:
-    """Round to the nearest step of INT8_SCALE; 0 to 127."""
-    steps: NDArray[np.int8] = np.clip(np.rint(pixels / np.float32(INT8_SCALE)), -128, 127).astype(np.int8)
-    return steps
+    """Normalise, since the INT8 network begins behind that, and round to the nearest step of INT8_SCALE."""
+    means, deviations = (np.array(one, np.float32)[:, None, None] for one in (MEANS, STANDARD_DEVIATIONS))
+    steps = np.rint((pixels - means) / deviations / np.float32(INT8_SCALE))
+    rounded: NDArray[np.int8] = np.clip(steps, -128, 127).astype(np.int8)
+    return rounded
 
 
 OFFICIAL_STEPS = Steps(official_pixels, to_int8, (3, SIDE, SIDE))

@@ -42,7 +42,7 @@ pytestmark = pytest.mark.skipif(bool(_why_not()), reason=f"needs a GPU: {_why_no
 class Patches(StackedSamples):
     def __init__(self, count: int, dtype: str) -> None:
         patches = np.random.default_rng(7).integers(-120, 120, (count, 3, 4, 4)).astype(np.float32)
-        self.pixels = as_input(patches.repeat(56, 2).repeat(56, 3), dtype, 1.0)
+        self.pixels = as_input(patches.repeat(56, 2).repeat(56, 3), dtype, None)
 
     def __len__(self) -> int:
         return len(self.pixels)

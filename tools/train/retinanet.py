@@ -22,11 +22,12 @@ from torch.nn import functional
 
 from models.images.jpeg import decode_bytes
 from models.parallel import in_parallel
-from models.retinanet.boxes import ANCHORS, anchors
+from models.retinanet.anchors import ANCHORS, anchors
 from models.retinanet.facts import SIDE
-from models.retinanet.heads import INPUT, MEANS, STANDARD_DEVIATIONS, head_names
+from models.retinanet.heads import head_names
 from models.retinanet.mini import shapes
 from models.retinanet.openimages import official_pixels
+from models.retinanet.tensors import INPUT, MEANS, STANDARD_DEVIATIONS
 from tools.train.export import GraphWriter, Shape
 
 POOL = 4
@@ -250,9 +251,9 @@ def to_onnx(network: Network) -> onnx.ModelProto:
     per_channel = [
         np.array(values, np.float32).reshape(1, 3, 1, 1) for values in (MEANS, STANDARD_DEVIATIONS)
     ]
-    pooled = add("AveragePool", [INPUT], "pooled", kernel_shape=[POOL] * 2, strides=[POOL] * 2)
-    centred = add("Sub", [pooled, graph.keep("means", per_channel[0])], "centred")
+    centred = add("Sub", [INPUT, graph.keep("means", per_channel[0])], "centred")
     values = add("Div", [centred, graph.keep("standard_deviations", per_channel[1])], "normalised")
+    values = add("AveragePool", [values], "pooled", kernel_shape=[POOL] * 2, strides=[POOL] * 2)
     values = relu(conv("stem", values, network.stem))
     laterals = []
     for number, (down, block) in enumerate(zip(network.downs, network.blocks, strict=True)):

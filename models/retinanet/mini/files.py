@@ -16,7 +16,7 @@ from models.retinanet.mini import shapes
 from models.retinanet.openimages import ANNOTATIONS, IMAGES_FOLDER
 
 NETWORK = Path(__file__).with_name("retinanet.onnx")
-NETWORK_SHA256 = "1a76b2f24a6a7ba69e236d06a0b012d9beb33bbfa997f423f96c41107ad0dc50"
+NETWORK_SHA256 = "22924794fb8004399525137d5428b91f880f957a8b7e70534f69b5853f5ebe84"
 """Part of the code, so that another network is another version of the step that copies it."""
 CALIBRATION_COUNT = 24
 """A calibration sample has 7.7 MB."""

@@ -10,8 +10,8 @@ import onnxruntime
 import pytest
 
 from models.network.checks import dimensions, dtype_name
+from models.retinanet.anchors import BASE_SIZES
 from models.retinanet.architecture import retinanet
-from models.retinanet.boxes import BASE_SIZES
 
 small = partial(retinanet, stages=((1, 4), (1, 4), (1, 8), (1, 8)), groups=2, stem=4, pyramid=4, classes=3)
 

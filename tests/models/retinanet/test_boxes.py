@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.retinanet.boxes import BASE_SIZES, Head, anchors, decode, detect, suppress
+from models.retinanet.anchors import BASE_SIZES, anchors
 from models.retinanet.facts import SIDE
+from tests.models.retinanet.plain import Head, decode, detect, suppress
 
 HALF_SIZES = {
     100: [(23, 11), (28, 14), (35, 18), (16, 16), (20, 20), (25, 25), (11, 23), (14, 28), (18, 35)],

@@ -99,9 +99,12 @@ def test_the_cut_network_takes_batches_and_answers_as_before(tmp_path: Path) -> 
     published = tmp_path / "published.onnx"
     onnx.save(_published(heads), published)
     with pytest.raises(NetworkFileError, match="batch dimension of input images is fixed"):
-        check_network(published, RETINANET.network.inputs("fp32"), RETINANET.network.outputs)
+        check_network(published, RETINANET.network.inputs("fp32"), RETINANET.network.source_outputs)
     cut = check_network(
-        published, RETINANET.network.inputs("fp32"), RETINANET.network.outputs, adapt=RETINANET.network.adapt
+        published,
+        RETINANET.network.inputs("fp32"),
+        RETINANET.network.source_outputs,
+        adapt=RETINANET.network.adapt,
     )
     assert not {"Gather", "NonMaxSuppression", "Sigmoid"} & {node.op_type for node in cut.graph.node}
     images = np.random.default_rng(0).random((2, 3, 800, 800), np.float32)

@@ -19,14 +19,23 @@ from common.errors import SettingError, SourceError
 from mlperf.rounds import get_round
 from models.benchmark import Arrays, StackedSamples, Subset, ignore_progress
 from models.network.agreement import CpuSession
-from models.network.calibration import input_scales
+from models.network.calibration import int8_inputs
 from models.network.quantization import quantize
-from models.retinanet import boxes as retinanet_boxes
+from models.retinanet.anchors import anchors
 from models.retinanet.answer import ANSWER
 from models.retinanet.mini import files as retinanet_files
 from models.retinanet.mini import shapes
 from models.retinanet.openimages import official_pixels, to_int8
-from tests.models.retinanet.mini import RETINANET, Entry, MadeEdition, make_edition, responses_of, truth_rows
+from tests.models.retinanet import plain as retinanet_boxes
+from tests.models.retinanet.mini import (
+    RETINANET,
+    Entry,
+    MadeEdition,
+    detected,
+    make_edition,
+    responses_of,
+    truth_rows,
+)
 from tests.models.samples import Nothing
 
 TARGET = get_round("v4.1").model("retinanet").accuracy[0].floor
@@ -112,7 +121,7 @@ def test_the_int8_network_on_int8_samples_does_too(mini: MadeEdition, tmp_path: 
     assert image.type.tensor_type.elem_type == onnx.TensorProto.INT8
     samples = RETINANET.data.open(folders["validation"])
     assert isinstance(samples, StackedSamples)
-    session = CpuSession(network, input_scales(RETINANET))
+    session = CpuSession(network, int8_inputs(RETINANET))
     outputs = [session.infer(samples.rows(np.array([index]))) for index in range(SAMPLES)]
     assert _score(mini, outputs) >= TARGET + 12
 
@@ -194,7 +203,7 @@ def _without_growth(offsets: _Floats, places: _Floats) -> _Floats:
     return _DECODE(offsets * np.array([1, 1, 0, 0], np.float32), places)
 
 
-_ANCHORS, _DECODE = retinanet_boxes.anchors, retinanet_boxes.decode
+_ANCHORS, _DECODE = anchors, retinanet_boxes.decode
 WRONG_DECODING = {
     "anchors in the middle of cells": ("anchors", _half_a_cell_further),
     "ratios upside down": ("anchors", _tall_for_wide),
@@ -236,9 +245,9 @@ def test_the_answer_does_not_depend_on_the_batch(
     pixels = np.stack([official_pixels(image) for image in images[:3]])
     names = [value.name for value in session.get_outputs()]
     together = dict(zip(names, session.run(None, {"images": pixels}), strict=True))
-    batched = ANSWER.respond(together, Nothing(), np.arange(3))
+    batched = ANSWER.respond(detected(together), Nothing(), np.arange(3))
     for index in range(3):
-        alone = ANSWER.respond(_infer(session, pixels[index]), Nothing(), np.array([index]))
+        alone = ANSWER.respond(detected(_infer(session, pixels[index])), Nothing(), np.array([index]))
         first, last = batched.offsets[index : index + 2]
         assert last > first
         mine = batched.data[first:last].view(np.float32)
@@ -261,7 +270,7 @@ def test_the_network_has_the_official_names_and_is_small() -> None:
     assert retinanet_files.NETWORK.stat().st_size <= 2_000_000
     graph = onnx.load(retinanet_files.NETWORK).graph
     assert [value.name for value in graph.input] == ["images"]
-    wanted = {spec.name for spec in RETINANET.network.outputs}
+    wanted = {spec.name for spec in RETINANET.network.source_outputs}
     assert {value.name for value in graph.output} < wanted
     assert len(graph.output) == 6
 

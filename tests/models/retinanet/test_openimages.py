@@ -102,5 +102,6 @@ def test_the_resize_interpolates_the_float_image_between_pixel_centres() -> None
         assert pixels[:, row, column].tolist() == pytest.approx(wanted.tolist(), abs=2e-3)
 
 
-def test_int8_samples_use_0_to_127() -> None:
-    assert to_int8(np.array([0, 0.5, 1.0, 0.0118], np.float32)).tolist() == [0, 64, 127, 1]
+def test_int8_samples_are_normalised_pixels_in_fine_steps() -> None:
+    pixels = np.array([0, 0.485, 1.0], np.float32)[None, None, :].repeat(3, 0)
+    assert to_int8(pixels)[:, 0].tolist() == [[-102, 0, 108], [-98, 6, 117], [-87, 17, 127]]
