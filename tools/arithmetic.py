@@ -15,11 +15,12 @@ from pathlib import Path
 
 from onnx import ModelProto, shape_inference
 
-from models.architectures.bert import bert
-from models.architectures.resnet50 import resnet50
-from models.architectures.retinanet import retinanet
-from models.architectures.unet3d import unet3d
-from models.gptj_decoder import BEAMS, FULL_PROMPT, GPTJ_6B
+from models.bert.architecture import bert
+from models.gptj.decoder import BEAMS, GPTJ_6B
+from models.gptj.facts import FULL_PROMPT
+from models.resnet50.architecture import resnet50
+from models.retinanet.architecture import retinanet
+from models.unet3d.architecture import unet3d
 
 INT8, FP16, MEMORY, LINK = 733e12, 362e12, 864e9, 25e9
 """Dense operations/s in INT8 and FP16 and bytes/s of the L40S (NVIDIA's data sheet); PCIe 4.0 x16, about."""

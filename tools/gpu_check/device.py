@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from importlib import import_module, metadata
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from cuda.bindings import runtime
@@ -27,7 +27,8 @@ from harness.backends.tensorrt_device import GpuDevice
 from harness.backends.tensorrt_library import EngineInfo, gpu_facts
 from harness.record import RunRequest
 from mlperf.rounds import Scenario
-from models.resnet50 import Resnet50
+from models.benchmark import StackedSamples
+from models.registry import get_benchmark
 from tools.gpu_check.parts import Bench, NotRunError, bare_loop, rate_of
 
 STAND_IN = Path(__file__).parent / "stand_in"
@@ -165,8 +166,8 @@ def backend(bench: Bench) -> dict[str, JsonValue]:
         ("all", range(len(gpus))),
     ):
         with stand_in_backend(bench, ordinals=tuple(ordinals)) as made:
-            samples = Resnet50().open_samples(bench.scratch / "samples")
-            rows = samples.gather(np.arange(ROWS))
+            samples = get_benchmark("resnet50").data.open(bench.scratch / "samples")
+            rows = cast(StackedSamples, samples).rows(np.arange(ROWS))
             right = import_module("tensorrt").expected(next(iter(rows.values())))
             random, wrong = np.random.default_rng(0), 0
             made.load(np.arange(ROWS))
@@ -284,8 +285,8 @@ def stand_in_backend(
     """Open the backend with the kernel as its engine."""
     cuda, gpus = (cuda, visible_gpus(cuda)) if cuda else gpus_here()
     engine = engine_of(bench, gpus[0], busy_ns)
-    samples = Resnet50().open_samples(engine.parent / "samples")
-    options = BackendOptions(Resnet50(), "int8", engine, samples, BATCH, streams=streams)
+    samples = get_benchmark("resnet50").data.open(engine.parent / "samples")
+    options = BackendOptions(get_benchmark("resnet50"), "int8", engine, samples, BATCH, streams=streams)
     with stand_in_on_path():
         library = import_module("tensorrt")
         try:
