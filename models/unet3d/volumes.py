@@ -169,7 +169,9 @@ def _read(path: Path, dtype: type[np.generic]) -> Scan:
         header = _header(stream, path)
         stream.seek(header.offset)
         count = math.prod(header.shape)
-        content = stream.read(count * header.dtype.itemsize)
+        content = bytearray()
+        while part := stream.read(min(_BLOCK, count * header.dtype.itemsize - len(content))):
+            content += part  # piece by piece: a tiny file may claim gigabytes
         if len(content) < count * header.dtype.itemsize:
             raise EOFError(f"its voxels end after {len(content)} bytes")
         while stream.read(_BLOCK):
