@@ -28,16 +28,26 @@ class Place:
         self.batches.append(len(values))
         return {"output": self.place * values.astype(np.float32)}
 
+    @property
+    def nodes(self) -> tuple[list[NodeProto], dict[str, NDArray[np.float32]]]:
+        """The same as nodes and weights of a network."""
+        node = helper.make_node("Mul", ["input", "place"], ["output"], "scores")
+        return [node], {"place": self.place}
+
     def whole(self, blocks: int = 12) -> CpuSession:
         """Return the same as a network that sums up, on the CPU."""
-        nodes = [helper.make_node("Mul", ["input", "place"], ["output"], "scores")]
-        return summing(nodes, {"place": self.place}, self.batch_size, blocks)
+        return summing(*self.nodes, self.batch_size, blocks)
 
 
 def summing(
     nodes: list[NodeProto], weights: dict[str, NDArray[np.float32]], batch_size: int, blocks: int
 ) -> CpuSession:
-    """Return a network of windows (`input` to `output`), continued up to the labels."""
+    """Return a network of windows (`input` to `output`), continued up to the labels, on the CPU."""
+    return CpuSession(summing_model(nodes, weights, blocks), {}, batch_size=batch_size)
+
+
+def summing_model(nodes: list[NodeProto], weights: dict[str, NDArray[np.float32]], blocks: int) -> ModelProto:
+    """Return a network of windows, continued up to the labels."""
     sides = [128] * 3
     graph = helper.make_graph(
         nodes,
@@ -48,4 +58,4 @@ def summing(
     )
     model: ModelProto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
     helper.set_model_props(model, {"blocks": str(blocks)})
-    return CpuSession(with_sums(model), {}, batch_size=batch_size)
+    return with_sums(model)
