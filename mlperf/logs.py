@@ -194,7 +194,11 @@ def _usual(line: bytes) -> _Message | None:
     if not match:
         return None
     key, value, is_error, is_warning = match.groups()
-    return _Message(key.decode("ascii"), json.loads(value), is_error == b"true", is_warning == b"true")
+    try:
+        content = json.loads(value)
+    except ValueError:  # an integer of thousands of digits; the caller says which line it is
+        return None
+    return _Message(key.decode("ascii"), content, is_error == b"true", is_warning == b"true")
 
 
 def _message(text: bytes, path: Path, number: int) -> _Message:

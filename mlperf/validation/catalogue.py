@@ -65,7 +65,6 @@ ELSEWHERE: Mapping[str, str] = {
     "T-14": "+audit-copy, +audit-target, +audit-system, +audit-not-applied",
     "T-15": "`rows_accuracy`: TEST01 by a part of the path",
     "W-01": "`ResultRow.has_power`",
-    "W-02": "P-01",
     "W-14": _NOT_A_RULE,
     "D-01": "the rules of sections 2 to 8 and 11",
     "D-02": "`read_results`: no audits in open",

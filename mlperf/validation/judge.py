@@ -21,7 +21,7 @@ from mlperf.validation import (
     systems,
     token_models,
 )
-from mlperf.validation.csv_rows import csv_rows, units
+from mlperf.validation.csv_rows import columns, csv_rows, units
 from mlperf.validation.read_tree import Contents, Found, read_tree
 from mlperf.validation.relations import RelationRow, relation_rows
 from mlperf.validation.rows_accuracy import AccuracyRow, AuditRow
@@ -59,13 +59,14 @@ class _Judged:
     row: Row
     severity: Severity
     message: str
+    covers: str
 
     @property
     def refuses(self) -> str | None:
         """The scope that is refused with it; None if nothing is."""
-        if self.severity != "error" or self.rule.covers == "nothing":
+        if self.severity != "error" or self.covers == "nothing":
             return None
-        return "/".join(self.row.scope.split("/")[: DEPTH[self.rule.covers]])
+        return "/".join(self.row.scope.split("/")[: DEPTH[self.covers]])
 
 
 def judge_tree(root: Path, round_name: str, *, strict: bool, rehearsal: bool) -> Verdict:
@@ -98,7 +99,13 @@ def judge_tree(root: Path, round_name: str, *, strict: bool, rehearsal: bool) ->
     )
     ok = not any(one.severity == "error" for one in failures)
     return Verdict(
-        round=round_.name, ok=ok, results=results, failures=failures, strict=strict, rehearsal=rehearsal
+        round=round_.name,
+        ok=ok,
+        results=results,
+        failures=failures,
+        strict=strict,
+        rehearsal=rehearsal,
+        csv_columns=columns(round_),
     )
 
 
@@ -121,7 +128,7 @@ def _frames(contents: Contents) -> list[tuple[type[Row], Sequence[Row]]]:
 
 
 def _judge(round_: Round, contents: Contents, *, strict: bool, rehearsal: bool) -> Iterator[_Judged]:
-    rules = [rule for rule in all_rules() if not rule.id.startswith("V-") or rule.id in round_.enforced]
+    rules = [rule for rule in all_rules() if not rule.later or rule.id in round_.enforced]
     for kind, rows in _frames(contents):
         for rule, row in broken(rows, kind, [rule for rule in rules if rule.row is kind]):
             severity = rule.severity
@@ -133,15 +140,15 @@ def _judge(round_: Round, contents: Contents, *, strict: bool, rehearsal: bool) 
             if rehearsal and rule.by_length:
                 refused = "; as a submission this is refused" if severity == "error" else ""
                 severity, message = "warning", f"{message} (a rehearsal{refused})"
-            yield _Judged(rule, row, severity, message)
+            yield _Judged(rule, row, severity, message, round_.covers.get(rule.id, rule.covers))
 
 
 def _result(round_: Round, found: Found, refused: set[str]) -> ResultVerdict:
     parts = found.at.scope.split("/")
     prefixes = {"/".join(parts[:depth]) for depth in range(len(parts) + 1)}
-    accepted = found.rows is not None and not prefixes & refused
     run = found.rows.performance if found.rows else None
     value = run.result if run else math.nan
+    accepted = 0 < value < math.inf and not prefixes & refused
     accuracy_row = found.rows.accuracy if found.rows else None
     return ResultVerdict(
         division=found.at.division,

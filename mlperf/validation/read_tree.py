@@ -86,6 +86,7 @@ def _place(
         unreadable=shown(listing.problem),
         unused_systems="",
         has_calibration=False,
+        has_calibration_md=False,
     )
 
 
@@ -126,6 +127,7 @@ def _submitter(
     calibrated: bool,
 ) -> PlaceRow:
     described = {name[:-5] for name in tree.listing(f"{path}/systems").files if name.endswith(".json")}
+    described |= set(tree.listing(f"{path}/measurements").folders)
     place = _place(path, "submitter", tree.listing(path), count)
     return PlaceRow(
         **{
@@ -135,6 +137,8 @@ def _submitter(
             "mapping_problem": shown(mapping_problem),
             "unused_systems": shown(", ".join(sorted(described - set(results.folders)))),
             "has_calibration": calibrated,
+            "has_calibration_md": tree.exists(f"{path}/calibration.md")
+            or tree.exists(f"{path}/documentation/calibration.md"),
         }
     )
 

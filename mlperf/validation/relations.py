@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from mlperf.validation.read_results import ResultRows
 from mlperf.validation.rows_run import RunRow
 from mlperf.validation.rules import Row, Rule
 
+_ACCURACY_IN_NAME = re.compile(r"-[\d.]+$")
 TARGET_TOLERANCE = 0.1
 """How far the target of a compliance run may lie from the result's, as a share of it."""
 
@@ -93,7 +95,7 @@ def _same_logs(results: Sequence[ResultRows]) -> Iterator[tuple[str, str]]:
 
 
 def _twins(one: ResultRows, other: ResultRows) -> bool:
-    family = [rows.result.model.removesuffix("-99.9").removesuffix("-99") for rows in (one, other)]
+    family = [_ACCURACY_IN_NAME.sub("", rows.result.model) for rows in (one, other)]
     system = ["/".join(rows.result.scope.split("/")[:3]) for rows in (one, other)]
     return family[0] == family[1] and system[0] == system[1]
 
@@ -113,7 +115,7 @@ def _other_system(performance: RunRow | None, audit: RunRow) -> str:
         return ""
     if audit.sut_name != performance.sut_name:
         return f"{audit.kind}: SUT {audit.sut_name!r}, the result {performance.sut_name!r}"
-    samples = (audit.total_samples, performance.total_samples)
+    samples = (audit.library_samples, performance.library_samples)
     if not math.isnan(sum(samples)) and samples[0] != samples[1]:
         return f"{audit.kind}: a library of {samples[0]:g} samples, the result {samples[1]:g}"
     return ""
@@ -176,7 +178,7 @@ RULES = (
     Rule(
         id="+same-log",
         row=RelationRow,
-        what="A log stands for one result (99 and 99.9 of a model may share theirs).",
+        what="A log stands for one result (the accuracies of a model, as 99 and 99.9, may share theirs).",
         why="The checker does not look (X-14).",
         remedy="Run each result itself.",
         passes=lambda d: d.same_log == "",

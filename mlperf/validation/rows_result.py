@@ -38,15 +38,19 @@ class ResultRow(Row):
         json_problem: why it cannot be read.
         missing_fields, empty_fields: of its required fields.
         retraining: the field, lower-cased.
+        weight_data_types: the field, as the CSV shows it.
         code: the code folder that was looked for.
         has_code, code_problem: whether it is there, or why that cannot be told.
         conf_problem: the line of a conf file that the official checker stumbles over (E-12).
         conf_equal_issue: the conf files switch equal issue mode on.
+        log_equal_issue: the log of the performance run says so.
+        seen_equal_issue: the round's checker sees it: in conf files or the log (v4.1), in the log (later).
         needs_equal_issue: the checker enforces it for this model.
         should_equal_issue: the rules ask for it.
         accuracy_txt: accuracy/accuracy.txt is there.
         accuracy_files, performance_files: names that are missing or too many.
         has_run: performance/run_1 is there.
+        missing_logs: detail logs of the performance and the accuracy run that are missing.
         other_runs: further folders beside run_1 that nobody reads.
         has_power: performance/power is there.
         ranging_files, power_files: as performance_files.
@@ -77,17 +81,20 @@ class ResultRow(Row):
     missing_fields: str
     empty_fields: str
     retraining: str
+    weight_data_types: str
     code: str
     has_code: bool
     code_problem: str
     conf_problem: str
     conf_equal_issue: bool
     log_equal_issue: bool
+    seen_equal_issue: bool
     needs_equal_issue: bool
     should_equal_issue: bool
     accuracy_txt: bool
     accuracy_files: str
     has_run: bool
+    missing_logs: str
     performance_files: str
     other_runs: str
     has_power: bool

@@ -7,9 +7,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from common.errors import LogError
+from mlperf.conf import LOG_KEYS
 from mlperf.logs import DetailLog, read_detail
 from mlperf.rounds import ModelRules, Round, RunKind, Scenario
 from mlperf.validation.rules import Row
@@ -17,6 +18,8 @@ from mlperf.validation.times import times
 from mlperf.validation.tree import Tree, shown
 
 DETAIL = "mlperf_log_detail.txt"
+_UNMODIFIED = ("", "NA")
+"""LoadGen of a package index does not know its sources' state, and says NA."""
 _SEEDS = ("effective_qsl_rng_seed", "effective_sample_index_rng_seed", "effective_schedule_rng_seed")
 _TTFT = "result_first_token_99.00_percentile_latency_ns"
 _TPOT = "result_time_per_output_token_99.00_percentile_ns"
@@ -34,6 +37,7 @@ class RunRow(Row):
         judged: `error` if a damaged log refuses the result, `warning` if the checker overlooks it (T-08).
         division: closed, network or open.
         errors_count: errors in the log of an accuracy run refuse the result (open forgives them in v4.1).
+        errors_refuse: the same of a timed run; compliance runs are forgiven from v6.0 on.
         model: the model that the round judges it as.
         directory_scenario: the scenario that the folder stands for.
         exists: the log is there.
@@ -44,6 +48,8 @@ class RunRow(Row):
         scenario: the logged scenario.
         seeds, expected_seeds: the three effective seeds, joined.
         needed_*, limit_*: what the round asks; NaN where it asks nothing.
+        tokens_decide: the checker takes the token latencies for LoadGen's verdict (L-05).
+        must_count_samples: an accuracy log has to say how many samples it covers.
         result: in the unit of the CSV, inferred if `inferred`.
         begin, end: when the timed part began and ended, in seconds of the machine's clock.
     """
@@ -52,6 +58,7 @@ class RunRow(Row):
     judged: str
     division: str
     errors_count: bool
+    errors_refuse: bool
     model: str
     directory_scenario: str
     exists: bool
@@ -82,6 +89,7 @@ class RunRow(Row):
     early_stopping_met: bool
     uses_early_stopping: bool
     token_model: bool
+    tokens_decide: bool
     token_latencies_on: bool
     first_token_ns: float
     per_token_ns: float
@@ -97,6 +105,8 @@ class RunRow(Row):
     target_qps: float
     total_samples: float
     needed_total_samples: float
+    library_samples: float
+    must_count_samples: bool
     equal_issue: str
     loadgen: str
     modified: bool
@@ -128,7 +138,7 @@ _KEYS = {
 
 def wanted(key: str) -> bool:
     """Whether a key of the log is kept."""
-    return key in _KEYS or key.startswith(("effective_", "result_", "early_stopping_"))
+    return key in _KEYS or key in LOG_KEYS or key.startswith(("effective_", "result_", "early_stopping_"))
 
 
 @dataclass(frozen=True)
@@ -201,6 +211,7 @@ def run_row(round_: Round, tree: Tree, place: Place) -> tuple[RunRow, DetailLog 
         judged="error",
         division=place.division,
         errors_count=place.division != "open" or round_.is_newer,
+        errors_refuse=not (round_.by_module and place.kind.is_audit),
         model=model.name,
         directory_scenario=place.directory_scenario,
         exists=log is not None or bool(damage),
@@ -223,7 +234,7 @@ def run_row(round_: Round, tree: Tree, place: Place) -> tuple[RunRow, DetailLog 
         min_query_count=facts.number("effective_min_query_count"),
         samples_per_query=facts.number("effective_samples_per_query"),
         needed_samples_per_query=_or_nan(
-            None if round_.is_newer and place.division != "closed" else model.offline_min_samples
+            None if round_.by_module and place.division != "closed" else model.offline_min_samples
         ),
         target_latency_ns=facts.number("effective_target_latency_ns"),
         limit_latency_ns=_or_nan(limit),
@@ -233,6 +244,7 @@ def run_row(round_: Round, tree: Tree, place: Place) -> tuple[RunRow, DetailLog 
         early_stopping_met=bool(values.get("early_stopping_met")),
         uses_early_stopping=logged in EARLY_STOPPING,
         token_model=model.token_latencies,
+        tokens_decide=model.token_latencies and not round_.is_newer,
         token_latencies_on=bool(values.get("requested_use_token_latencies")),
         first_token_ns=facts.number(_TTFT),
         per_token_ns=facts.number(_TPOT),
@@ -251,10 +263,12 @@ def run_row(round_: Round, tree: Tree, place: Place) -> tuple[RunRow, DetailLog 
             if "effective_accuracy_sample_count" in values
             else "qsl_reported_total_count"
         ),
+        library_samples=facts.number("qsl_reported_total_count"),
         needed_total_samples=model.accuracy_sample_count(place.scenario),
+        must_count_samples=round_.is_newer,
         equal_issue=str(values.get("effective_sample_concatenate_permutation", "")),
         loadgen=shown(str(values.get("loadgen_version", ""))),
-        modified=bool(values.get("loadgen_git_status_message")),
+        modified=str(values.get("loadgen_git_status_message") or "") not in _UNMODIFIED,
         begin=begin,
         end=end,
         issue_unique=bool(values.get("effective_performance_issue_unique")),
@@ -263,6 +277,11 @@ def run_row(round_: Round, tree: Tree, place: Place) -> tuple[RunRow, DetailLog 
         accuracy_log_target=facts.number("effective_accuracy_log_sampling_target"),
     )
     return row, log
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether a value of a log is a number; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 class _Facts:
@@ -276,7 +295,7 @@ class _Facts:
     def number(self, key: str) -> float:
         """Return a number that can be compared with others, or NaN."""
         value = self.values.get(key)
-        if not isinstance(value, int | float):
+        if not is_number(value):
             return math.nan
         try:
             return float(value)
@@ -285,13 +304,13 @@ class _Facts:
 
     def needed(self, *keys: str) -> None:
         """Note the keys that are absent or no numbers."""
-        self.missing.extend(
-            key for key in keys if key not in _SEEDS and not isinstance(self.values.get(key), int | float)
-        )
+        self.missing.extend(key for key in keys if key not in _SEEDS and not is_number(self.values.get(key)))
 
     def converted(self, key: str) -> float:
         """Return a number that may be written as text, as float() reads it; note it if there is none."""
         try:
+            if isinstance(self.values[key], bool):
+                raise TypeError("true is no number")
             return float(self.values[key])
         except (KeyError, TypeError, ValueError, OverflowError):
             self.missing.append(key)

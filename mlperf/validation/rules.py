@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any, Literal, get_type_hints
 
 import pandas as pd
@@ -14,7 +15,7 @@ from mlperf.validation.verdict import Severity
 
 Cover = Literal["root", "division", "submitter", "system", "model", "result", "nothing"]
 """What is refused with a row that breaks a rule: everything below this level of the row's scope."""
-DEPTH: dict[Cover, int] = {"root": 0, "division": 1, "submitter": 2, "system": 3, "model": 4, "result": 5}
+DEPTH: dict[str, int] = {"root": 0, "division": 1, "submitter": 2, "system": 3, "model": 4, "result": 5}
 
 _DTYPES: dict[type, Any] = {str: str, float: float, bool: bool, int: "int64"}
 
@@ -47,6 +48,7 @@ class Rule:
         severity: `error` where the official v4.1 checker refuses, else `warning`.
         covers: what is refused with it.
         by_length: a rehearsal cannot keep it by design.
+        later: only rounds that enforce it have this rule.
     """
 
     id: str
@@ -59,6 +61,7 @@ class Rule:
     severity: Severity = "error"
     covers: Cover = "result"
     by_length: bool = False
+    later: bool = False
 
 
 def frame_of(rows: Sequence[Row], kind: type[Row]) -> pd.DataFrame:
@@ -77,7 +80,8 @@ def _cells(rows: Sequence[Row], name: str, kind: type) -> list[Any]:
     return [shown(value) for value in values] if kind is str else values
 
 
-def schema_of(kind: type[Row], rules: Sequence[Rule]) -> pa.DataFrameSchema:
+@lru_cache(maxsize=64)
+def schema_of(kind: type[Row], rules: tuple[Rule, ...]) -> pa.DataFrameSchema:
     """Return the schema of a frame: its typed columns, and its rules as checks named by their ids."""
     hints = get_type_hints(kind)
     columns = {
@@ -98,7 +102,7 @@ def broken(rows: Sequence[Row], kind: type[Row], rules: Sequence[Rule]) -> Itera
         return
     frame = frame_of(rows, kind)
     try:
-        schema_of(kind, rules).validate(frame, lazy=True)
+        schema_of(kind, tuple(rules)).validate(frame, lazy=True)
         return
     except pa.errors.SchemaErrors as errors:
         cases = errors.failure_cases

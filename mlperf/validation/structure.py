@@ -117,13 +117,12 @@ RULES = (
         id="+nothing-to-check",
         row=PlaceRow,
         what="The tree holds at least one result.",
-        why="The official checker calls a tree without results accepted (G-04), also when `closed` is "
-        "misspelled.",
+        why="A folder without results is no submission. v4.1's checker accepts it (G-04), also when `closed` "
+        "is misspelled.",
         remedy="Check the path and the spelling of closed, open or network and of results.",
         passes=lambda d: (d.level != "root") | (d.result_count > 0),
         message=lambda row: f"no results were found (folders here: {row.unknown_folders or 'none'})",
-        severity="warning",
-        covers="nothing",
+        covers="root",
     ),
     Rule(
         id="+unknown-root-folder",
@@ -160,13 +159,26 @@ RULES = (
     Rule(
         id="+unused-system",
         row=PlaceRow,
-        what="Every system description has results.",
-        why="v4.1 accepts it (Y-13); the single-file checker of v5 did not, and readers look for results.",
-        remedy="Delete the description, or add its results.",
+        what="Every system that is described or has measurements has results.",
+        why="v4.1 accepts it (Y-13); the checker of v5.1 did not, and readers look for results.",
+        remedy="Delete the description and the measurements, or add the results.",
         passes=lambda d: d.unused_systems == "",
-        message=lambda row: f"system descriptions without results: {row.unused_systems}",
+        message=lambda row: f"systems without results: {row.unused_systems}",
         severity="warning",
         covers="nothing",
+    ),
+    Rule(
+        id="V-18",
+        row=PlaceRow,
+        what="In v5.1, a submission in closed or network has calibration.md, there or in documentation/.",
+        why="The checker of v5.1 refuses the tree.",
+        remedy="Add calibration.md to the submitter's folder or to documentation/.",
+        passes=lambda d: (
+            (d.level != "submitter") | ~d.has_results | d.path.str.startswith("open/") | d.has_calibration_md
+        ),
+        message=lambda _: "there is no calibration.md",
+        covers="nothing",
+        later=True,
     ),
     Rule(
         id="+calibration",
