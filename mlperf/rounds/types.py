@@ -149,7 +149,7 @@ class ModelRules:
     has_min_duration: bool = True
     latency_in_seconds: bool = False
     units: Mapping[Scenario, str] = field(default_factory=_nothing)
-    """Units of the result where they differ from the scenario's."""
+    """Units of the result from v5.0 on, where they differ from the scenario's."""
 
     def required(self, system_type: str) -> frozenset[Scenario]:
         """Return the required scenarios for a `system_type`; empty: not allowed (M-08)."""
@@ -269,9 +269,14 @@ class Round:
         return own.get(scenario, self.result_fields[scenario])
 
     def units(self, model: ModelRules | None, scenario: Scenario) -> str:
-        """Return the unit of a result, as the official CSV of the round names it.
+        """Return the unit of a result."""
+        if model and self.is_newer:
+            return model.units.get(scenario, UNITS[scenario])
+        return "Tokens/s" if "tokens" in self.result_field(model, scenario) else UNITS[scenario]
+
+    def csv_units(self, model: ModelRules | None, scenario: Scenario) -> str:
+        """Return the unit of a result as the official CSV of the round names it.
 
         v4.1 labels token models as samples and queries although their value is in tokens/s.
         """
-        own = model.units if model and self.is_newer else {}
-        return own.get(scenario, UNITS[scenario])
+        return self.units(model, scenario) if self.is_newer else UNITS[scenario]

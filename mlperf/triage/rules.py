@@ -9,8 +9,8 @@ RULE_GROUPS = (
     RuleGroup(
         title="What lies where",
         rules=("S-03", "S-04", "S-05", "S-06", "S-07", "S-08", "S-09", "S-10", "S-11", "D-07",
-               "+nothing-to-check", "+unknown-root-folder", "+no-results-folder", "+unreadable-folder",
-               "+unused-system", "V-18", "+calibration"),
+               "+nothing-to-check", "+another-round", "+unknown-root-folder", "+no-results-folder",
+               "+unreadable-folder", "+unused-system", "V-18", "+calibration"),
         cause="Something was put into the tree, renamed or removed after the pipeline had written it.",
         redo=("package",),
     ),

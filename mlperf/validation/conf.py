@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mlperf.conf import config_model
 from mlperf.rounds import ModelRules
-from mlperf.validation.tree import Text, lines
+from mlperf.submission.files import Text, lines
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class EqualIssue:
 
 def equal_issue(text: Text, model_directory: str, scenario_folder: str) -> EqualIssue:
     """Read `sample_concatenate_permutation` by the checker's rules (E-10, E-12): the first line counts."""
-    name = model_directory.replace("-99.9", "").replace("-99", "")
+    name = config_model(model_directory)
     if text.problem:
         return EqualIssue(None, text.problem)
     for raw in lines(text.content):
@@ -44,6 +45,6 @@ def equal_issue(text: Text, model_directory: str, scenario_folder: str) -> Equal
 
 def conf_names(model: ModelRules, directory: str) -> frozenset[str]:
     """Return the names that stand for a model in conf files: e.g. `resnet50` for `resnet`."""
-    short = model.name.removesuffix("-99.9").removesuffix("-99")
+    short = config_model(model.name)
     more = {"resnet": "resnet50", "mixtral-8x7b": "mixtral-8x7B"}.get(short, short)
     return frozenset({model.name, short, more, directory})

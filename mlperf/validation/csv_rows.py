@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from mlperf.rounds import Checker, Round, Scenario
+from mlperf.submission.files import shown
 from mlperf.validation.read_tree import Found
-from mlperf.validation.tree import shown
 from mlperf.validation.verdict import CSV_COLUMNS
 
 _FORMULA = ("=", "@", "\t", "\r")
@@ -23,7 +23,9 @@ def columns(round_: Round) -> tuple[str, ...]:
 
 def units(round_: Round, model: str, scenario: str) -> str:
     """Return the unit of a result as the official CSV of the round names it; empty for no scenario."""
-    return round_.units(round_.models.get(model), Scenario(scenario)) if scenario in list(Scenario) else ""
+    return (
+        round_.csv_units(round_.models.get(model), Scenario(scenario)) if scenario in list(Scenario) else ""
+    )
 
 
 def csv_rows(round_: Round, found: Found) -> tuple[tuple[str, ...], ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from common.errors import TreeError
 from mlperf.rounds import Round, get_round
+from mlperf.submission.files import Tree, shown
 from mlperf.validation import (
     accuracy,
     compliance,
@@ -30,7 +31,6 @@ from mlperf.validation.rows_result import ResultRow
 from mlperf.validation.rows_run import RunRow
 from mlperf.validation.rows_system import EntryRow, ModelRow, PlaceRow, ScenarioRow, SystemRow
 from mlperf.validation.rules import DEPTH, Row, Rule, broken
-from mlperf.validation.tree import Tree, shown
 from mlperf.validation.verdict import Failure, ResultVerdict, Severity, Verdict
 
 SECTIONS = (

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mlperf.rounds.power import PowerRules
-from mlperf.validation.tree import Tree, lines
+from mlperf.submission.files import Tree, lines
 
 METERS = frozenset(
     {
@@ -111,6 +111,8 @@ def log_problem(tree: Tree, base: str, session: str, span: tuple[float, float]) 
 def _errors(content: Sequence[str], ranging: tuple[float, float], span: tuple[float, float]) -> str:
     """Return the first error that counts. The checker stops at the first line that it only warns of."""
     for line in content:
+        if "WARNING:" not in line and "ERROR:" not in line:
+            continue
         for mark in ("WARNING:", "ERROR:"):
             _, found, said = line.partition(mark)
             if not found or not said:

@@ -9,6 +9,8 @@ from typing import Any
 
 from mlperf.conf import differences
 from mlperf.rounds import ModelRules, Round, RunKind, Scenario
+from mlperf.submission.files import ACCURACY_LOG, DETAIL, SUMMARY, Json, Text, Tree, lines, shown
+from mlperf.submission.results import scenario_of
 from mlperf.validation import conf
 from mlperf.validation.rows_accuracy import AccuracyRow, AuditRow, accuracy_row, audit_row
 from mlperf.validation.rows_power import PowerRow, power_row
@@ -19,12 +21,10 @@ from mlperf.validation.rows_result import (
     POWER_FILES,
     ResultRow,
     file_difference,
-    spelling,
 )
-from mlperf.validation.rows_run import DETAIL, Place, RunRow, run_row
-from mlperf.validation.tree import Json, Text, Tree, lines, shown
+from mlperf.validation.rows_run import Place, RunRow, run_row
 
-_OPTIONAL = frozenset({"mlperf_log_accuracy.json"})
+_OPTIONAL = frozenset({ACCURACY_LOG})
 _SUMMARY = re.compile(r"Result is\s*:\s*(\w+)")
 
 
@@ -82,8 +82,8 @@ def read_result(
     edge: bool,
 ) -> ResultRows:
     """Read everything that one result consists of."""
-    spelled = spelling(at.folder)
-    scenario = Scenario(spelled) if spelled else None
+    scenario = scenario_of(at.folder)
+    spelled = str(scenario or "")
     closed = at.division != "open"
     has_power = tree.exists(f"{at.path}/performance/power")
     place = Place(
@@ -231,7 +231,7 @@ def _result_row(
         summary_differs=_summary(tree, run, log),
         proof_missing=_proof(tree, at, model) if at.division != "open" or round_.by_module else "",
         needs_truncation=at.division != "open" or round_.is_newer,
-        accuracy_log_size=tree.size(f"{at.path}/accuracy/mlperf_log_accuracy.json"),
+        accuracy_log_size=tree.size(f"{at.path}/accuracy/{ACCURACY_LOG}"),
         has_compliance=tree.exists(at.path if round_.runs_beside_results else at.beside("compliance")),
         needs_compliance=bool(model.audits) and at.division != "open",
     )
@@ -299,7 +299,7 @@ def _proof(tree: Tree, at: Located, model: ModelRules) -> str:
 
 def _summary(tree: Tree, run: str, log: Mapping[str, Any]) -> str:
     """Return what a summary says otherwise than its detail log."""
-    text = tree.text(f"{run}/mlperf_log_summary.txt")
+    text = tree.text(f"{run}/{SUMMARY}")
     found = next((match[1] for line in lines(text.content) if (match := _SUMMARY.match(line.strip()))), "")
     validity = str(log.get("result_validity", ""))
     return f"the summary says {found}, the log {validity}" if found and validity and found != validity else ""

@@ -7,8 +7,10 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from mlperf.rounds import RunKind
+from mlperf.submission.times import Span, overlaps
 from mlperf.validation.read_results import ResultRows
 from mlperf.validation.rows_run import RunRow
 from mlperf.validation.rules import Row, Rule
@@ -69,16 +71,20 @@ def _overlaps(results: Sequence[ResultRows]) -> Iterator[tuple[str, str]]:
         system = "/".join(one.result.scope.split("/")[:3])
         systems[system].extend(run for run in _runs(one) if not math.isnan(run.begin + run.end))
     for runs in systems.values():
-        runs.sort(key=lambda run: (run.begin, run.end))
-        latest: RunRow | None = None
         told: set[str] = set()
-        for run in runs:
-            copied = latest is not None and (run.begin, run.end) == (latest.begin, latest.end)
-            if latest is not None and not copied and run.begin < latest.end - 1 and run.scope not in told:
+        for one_overlap in overlaps((run, _span(run)) for run in runs):
+            run, earlier = one_overlap.second, one_overlap.first
+            copied = one_overlap.first_span == one_overlap.second_span
+            if not copied and run.scope not in told:
                 told.add(run.scope)
-                yield run.scope, f"{run.path} began {latest.end - run.begin:.0f} s before {latest.path} ended"
-            if latest is None or run.end > latest.end:
-                latest = run
+                yield (
+                    run.scope,
+                    f"{run.path} began {earlier.end - run.begin:.0f} s before {earlier.path} ended",
+                )
+
+
+def _span(run: RunRow) -> Span:
+    return Span(datetime.fromtimestamp(run.begin, UTC), datetime.fromtimestamp(run.end, UTC))
 
 
 def _same_logs(results: Sequence[ResultRows]) -> Iterator[tuple[str, str]]:

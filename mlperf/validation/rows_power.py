@@ -14,10 +14,10 @@ from typing import Any
 from mlperf.logs import DetailLog
 from mlperf.rounds import Scenario
 from mlperf.rounds.power import PowerRules
+from mlperf.submission.files import Json, Tree, lines, shown
 from mlperf.validation.ptd import channels, log_problem, messages_problem, moment
 from mlperf.validation.rows_run import RunRow
 from mlperf.validation.rules import Row
-from mlperf.validation.tree import Json, Tree, lines, shown
 
 SESSION_FIELDS = (
     "version",

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlperf.rounds import Scenario
+from mlperf.submission.files import ACCURACY_LOG, DETAIL, SUMMARY, shown
 from mlperf.validation.rules import Row
-from mlperf.validation.tree import shown
 
-OFFICIAL_SPELLING = {str(one).lower(): str(one) for one in Scenario}
 ALWAYS_OPTIONAL = frozenset({"mlperf_log_trace.json", "results.json", ".gitkeep"})
-LOGS = frozenset({"mlperf_log_summary.txt", "mlperf_log_detail.txt"})
-ACCURACY_FILES = LOGS | {"accuracy.txt", "mlperf_log_accuracy.json"}
+LOGS = frozenset({SUMMARY, DETAIL})
+ACCURACY_FILES = LOGS | {"accuracy.txt", ACCURACY_LOG}
 POWER_FILES = frozenset({"client.json", "client.log", "ptd_logs.txt", "server.json", "server.log"})
 MEASUREMENT_FIELDS = (
     "input_data_types",
@@ -118,9 +116,3 @@ def file_difference(
     missing = sorted(required - names - optional - ALWAYS_OPTIONAL)
     extra = sorted(names - required - optional - ALWAYS_OPTIONAL)
     return shown(", ".join([*missing, *(f"+{name}" for name in extra)]))
-
-
-def spelling(folder: str) -> str:
-    """Return the official spelling of a scenario's folder; empty if it is none (M-03)."""
-    official = OFFICIAL_SPELLING.get(folder.lower(), "")
-    return official if folder in (official, official.lower()) else ""

@@ -7,23 +7,22 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from common.errors import LogError
 from mlperf.conf import LOG_KEYS
 from mlperf.logs import DetailLog, read_detail
 from mlperf.rounds import ModelRules, Round, RunKind, Scenario
+from mlperf.submission.files import DETAIL, Tree, shown
+from mlperf.submission.results import Value, is_number, logged_scenario, number, read_value
+from mlperf.submission.round import SEED_KEYS, round_by_seeds
+from mlperf.submission.times import timed_span
 from mlperf.validation.rules import Row
-from mlperf.validation.times import times
-from mlperf.validation.tree import Tree, shown
 
-DETAIL = "mlperf_log_detail.txt"
 _UNMODIFIED = ("", "NA")
 """LoadGen of a package index does not know its sources' state, and says NA."""
-_SEEDS = ("effective_qsl_rng_seed", "effective_sample_index_rng_seed", "effective_schedule_rng_seed")
 _TTFT = "result_first_token_99.00_percentile_latency_ns"
 _TPOT = "result_time_per_output_token_99.00_percentile_ns"
-_STREAMS = (Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM)
 EARLY_STOPPING = (Scenario.SERVER, Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM)
 NETWORK_SUT = "Network SUT"
 
@@ -50,8 +49,9 @@ class RunRow(Row):
         needed_*, limit_*: what the round asks; NaN where it asks nothing.
         tokens_decide: the checker takes the token latencies for LoadGen's verdict (L-05).
         must_count_samples: an accuracy log has to say how many samples it covers.
+        round_by_seeds: the round that has these seeds; empty: none.
         result: in the unit of the CSV, inferred if `inferred`.
-        begin, end: when the timed part began and ended, in seconds of the machine's clock.
+        begin, end: when the timed part began and ended, in seconds since 1970 (UTC).
     """
 
     kind: str
@@ -97,6 +97,7 @@ class RunRow(Row):
     limit_per_token_ns: float
     network: bool
     sut_name: str
+    round_by_seeds: str
     result: float
     has_power: bool
     inferred: bool
@@ -131,7 +132,6 @@ _KEYS = {
     "loadgen_version",
     "loadgen_git_status_message",
     "qsl_reported_total_count",
-    "generated_query_duration",
     "result_query_count",
 }
 
@@ -167,7 +167,7 @@ def read_log(tree: Tree, folder: str) -> tuple[DetailLog | None, str]:
     if not tree.is_file(path):
         return None, "it is no regular file" if tree.exists(path) else ""
     try:
-        return read_detail(Path(tree.full(path)), wanted=wanted), ""
+        return read_detail(Path(tree.full(path)), wanted=wanted, bookkeeping=False), ""
     except LogError as error:
         return None, shown(error.what)
 
@@ -179,10 +179,14 @@ def run_row(round_: Round, tree: Tree, place: Place) -> tuple[RunRow, DetailLog 
     facts = _Facts(values)
     path = f"{place.folder}/{DETAIL}"
     scenario = values.get("effective_scenario")
-    logged = Scenario(scenario) if isinstance(scenario, str) and scenario in round_.result_fields else None
+    logged = logged_scenario(values)
+    logged = logged if logged in round_.result_fields else None
     is_performance = place.kind is not RunKind.ACCURACY
-    result, inferred = _result(round_, place, logged, facts) if is_performance and log else (math.nan, False)
     model = place.model
+    result = Value(math.nan, "", "")
+    if is_performance and log and logged:
+        result = read_value(round_, model, place.scenario or logged, values)
+        facts.missing.extend(result.missing)
     seeds = round_.test05_seeds if "TEST05" in path and round_.test05_seeds else round_.seeds
     tokens = place.model.token_limits
     limits = tokens.get(place.scenario or Scenario.SERVER) or tokens.get(Scenario.SERVER)
@@ -193,7 +197,7 @@ def run_row(round_: Round, tree: Tree, place: Place) -> tuple[RunRow, DetailLog 
     if logged is Scenario.OFFLINE and is_performance:
         facts.needed("effective_min_query_count", "effective_samples_per_query")
     if is_performance and log:
-        facts.needed("effective_performance_sample_count", *_SEEDS)
+        facts.needed("effective_performance_sample_count", *SEED_KEYS)
         facts.needed(*(["effective_min_duration_ms"] if model.has_min_duration else []))
         facts.needed(*(["effective_target_latency_ns"] if limit else []))
         if place.network and not isinstance(values.get("sut_name"), str):
@@ -203,7 +207,8 @@ def run_row(round_: Round, tree: Tree, place: Place) -> tuple[RunRow, DetailLog 
         if logged is None:
             facts.missing.insert(0, "effective_scenario")
     later = (log.later_values or {}) if log else {}
-    begin, end = times(values, later)
+    span = timed_span(log) if log else None
+    begin, end = (span.begin.timestamp(), span.end.timestamp()) if span else (math.nan, math.nan)
     row = RunRow(
         scope=place.scope,
         path=shown(path),
@@ -217,7 +222,7 @@ def run_row(round_: Round, tree: Tree, place: Place) -> tuple[RunRow, DetailLog 
         exists=log is not None or bool(damage),
         damage=damage,
         missing=", ".join(dict.fromkeys(facts.missing)),
-        no_token_metric=facts.no_token_metric,
+        no_token_metric=result.missing_tokens,
         first_line_is_message=log.first_line_is_message if log else True,
         scenario=str(logged or shown(str(scenario or ""))),
         validity=shown(str(values.get("result_validity", ""))),
@@ -226,7 +231,7 @@ def run_row(round_: Round, tree: Tree, place: Place) -> tuple[RunRow, DetailLog 
         first_error=shown(log.errors[0][:200]) if log and log.errors else "",
         performance_samples=facts.number("effective_performance_sample_count"),
         needed_performance_samples=model.performance_sample_count,
-        seeds=" ".join(shown(json.dumps(values.get(key))) for key in _SEEDS),
+        seeds=" ".join(shown(json.dumps(values.get(key))) for key in SEED_KEYS),
         expected_seeds=f"{seeds.qsl} {seeds.sample_index} {seeds.schedule}",
         min_duration_ms=facts.number("effective_min_duration_ms"),
         needed_duration_ms=round_.min_duration_ms if model.has_min_duration else math.nan,
@@ -252,9 +257,10 @@ def run_row(round_: Round, tree: Tree, place: Place) -> tuple[RunRow, DetailLog 
         limit_per_token_ns=limits.per_token_ns if limits and online else math.nan,
         network=place.network,
         sut_name=shown(str(values.get("sut_name", ""))),
-        result=result,
+        round_by_seeds=found_round.name if (found_round := round_by_seeds(values)) else "",
+        result=result.value,
         has_power=place.has_power,
-        inferred=inferred,
+        inferred=result.inferred,
         edge=place.edge,
         test_mode=shown(str(values.get("effective_test_mode", ""))),
         target_qps=facts.number("effective_target_qps"),
@@ -279,75 +285,22 @@ def run_row(round_: Round, tree: Tree, place: Place) -> tuple[RunRow, DetailLog 
     return row, log
 
 
-def is_number(value: object) -> TypeGuard[int | float]:
-    """Whether a value of a log is a number; true and false are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 class _Facts:
     """Numbers of a log, and which of the needed ones are missing."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self.values = values
         self.missing: list[str] = []
-        self.no_token_metric = ""
 
     def number(self, key: str) -> float:
         """Return a number that can be compared with others, or NaN."""
-        value = self.values.get(key)
-        if not is_number(value):
-            return math.nan
-        try:
-            return float(value)
-        except OverflowError:
-            return math.inf
+        return number(self.values.get(key))
 
     def needed(self, *keys: str) -> None:
         """Note the keys that are absent or no numbers."""
-        self.missing.extend(key for key in keys if key not in _SEEDS and not is_number(self.values.get(key)))
-
-    def converted(self, key: str) -> float:
-        """Return a number that may be written as text, as float() reads it; note it if there is none."""
-        try:
-            if isinstance(self.values[key], bool):
-                raise TypeError("true is no number")
-            return float(self.values[key])
-        except (KeyError, TypeError, ValueError, OverflowError):
-            self.missing.append(key)
-            return math.nan
-
-
-def _result(round_: Round, place: Place, logged: Scenario | None, facts: _Facts) -> tuple[float, bool]:
-    """Return the result in the unit of the CSV, and whether it is inferred (P-17 to P-20, section 10)."""
-    if logged is None:
-        return math.nan, False
-    result = facts.converted(round_.result_fields[logged])
-    key = place.model.result_fields.get(logged)
-    if key:
-        before = len(facts.missing)
-        result = facts.converted(key)
-        facts.no_token_metric = key if len(facts.missing) > before and "tokens" in key else ""
-        if facts.no_token_metric:
-            facts.missing.remove(key)
-    if logged in _STREAMS:
-        result /= 1e9 if place.model.latency_in_seconds else 1e6
-    wanted_scenario = place.scenario
-    if wanted_scenario is logged or wanted_scenario is None:
-        return result, False
-    if wanted_scenario is Scenario.OFFLINE and logged is Scenario.SINGLE_STREAM:
-        facts.needed("result_qps_without_loadgen_overhead")
-        return facts.number("result_qps_without_loadgen_overhead"), True
-    if wanted_scenario is Scenario.OFFLINE and logged is Scenario.MULTI_STREAM:
-        facts.needed("effective_samples_per_query", "result_mean_query_latency_ns")
-        mean = facts.number("result_mean_query_latency_ns") / 1e6
-        if not mean:
-            facts.missing.append("result_mean_query_latency_ns")
-            return math.nan, True
-        return facts.number("effective_samples_per_query") * 1000 / mean, True
-    if wanted_scenario is Scenario.MULTI_STREAM and logged is Scenario.SINGLE_STREAM:
-        facts.needed("early_stopping_latency_ms")
-        return facts.number("early_stopping_latency_ms") * 8 / 1e6, True
-    return result, False
+        self.missing.extend(
+            key for key in keys if key not in SEED_KEYS and not is_number(self.values.get(key))
+        )
 
 
 def _limit_measured(place: Place, limit: int | None) -> int | None:

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 from mlperf import description
 from mlperf.rounds import Round
+from mlperf.submission.files import Entry, Tree, shown
 from mlperf.validation.rules import Row
-from mlperf.validation.tree import Entry, Tree, shown
 
-DIVISIONS = ("closed", "network", "open")
 IGNORED_ROOT_FOLDERS = (".git", ".github", "assets")
 SYSTEM_TYPES = ("datacenter", "edge", "datacenter,edge", "edge,datacenter")
 _TEXT_FIELDS = (
@@ -37,6 +36,7 @@ class PlaceRow(Row):
         unreadable: why the folder cannot be listed.
         unused_systems: described or measured systems without results.
         has_calibration: a file of the submitter has `calibration` in its name.
+        other_round: another round, whose seeds more than half of the performance logs have.
         has_calibration_md: it is calibration.md, in the submitter's folder or in documentation/.
     """
 
@@ -51,6 +51,7 @@ class PlaceRow(Row):
     unused_systems: str
     has_calibration: bool
     has_calibration_md: bool
+    other_round: str
 
 
 @dataclass(frozen=True)

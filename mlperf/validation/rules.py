@@ -10,7 +10,7 @@ from typing import Any, Literal, get_type_hints
 import pandas as pd
 import pandera.pandas as pa
 
-from mlperf.validation.tree import shown
+from mlperf.submission.files import shown
 from mlperf.validation.verdict import Severity
 
 Cover = Literal["root", "division", "submitter", "system", "model", "result", "nothing"]
@@ -81,8 +81,9 @@ def _cells(rows: Sequence[Row], name: str, kind: type) -> list[Any]:
 
 
 @lru_cache(maxsize=64)
-def schema_of(kind: type[Row], rules: tuple[Rule, ...]) -> pa.DataFrameSchema:
-    """Return the schema of a frame: its typed columns, and its rules as checks named by their ids."""
+def schema_of(rules: tuple[Rule, ...]) -> pa.DataFrameSchema:
+    """Return the schema of the rules' frame: its typed columns, and the rules as checks with their ids."""
+    kind = rules[0].row
     hints = get_type_hints(kind)
     columns = {
         field.name: pa.Column(_DTYPES[hints[field.name]], nullable=hints[field.name] is float)
@@ -98,11 +99,11 @@ def broken(rows: Sequence[Row], kind: type[Row], rules: Sequence[Rule]) -> Itera
     Raises:
         pandera.errors.SchemaErrors: a column has not its type, or a check itself failed; a fault of ours.
     """
-    if not rows:
+    if not rows or not rules:
         return
     frame = frame_of(rows, kind)
     try:
-        schema_of(kind, tuple(rules)).validate(frame, lazy=True)
+        schema_of(tuple(rules)).validate(frame, lazy=True)
         return
     except pa.errors.SchemaErrors as errors:
         cases = errors.failure_cases

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from mlperf.submission.files import LARGEST_FILE
 from mlperf.validation.rows_system import EntryRow, PlaceRow
 from mlperf.validation.rules import Rule
-
-FILE_LIMIT = 50 * 1024 * 1024
 
 RULES = (
     Rule(
@@ -69,8 +68,8 @@ RULES = (
         what="No file is larger than 50 MiB.",
         why="The official checker skips the whole submitter.",
         remedy="Truncate logs as the rules ask, and leave data, networks and engines out of the tree.",
-        passes=lambda d: d["size"] <= FILE_LIMIT,
-        message=lambda row: f"the file has {row.size} bytes, at most {FILE_LIMIT} are allowed",
+        passes=lambda d: d["size"] <= LARGEST_FILE,
+        message=lambda row: f"the file has {row.size} bytes, at most {LARGEST_FILE} are allowed",
         covers="submitter",
     ),
     Rule(
@@ -112,6 +111,18 @@ RULES = (
         passes=lambda d: ~d.is_empty_folder,
         message=lambda _: "the folder is empty",
         covers="submitter",
+    ),
+    Rule(
+        id="+another-round",
+        row=PlaceRow,
+        what="The performance logs have the seeds of the round that the tree is judged by.",
+        why="A tree of another round breaks most rules of this one, beginning with P-05.",
+        remedy="Name the tree's own round, or none: it is read from the logs.",
+        passes=lambda d: d.other_round == "",
+        message=lambda row: (
+            f"this is a tree of {row.other_round}: most of its logs have the seeds of that round"
+        ),
+        covers="nothing",
     ),
     Rule(
         id="+nothing-to-check",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 
 from mlperf.logs import read_detail
 from mlperf.rounds import RunKind, Scenario
-from mlperf.tree_checks import run_interval
+from mlperf.submission.times import moment
 from mlperf.tree_plan import RunFolder, TreePlan
 
 OFFLINE, SERVER = Scenario.OFFLINE, Scenario.SERVER
@@ -138,13 +138,19 @@ def test_a_verdict_of_a_rehearsal_is_refused_in_a_submission(
     assert "TEST01 was judged by the tolerance of a rehearsal" in said
 
 
+def timed(text: str) -> datetime:
+    found = moment(text)
+    assert found
+    return found
+
+
 def test_runs_that_overlapped_are_refused(
     plan_of: Callable[..., TreePlan], refused: Callable[[TreePlan], str]
 ) -> None:
     def began_a_minute_earlier_and_took_an_hour(folder: Path) -> None:
-        # A minute, since logs cut the start to the second, and the corpus has runs that share one.
-        start = run_interval(read_detail(shown(folder)))[0] - timedelta(minutes=1)
-        replace_in_log(r'("test_datetime", "value": ")[^"]+', rf"\g<1>{start:%Y-%m-%dT%H:%M:%SZ}")(folder)
+        # A minute, since the corpus has runs that share a second.
+        end = timed(read_detail(shown(folder)).values["power_end"]) - timedelta(minutes=1)
+        replace_in_log(r'("power_end", "value": ")[^"]+', rf"\g<1>{end:%m-%d-%Y %H:%M:%S.%f}")(folder)
         lines = shown(folder).read_text().rstrip("\n").split("\n")
         lines[-1] = re.sub(r'"time_ms": [0-9.]+', '"time_ms": 3600000.5', lines[-1])
         shown(folder).write_text("\n".join(lines) + "\n")
