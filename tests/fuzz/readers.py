@@ -19,8 +19,8 @@ from mlperf.describe import describe_machine
 from mlperf.describe_probe import Probe, ToolOutput
 from mlperf.logs import read_accuracy, read_detail
 from mlperf.strict_yaml import read_yaml
+from mlperf.submission.times import run_span
 from mlperf.system import SYSTEMS_FOLDER, load_system
-from mlperf.tree_checks import run_interval
 
 MESSAGE = (
     b':::MLLOG {"key": "%s", "value": %s, "time_ms": 0.02, "namespace": "mlperf::logging", "event_type": '
@@ -125,7 +125,7 @@ def _file(content: bytes, folder: Path, name: str) -> Path:
 
 def _detail(content: bytes, folder: Path) -> None:
     log = read_detail(_file(content, folder, "mlperf_log_detail.txt"))
-    run_interval(log)
+    run_span(log)
 
 
 def _conf(content: bytes, _folder: Path) -> None:
