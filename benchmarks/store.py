@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from storage.embedded import Endpoint, embedded_s3, rclone_program
-from storage.store import RunFile, RunInfo, Store
+from storage.store.embedded import Endpoint, embedded_s3, rclone_program
+from storage.store.store import RunFile, RunInfo, Store
 
 SMALL = (990, 1_000_000)
 LARGE = (10, 101_000_000)

@@ -89,7 +89,14 @@ class LogError(PipelineError):
 
 
 class InvalidRunError(PipelineError):
-    """LoadGen called the run INVALID, or its log does not show the settings that were asked for."""
+    """LoadGen called the run INVALID, or its log does not show the settings that were asked for.
+
+    `over_latency`: its latency is over the limit, so a lower target may be met. `disturbed`: something else
+    on the host disturbed it, so the same target may be met as well.
+    """
+
+    over_latency = False
+    disturbed = False
 
 
 class DisturbedRunError(PipelineError):
@@ -105,7 +112,24 @@ class RegressionError(PipelineError):
 
 
 class AuditError(PipelineError):
-    """A compliance test failed, or its log does not prove that the audit was applied."""
+    """A compliance test failed, or its log does not prove that the audit was applied.
+
+    `result_disturbed` is set where only the performance differs from the result's, and the result's own run
+    was disturbed: then that run is the one to be measured again.
+    """
+
+    result_disturbed = False
+
+
+class IncompleteError(PipelineError):
+    """Some results failed. The others are measured, packaged and stored as a candidate that lacks them.
+
+    `outcome` is what the flow would have handed back of them, if anything was stored; `failures` are the
+    errors of the results that failed.
+    """
+
+    outcome: object = None
+    failures: tuple[PipelineError, ...] = ()
 
 
 class TreeError(PipelineError):

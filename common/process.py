@@ -20,6 +20,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -78,6 +79,26 @@ def end_with_parent(parent: int | None = None) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if parent is not None and os.getppid() != parent:
         sys.exit(f"the parent process {parent} is gone")
+
+
+_ENDED: ContextVar[threading.Event | None] = ContextVar("ended", default=None)
+
+
+@contextmanager
+def ended_together() -> Iterator[None]:
+    """Let the children that other threads wait for end when an exception leaves the block (Ctrl-C).
+
+    Those threads have to be started in the block with its context (`contextvars.copy_context`).
+    """
+    ended = threading.Event()
+    token = _ENDED.set(ended)
+    try:
+        yield
+    except BaseException:
+        ended.set()
+        raise
+    finally:
+        _ENDED.reset(token)
 
 
 def run_module(
@@ -186,7 +207,14 @@ def run_command(
     reader.start()
     try:
         started = None if waits_for_lock else time.monotonic()
+        others = _ENDED.get()
         while child.poll() is None:
+            if others and others.is_set():
+                raise StepFailedError(
+                    f"{' '.join(argv[:4])} was ended: the work beside it was stopped or failed",
+                    where=log or "",
+                    remedy="start the same command again; finished steps are kept",
+                )
             if started is None and locked.is_set():
                 started = time.monotonic()
             if started is not None and time.monotonic() - started > timeout_seconds:

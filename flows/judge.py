@@ -75,6 +75,8 @@ def show_verdict(console: Console, verdict: Verdict) -> None:
             console.print(f"         [dim]Done again: {escape(redo)}[/]", soft_wrap=True)
     if len(failures) > _SHOWN:
         console.print(f"… and {len(failures) - _SHOWN} more; --json FILE has them all")
+    for fact in verdict.by_design:
+        console.print(f"[dim]{'notice':<8}[/] {escape(fact)}, by design", soft_wrap=True)
     console.print(f"[bold]{escape(verdict.summary())}[/]", soft_wrap=True)
 
 

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from common.errors import SettingError
 from mlperf.system import System, known_systems, load_system
-from storage.store import Area
+from storage.store.store import Area
 from tasks.artifacts import publish
 from tasks.retrieve import Retrieved, bring_back, retrieve_run
 from tasks.step import run_logger

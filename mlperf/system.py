@@ -41,8 +41,15 @@ class Tuning(_Settings):
         default=None,
         gt=0,
         le=1e12,
-        description="Server: Poisson arrival rate, queries/s; Offline: expected samples/s, by default what a "
-        "short probe reaches",
+        description="Server: Poisson arrival rate, queries/s; Offline: expected samples/s. By default what a "
+        "short probe reaches, in the Server of a rehearsal a share of it",
+    )
+    target_qps_floor: float = Field(
+        default=0.95,
+        gt=0.5,
+        le=1.0,
+        description="Server: a submission's run that misses its latency limit is measured again at lower "
+        "targets, down to this share of target_qps; 1: never",
     )
     batch_size: int = Field(
         default=1, ge=1, le=1 << 20, description="largest batch, samples (3d-unet: windows)"
@@ -94,8 +101,6 @@ class BenchmarkSettings(_Settings):
     def _has_a_scenario(self) -> BenchmarkSettings:
         if not self.scenarios:
             raise ValueError("at least one scenario (Offline, Server) is needed")
-        if self.server and self.server.target_qps is None:
-            raise ValueError("Server needs its target_qps, queries/s")
         return self
 
 
@@ -181,7 +186,10 @@ class System(_Settings):
         description="auto: TensorRT on the accelerator's GPUs; a rehearsal without them runs on the CPU",
     )
     accelerator: Accelerator
-    description: dict[str, str | int] = Field(description="the fields of systems/<name>.json")
+    description: dict[str, str | int] = Field(
+        default_factory=dict,
+        description="the fields of systems/<name>.json; in a rehearsal the machine tells what is left out",
+    )
     benchmarks: dict[str, BenchmarkSettings] = Field(min_length=1)
     licensed_data: dict[str, Annotated[Path, Field(strict=False)]] = Field(
         default_factory=dict,
@@ -238,6 +246,9 @@ class System(_Settings):
                 get_round(self.round).model(benchmark)
             except SettingError as error:
                 raise ValueError(f"{error.what}; {error.remedy}") from error
+            server = self.benchmarks[benchmark].server
+            if server and server.target_qps is None and not self.is_rehearsal:
+                raise ValueError(f"benchmarks.{benchmark}.Server needs its target_qps, queries/s")
         if self.is_rehearsal and "rehearsal" not in self.name.lower():
             raise ValueError("a system of edition mini must have the word rehearsal in its name")
         return self
@@ -259,7 +270,8 @@ class System(_Settings):
                     f"round {self.round} has no {scenario} for {benchmark} in the category {system_type}; "
                     f"it accepts: {', '.join(sorted(accepted)) or 'no scenario'}"
                 )
-        wrong = list(refused_description(self.description, self.division, self.submitter, self.category))
+        given = (self.description, self.division, self.submitter, self.category)
+        wrong = list(refused_description(*given, told_later=self.is_rehearsal))
         if wrong:
             raise ValueError(f"description: {'; '.join(wrong)}")
         return self

@@ -90,7 +90,7 @@ def _names(plan: TreePlan) -> Iterator[str]:
 
 
 def refused_description(
-    given: Mapping[str, str | int], division: str, submitter: str, category: str
+    given: Mapping[str, str | int], division: str, submitter: str, category: str, *, told_later: bool = False
 ) -> Iterator[str]:
     """Yield every reason not to write a system's description.
 
@@ -99,6 +99,7 @@ def refused_description(
         division: the tree's; filled in where the description lacks it, like the two others.
         submitter: the tree's.
         category: the `system_type` where the description has none.
+        told_later: whether the machine tells what is missing (in a rehearsal).
     """
     for field, value in (("division", division), ("submitter", submitter)):
         if given.get(field, value) != value:
@@ -113,6 +114,8 @@ def refused_description(
     filled_in = {"division", "submitter", "system_type", "status"}
     for field in description.REQUIRED:
         if field in filled_in or field in description.MAY_BE_EMPTY or given.get(field):
+            continue
+        if told_later and field not in given:
             continue
         zero = ' (write the text "0" for none)' if given.get(field) == 0 else ""
         yield f"{field} is missing or empty{zero}"
@@ -171,7 +174,7 @@ def _log(
         yield f"the log is of mode {mode!r}, not {wanted} ({log.path})"
     if log.error_count:
         yield f"LoadGen logged {log.error_count} errors: {'; '.join(log.errors[:3])} ({log.path})"
-    if run.kind is not RunKind.ACCURACY and not log.valid:
+    if run.kind is not RunKind.ACCURACY and not log.valid and not plan.rehearsal:
         reason = str(log.values.get("result_invalid_reason", "no reason given")).strip()
         yield f"the run is INVALID: {reason} ({log.path})"
     if run.kind.is_audit:
@@ -216,7 +219,7 @@ def _audits(plan: TreePlan, result: ResultPlan, rules: ModelRules, evidence: Evi
         if not verdict.passed:
             yield f"{kind} did not pass: {'; '.join(verdict.reasons) or 'no reason given'}"
         if not plan.rehearsal and REHEARSAL_LINE in verdict.verify_performance:
-            yield f"{kind} was judged by the tolerance of a rehearsal"
+            yield f"{kind} was judged as in a rehearsal, where speed decides nothing"
         judged = {
             "reference_detail": result.performance.detail,
             "audit_detail": audit.run.detail,

@@ -29,7 +29,7 @@ class Source:
 
     Attributes:
         name: the file's name in the edition's folder.
-        urls: `https://`, `http://`, `s3://` or `file://`; tried in this order.
+        urls: `https://`, `http://` or `file://`; tried in this order.
         digest: `sha256:<64 hex>` or, where the owner publishes no other, `md5:<32 hex>`.
         size: bytes; None where the owner does not publish it.
         unpack: the folder (below the edition's) that an archive is unpacked into; None for a plain file.

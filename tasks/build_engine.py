@@ -10,7 +10,7 @@ from harness.backends.tensorrt_build import BuildRequest
 from harness.backends.tensorrt_library import builder_identity
 from mlperf.system import Accelerator
 from models.benchmark import Precision
-from storage.cache import StepRecord, code_version
+from storage.steps.cache import StepRecord, code_version
 from tasks.child import call_child
 from tasks.quantize import NETWORK_FILE
 from tasks.random_network import weights_label, weights_of
@@ -64,6 +64,8 @@ def build_engine(
             precision=precision,
             max_batch_size=batch_size,
             compute_capability=accelerator.compute_capability,
+            accelerator=accelerator.name,
+            timing_cache=workspace.timings / f"{benchmark}-{precision}",
         )
         return call_child("harness.backends.tensorrt_build", request, recorder, limit_seconds)
 

@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from models import jobs
 from models.benchmark import MiniListing
 from models.registry import get_benchmark
-from storage.cache import StepRecord
+from storage.steps.cache import StepRecord
 from tasks.step import Recorder, Step, perform, step_task
 from tasks.versions import benchmark_code, library_versions
 from tasks.workspace import Workspace
@@ -36,7 +36,7 @@ def _files_module(benchmark: str) -> str:
 
 @step_task("make mini edition", shown="{benchmark}")
 def make_mini(workspace: Workspace, benchmark: str, sample_count: int, limit_seconds: float) -> StepRecord:
-    """Render the mini edition's files into a folder that a small server then offers for download.
+    """Render the mini edition's files into a folder that they are then taken from as downloads are.
 
     Figures: `sample_count`. Files: those that the edition's sources name.
     """

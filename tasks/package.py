@@ -18,7 +18,7 @@ from mlperf.tree import write_tree
 from mlperf.tree_plan import AuditPlan, Calibration, CodeSource, ResultPlan, RunFolder, TreePlan
 from models.benchmark import Precision
 from models.registry import get_benchmark
-from storage.cache import StepRecord, code_version
+from storage.steps.cache import StepRecord, code_version
 from tasks.accuracy import ACCURACY_FILE
 from tasks.compliance import verdict_of
 from tasks.random_network import require_trained

@@ -11,7 +11,7 @@ from models.benchmark import Edition, Precision, Source
 from models.quantization import QuantizeRequest
 from models.random_network import CALIBRATION_SAMPLES
 from models.registry import get_benchmark
-from storage.cache import StepRecord
+from storage.steps.cache import StepRecord
 from tasks.child import call_child
 from tasks.random_network import weights_label, weights_of
 from tasks.step import Recorder, Step, perform, step_task

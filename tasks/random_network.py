@@ -16,7 +16,7 @@ from pydantic import JsonValue
 from common.errors import TreeError
 from models.benchmark import Edition, Precision, Source, Weights
 from models.random_network import RandomNetworkRequest
-from storage.cache import StepRecord
+from storage.steps.cache import StepRecord
 from tasks.child import call_child
 from tasks.step import Recorder, Step, perform, step_task
 from tasks.versions import benchmark_code, versions_of

@@ -9,7 +9,7 @@ from typing import Literal
 
 from common.files import files_below, sha256_of
 from models.registry import get_benchmark
-from storage.cache import code_version
+from storage.steps.cache import code_version
 
 Stage = Literal["make_mini", "preprocess", "score"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from storage.cache import StepCache
+from storage.steps.cache import StepCache
 
 
 class Workspace(BaseModel):
@@ -34,6 +34,11 @@ class Workspace(BaseModel):
     def downloads(self) -> Path:
         """Downloads that are not whole yet; kept over a break so that they resume."""
         return self.root / "downloads"
+
+    @property
+    def timings(self) -> Path:
+        """What TensorRT measured of layers, so that it need not when it builds again; may be removed."""
+        return self.root / "timings"
 
     @property
     def s3(self) -> Path:

@@ -65,6 +65,38 @@ DELIVERING = (
         kinds=_TREE,
     ),
     Entry(
+        id="incomplete",
+        signs=("results are missing: …", "none of the results was measured: …"),
+        cause="Results failed; each is named with its reason. What was measured of the others is kept, and "
+        "stored as a candidate that lacks them.",
+        remedy="Mend what each reason names and start the same command again: it measures what is missing. "
+        "Or take the missing results out with --without.",
+        kinds=("IncompleteError",),
+    ),
+    Entry(
+        id="incomplete-published",
+        signs=("lacks …, and an incomplete run is not published",),
+        cause="The candidate lacks results that were asked for, or that the round asks for.",
+        remedy="Measure what is missing, or make a complete run of the others with --without.",
+        kinds=_STORE,
+    ),
+    Entry(
+        id="ended-together",
+        signs=("was ended: the work beside it was stopped or failed",),
+        cause="The flow was stopped, or something of the host or the request failed that ends all of it.",
+        remedy="Look at what failed first; the same command goes on from what is finished.",
+        kinds=("StepFailedError",),
+    ),
+    Entry(
+        id="left-out",
+        signs=("there is no result … to leave out", "it cannot be handed in with …"),
+        cause="--without names a result that the system file has not, or leaves a benchmark without a "
+        "scenario that the round asks for.",
+        remedy="Name results of the system file, and a whole benchmark where the round asks for each "
+        "scenario.",
+        kinds=("SettingError",),
+    ),
+    Entry(
         id="no-tree",
         signs=("there is no submission tree here", "there is no such folder", "the folder cannot be read"),
         cause="The path is not the root of a submission tree, or may not be read.",
@@ -160,14 +192,6 @@ DELIVERING = (
         signs=("with another content is in the store already",),
         cause="A stored run is never changed, and one of this name with other content is there.",
         remedy="Change an input (or the code), which gives the run another name; or remove the stored one.",
-        redo=("upload",),
-        kinds=_STORE,
-    ),
-    Entry(
-        id="candidate-incomplete",
-        signs=("a submission is not published without its",),
-        cause="The candidate in the store holds no tree, no page or no verdict.",
-        remedy="Run the same system again: what is finished is found, and the run is uploaded whole.",
         redo=("upload",),
         kinds=_STORE,
     ),

@@ -200,7 +200,7 @@ PREPARING = (
     Entry(
         id="gpu-failed",
         signs=("CUDA refused", "TensorRT did not run a batch", "TensorRT refused the address",
-               "there is no such GPU", "no such GPU"),
+               "TensorRT refused profile", "there is no such GPU", "no such GPU"),
         cause="The GPU or its driver failed, fell off the bus, or is not the one that is asked for.",
         remedy="Look for Xid errors in the kernel's log and at nvidia-smi; restart the driver or the host.",
         kinds=(*_STEP, "SettingError"),

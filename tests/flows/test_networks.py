@@ -13,8 +13,8 @@ from common.errors import TreeError
 from harness.backends.tensorrt_library import EngineInfo
 from mlperf.rounds import Scenario
 from mlperf.system import System, load_system
-from storage.cache import StepRecord
-from storage.store import Store
+from storage.steps.cache import StepRecord
+from storage.store.store import Store
 from tasks.package import Measured, package
 from tasks.random_network import weights_of
 from tasks.upload import upload
@@ -112,7 +112,7 @@ def test_it_can_be_neither_packaged_nor_uploaded(random_run: RandomRun, tmp_path
             package.fn(random_run.workspace, random_run.system, False, [measured])
         store = Store("mlperf", endpoint_url="http://127.0.0.1:9")
         with pytest.raises(TreeError, match="random weights"):
-            upload.fn(random_run.workspace, random_run.system, "run", trained, {}, [measured], [], store)
+            upload.fn(random_run.workspace, random_run.system, "run", trained, {}, [measured], [], store, [])
     assert not (random_run.workspace.root / "cache" / "package").exists()
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from flows.regression import compare, earlier_runs
-from storage.embedded import Endpoint, embedded_s3
-from storage.store import Manifest, RunFile, RunInfo, Store
+from storage.store.embedded import Endpoint, embedded_s3
+from storage.store.store import Manifest, RunFile, RunInfo, Store
 from tests.conftest import Rehearsal
 from tests.prefect_site import prefect_site
 from tests.small_system import prepared_folder, small_system
@@ -89,7 +89,6 @@ def test_earlier_runs_are_those_of_the_system_newest_first(tmp_path: Path) -> No
         assert [run.run for run in earlier_runs(store, "box", rehearsal=False)] == ["result"]
 
 
-@pytest.mark.measures
 def test_a_worker_measures_again_and_fails_where_a_result_fell(rehearsal: Rehearsal, tmp_path: Path) -> None:
     name = "small_rehearsal"
     parameters = {

@@ -8,6 +8,7 @@ import platform
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -21,7 +22,7 @@ from mlperf.system import System
 
 NO_GPU = "no driver"
 
-LSCPU = {
+LSCPU: dict[str, list[dict[str, Any]]] = {
     "lscpu": [
         {"field": "Model name:", "data": "Intel(R) Xeon(R) Gold 6438N"},
         {"field": "Socket(s):", "data": "2", "children": [{"field": "Core(s) per socket:", "data": "32"}]},

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from mlperf.audit_scores import REHEARSAL_LINE
 from mlperf.logs import read_detail
 from mlperf.rounds import RunKind, Scenario, get_round
 from mlperf.tree_checks import run_interval
@@ -34,7 +35,6 @@ def replace_in_log(pattern: str, by: str) -> Changed:
 
 
 SPOILED_AFTER = [
-    (RunKind.PERFORMANCE, replace_in_log('"value": "VALID"', '"value": "INVALID"'), "the run is INVALID"),
     (
         RunKind.PERFORMANCE,
         replace_in_log('"value": "Offline"', '"value": "Server"'),
@@ -68,7 +68,6 @@ SPOILED_AFTER = [
         replace_in_log('performance_issue_same", "value": true', 'performance_issue_same", "value": false'),
         "does not prove that TEST04 was applied",
     ),
-    (RunKind.TEST05, replace_in_log('"value": "VALID"', '"value": "INVALID"'), "TEST05: the run is INVALID"),
 ]
 
 
@@ -124,18 +123,27 @@ def test_a_failed_missing_or_foreign_audit_is_refused(
     assert "TEST05 is missing" in text
 
 
+def test_an_invalid_run_is_refused_in_a_submission_and_kept_in_a_rehearsal(
+    plan_of: Callable[..., TreePlan], refused: Callable[[TreePlan], str]
+) -> None:
+    invalid = replace_in_log('"value": "VALID"', '"value": "INVALID"')
+    plan = plan_of(OFFLINE, before={(OFFLINE, RunKind.TEST05): invalid})
+    assert "TEST05: the run is INVALID" in refused(plan.model_copy(update={"rehearsal": False}))
+    assert "TEST05: the run is INVALID" not in refused(plan)
+
+
 def test_a_verdict_of_a_rehearsal_is_refused_in_a_submission(
     plan_of: Callable[..., TreePlan], refused: Callable[[TreePlan], str]
 ) -> None:
     plan = plan_of(OFFLINE)
     result = plan.results[0]
     first, *others = result.audits
-    text = "Verifying performance.\nREHEARSAL: judged within 50%, the official limit is 10%\nTEST PASS\n"
+    text = f"Verifying performance.\n{REHEARSAL_LINE}\nTEST PASS\n"
     lenient = first.verdict.model_copy(update={"verify_performance": text})
     audits = (first.model_copy(update={"verdict": lenient}), *others)
     results = (result.model_copy(update={"audits": audits}),)
     said = refused(plan.model_copy(update={"results": results, "rehearsal": False}))
-    assert "TEST01 was judged by the tolerance of a rehearsal" in said
+    assert "TEST01 was judged as in a rehearsal" in said
 
 
 def test_runs_that_overlapped_are_refused(

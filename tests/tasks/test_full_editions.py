@@ -22,8 +22,8 @@ from models.benchmark import Benchmark, Precision, Samples, Subset, ignore_progr
 from models.mini import volumes
 from models.mini.unet3d_files import nifti
 from models.registry import benchmark_names, get_benchmark
-from storage.cache import StepRecord
-from storage.sources import fetch_all
+from storage.fetch.sources import fetch_all
+from storage.steps.cache import StepRecord
 from tasks.download import assemble_dataset, licensed_folder
 from tasks.workspace import Workspace
 from tests.tasks.official import OFFICIAL, Official

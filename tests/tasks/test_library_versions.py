@@ -14,7 +14,7 @@ from harness.settings import RunLength, settings_for
 from mlperf.rounds import RunKind, Scenario, get_round
 from models.benchmark import Precision
 from models.registry import benchmark_names, get_benchmark
-from storage.cache import StepRecord, step_key
+from storage.steps.cache import StepRecord, step_key
 from tasks import versions
 from tasks.accuracy import accuracy_step
 from tasks.compliance import audit_step
