@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +24,7 @@ from mlperf.logs import read_accuracy, read_detail
 from mlperf.strict_yaml import read_yaml
 from mlperf.system import SYSTEMS_FOLDER, load_system
 from mlperf.tree_checks import run_interval
+from storage.fetch.archives import unpack_archive
 
 MESSAGE = (
     b':::MLLOG {"key": "%s", "value": %s, "time_ms": 0.02, "namespace": "mlperf::logging", "event_type": '
@@ -140,6 +144,25 @@ def _machine(content: bytes, folder: Path) -> None:
     described.as_table()
 
 
+def _archives() -> tuple[bytes, ...]:
+    found = []
+    for mode in ("w", "w:gz", "w:bz2", "w:xz"):
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode=mode) as tar:  # type: ignore[call-overload]
+            for name in ("one", "folder/two"):
+                member = tarfile.TarInfo(name)
+                member.size = 5
+                tar.addfile(member, io.BytesIO(b"bytes"))
+        found.append(packed.getvalue())
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA):
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w", method) as archive:
+            archive.writestr("one", b"bytes" * 9)
+            archive.writestr("folder/two", b"bytes")
+        found.append(packed.getvalue())
+    return tuple(found)
+
+
 READERS = (
     Reader(
         "system file",
@@ -176,5 +199,10 @@ READERS = (
             b'{"blockdevices": [{"name": "sda", "size": 480103981056, "rota": false, "type": "disk"}]}',
             b"Memory Device\n\tSize: 32 GB\n\tType: DDR5\n\nPower Supply\n\tMax Power Capacity: 1800 W\n",
         ),
+    ),
+    Reader(
+        "archive",
+        lambda content, folder: unpack_archive(_file(content, folder, "archive"), folder / "unpacked"),
+        _archives(),
     ),
 )
