@@ -43,7 +43,7 @@ class Transfer:
 
     Attributes:
         name: `upload` or `retrieval`.
-        ours: the store, which verifies every file by its SHA-256 (after an upload by reading it back).
+        ours: the store, which verifies every file: an upload by the server's MD5, else by reading it back.
         copied: `rclone copy --checksum`, which verifies the MD5 where the server's entity tag is one.
         checked: the same, then `rclone check --download`, which compares every byte: what the store does.
     """

@@ -164,8 +164,8 @@ def edition_of(
 ) -> tuple[Edition, list[StepRecord]]:
     """Return the edition, and the steps that made it: a mini edition is made on this host."""
     if not request.on_mini_data:
-        return benchmark.full_edition(), []
+        return benchmark.facts.full, []
     made = make_mini(
         workspace, benchmark.name, request.sample_count(benchmark.name), request.system.limits.preprocess
     )
-    return benchmark.mini_edition(listing_of(made, made.folder.as_uri())), [made]
+    return benchmark.data.mini_edition(listing_of(made, made.folder.as_uri())), [made]

@@ -40,7 +40,7 @@ def accuracy(
 
     def score(folder: Path, _outcome: RunOutcome) -> Judged:
         log = folder / ACCURACY_LOG
-        found = get_benchmark(bench.benchmark).score(read_accuracy(log), dataset, edition)
+        found = get_benchmark(bench.benchmark).scorer.score(read_accuracy(log), dataset, edition)
         write_accuracy_txt(folder / ACCURACY_FILE, found.lines, log)
         targets = targets_for(rules.accuracy, found.samples, rules.dataset_size)
         shortfalls = judge(found.metrics, targets)

@@ -95,7 +95,7 @@ def run_step(bench: Bench, kind: RunKind, **more: JsonValue) -> Step:
                 include={"backend", "precision", "batch_size", "max_wait_us", "streams", "devices"},
             ),
             "code_version": benchmark_code(
-                bench.benchmark, "harness.child", f"harness.backends.{request.backend}"
+                bench.benchmark, ("data", "answer"), "harness.child", f"harness.backends.{request.backend}"
             ),
             **versions_of("mlcommons-loadgen", "numpy", "onnxruntime", "tensorrt", "tensorrt-rtx"),
             "python": platform.python_version(),

@@ -155,7 +155,7 @@ def _result(system: System, full_length: bool, one: Measured) -> ResultPlan:
         benchmark=one.benchmark,
         scenario=one.scenario,
         implementation=one.backend,
-        input_data_types=benchmark.network_inputs(one.precision)[0].dtype,
+        input_data_types=benchmark.network.inputs(one.precision)[0].dtype,
         starting_weights_filename=one.network_file,
         weight_data_types=one.precision,
         weight_transformations="quantization, affine fusion" if one.precision == "int8" else "none",

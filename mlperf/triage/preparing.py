@@ -14,7 +14,8 @@ PREPARING = (
         id="source-silent",
         signs=("the server sent nothing for", "the connection failed or broke off",
                "the server sent only … of", "of … bytes arrived", "try again after", "the server answers 5",
-               "the server answers 429"),
+               "the server answers 429", "does not come to the end of its headers",
+               "the server sends less than"),
         cause="A server of the sources did not answer, broke off, or asked to come back later.",
         remedy="Check the network and proxy, and run the same command again: what has arrived is kept.",
         redo=("download",),
@@ -200,7 +201,7 @@ PREPARING = (
     Entry(
         id="gpu-failed",
         signs=("CUDA refused", "TensorRT did not run a batch", "TensorRT refused the address",
-               "TensorRT refused profile", "there is no such GPU", "no such GPU"),
+               "TensorRT refused the profile", "there is no such GPU", "no such GPU"),
         cause="The GPU or its driver failed, fell off the bus, or is not the one that is asked for.",
         remedy="Look for Xid errors in the kernel's log and at nvidia-smi; restart the driver or the host.",
         kinds=(*_STEP, "SettingError"),

@@ -133,10 +133,10 @@ def _status_error(url: str, response: httpx.Response) -> PipelineError:
     reason = response.reason_phrase if response.reason_phrase.isprintable() else ""
     status = f"{response.status_code} {reason}".strip()
     if response.status_code >= 500 or response.status_code in _BUSY:
-        wait = response.headers.get("Retry-After", "")[:40]
-        later = f" (try again after {wait})" if wait and wait.isprintable() else ""
+        said = response.headers.get("Retry-After", "")[:40]
+        wait = said if said.isprintable() else ""
         return UnreachableError(
-            f"the server answers {status}{later}",
+            f"the server answers {status}" + (f" (try again after {wait})" if wait else ""),
             where=shown(url),
             remedy="try again later; what has arrived is kept",
         )

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import re
 import secrets
 import shutil
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from io import BufferedRandom
 from pathlib import Path
@@ -24,12 +21,12 @@ from common.errors import PipelineError, SettingError, SourceError, UnreachableE
 from common.files import copy_durably, disk_full_named, inside, require_free_space, sync_folder
 from storage.fetch.archives import unpack_archive
 from storage.fetch.http import Opened, open_url
+from storage.fetch.parts import locked_part, move_part, path_of
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}")
 _PAGE_STARTS = (b"<!doctype html", b"<html")
 _LARGEST_PAGE = 4_000_000
 _BLOCK = 1 << 20
-_LOCK_POLL_SECONDS = 0.1
 _SHARE_OF_DISK = 0.9
 """Of the free space: the limit of a file whose size neither its owner nor the server says."""
 
@@ -72,7 +69,8 @@ class Fetched:
     Attributes:
         name: the source's name.
         path: the file, or the folder that the archive was unpacked into.
-        url: the mirror that it came from, without secrets; empty if it was already there.
+        url: the mirror that it came from, without secrets and folders of this machine; empty if it was
+            already there.
         size: bytes of the source.
         digest: the verified digest, as in the source.
         resumed_from: bytes that an earlier call had left.
@@ -188,7 +186,7 @@ def _fetch(
             where=unpacked,
             remedy="remove it, or give each source its own folder to unpack into",
         )
-    with disk_full_named(folder), _locked_part(inside(parts, source.name), limits) as part:
+    with disk_full_named(folder), locked_part(inside(parts, source.name), limits) as part:
         if target.is_file() and _digest_of(target, source, limits) == source.digest:
             part.truncate(0)
             fetched = Fetched(source.name, target, "", target.stat().st_size, source.digest)
@@ -200,42 +198,6 @@ def _fetch(
         if not keep_archive:
             target.unlink()
         return replace(fetched, path=unpacked, unpacked_files=count)
-
-
-@contextmanager
-def _locked_part(whole: Path, limits: Limits) -> Iterator[BufferedRandom]:
-    """Open and lock `<name>.part` of a file; wait while another process has it. An empty one is removed.
-
-    Whose bytes it holds is not noted: if they are not the source's, the digest of the whole shows it.
-    """
-    path = whole.with_name(whole.name + ".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    while True:
-        with open(path, "r+b", opener=lambda name, _: os.open(name, flags, 0o666)) as part:
-            try:
-                fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                limits.check()
-                time.sleep(_LOCK_POLL_SECONDS)
-                continue
-            # Its last holder may have renamed or removed the file between our open and our lock.
-            if not _is_at(path, part):
-                continue
-            try:
-                yield part
-            finally:
-                part.flush()
-                if os.fstat(part.fileno()).st_size == 0 and _is_at(path, part):
-                    path.unlink()
-            return
-
-
-def _is_at(path: Path, part: BufferedRandom) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(part.fileno()))
-    except FileNotFoundError:
-        return False
 
 
 def _from_mirrors(
@@ -251,7 +213,7 @@ def _from_mirrors(
             if scheme in ("http", "https"):
                 resumed = _from_server(source, url, part, limits, on_progress)
                 size = os.fstat(part.fileno()).st_size
-                _move(part, target)
+                move_part(part, target)
                 return Fetched(source.name, target, shown(url), size, source.digest, resumed_from=resumed)
             what = f"{scheme!r} is no scheme that a source can have"
             raise SourceError(what, where=shown(url), remedy="use https or file")
@@ -297,7 +259,7 @@ def _from_file(source: Source, url: str, target: Path, limits: Limits, on_progre
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(target.parent)
-    return Fetched(source.name, target, shown(url), size, source.digest)
+    return Fetched(source.name, target, f"file:{path.name}", size, source.digest)
 
 
 def _from_server(source: Source, url: str, part: BufferedRandom, limits: Limits, on_progress: OnBytes) -> int:
@@ -311,10 +273,10 @@ def _from_server(source: Source, url: str, part: BufferedRandom, limits: Limits,
         offset = 0
     if offset == 0 or offset != source.size:
         offset = _transfer(source, url, part, offset, limits, on_progress)
-    found = _digest_of(_path_of(part), source, limits)
+    found = _digest_of(path_of(part), source, limits)
     if found != source.digest and offset:
         offset = _transfer(source, url, part, 0, limits, on_progress)
-        found = _digest_of(_path_of(part), source, limits)
+        found = _digest_of(path_of(part), source, limits)
     if found == source.digest:
         return offset
     part.seek(0)
@@ -333,7 +295,7 @@ def _transfer(
         if opened.start in (0, offset):
             part.seek(opened.start)
             part.truncate()
-            folder = _path_of(part).parent
+            folder = path_of(part).parent
             require_free_space(folder, _space(source, total) - opened.start, source.name)
             most = total if total is not None else int(shutil.disk_usage(folder).free * _SHARE_OF_DISK)
             _write(source, url, part, opened, total, most, on_progress)
@@ -376,26 +338,6 @@ def _write(
             where=shown(url),
             remedy="try again; what has arrived is kept",
         )
-
-
-def _move(part: BufferedRandom, target: Path) -> None:
-    """Put the finished file into place, over the border of a file system if need be."""
-    os.fsync(part.fileno())
-    target.parent.mkdir(parents=True, exist_ok=True)
-    path = _path_of(part)
-    try:
-        path.replace(target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        temporary = target.with_name(f".{secrets.token_hex(8)}.fetching")
-        copy_durably(path, temporary).replace(target)
-        path.unlink()
-    sync_folder(target.parent)
-
-
-def _path_of(part: BufferedRandom) -> Path:
-    return Path(str(part.name))
 
 
 def _wrong_digest(source: Source, url: str, found: str, size: int) -> SourceError:

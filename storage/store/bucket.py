@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from io import BufferedRandom
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, Any, cast
 
 from botocore.exceptions import ClientError
 
@@ -19,16 +16,8 @@ from common.addresses import shown
 from common.deadline import Limits
 from common.errors import StoreError
 from storage.store.s3 import Credentials, Encryption, make_client, s3_errors
+from storage.store.transfers import READ_BYTES, Sink, TooLongError, part_bytes, transfers
 
-if TYPE_CHECKING:
-    from boto3.s3.transfer import TransferConfig
-
-MULTIPART_BYTES = 64 << 20
-_PART_BYTES = 32 << 20
-_READ_BYTES = 8 << 20
-"""Parts that are only read wait in memory for their turn."""
-_MOST_PARTS = 9_000
-_THREADS_PER_FILE = 4
 _MOST_KEYS = 10_000_000
 _SMALL_BYTES = 64 << 20
 """More than any manifest has: one file of a run takes 300 bytes in it."""
@@ -291,10 +280,6 @@ class Bucket:
         _ = self.compares_sums
         self.write(NOTE, _NOTE_TEXT)
 
-    def part_bytes(self, size: int) -> int:
-        """Return how large the parts are that a file of this size is sent in; 0 for one that goes whole."""
-        return max(_PART_BYTES, -(-size // _MOST_PARTS)) if size >= MULTIPART_BYTES else 0
-
     def upload(self, path: Path, key: str, limits: Limits, on_bytes: OnBytes) -> None:
         """Upload a file, in parts if it is large. What the server then has is for the caller to verify."""
 
@@ -308,7 +293,7 @@ class Bucket:
                 stream,
                 self.name,
                 self.prefix + key,
-                Config=_transfers(self.part_bytes(path.stat().st_size)),
+                Config=transfers(part_bytes(path.stat().st_size)),
                 Callback=progressed,
                 ExtraArgs={**self._encryption.parameters(), **sums},
             )
@@ -342,7 +327,7 @@ class Bucket:
         with (
             s3_errors(self.endpoint, bucket=self.name, key=key),
             _absent_is_none(),
-            _Sink(path, size, limits) as sink,
+            Sink(path, size, limits) as sink,
         ):
             if size == 0:  # boto3 asks for a range, and an empty object has none
                 found = self._client.head_object(Bucket=self.name, Key=self.prefix + key)
@@ -353,9 +338,9 @@ class Bucket:
                     self.prefix + key,
                     cast(IO[bytes], sink),
                     Callback=on_bytes,
-                    Config=_transfers(self.part_bytes(size) if path else _READ_BYTES),
+                    Config=transfers(part_bytes(size) if path else READ_BYTES),
                 )
-            except _TooLongError:
+            except TooLongError:
                 return f"more than {size} bytes"
             return sink.sha256()
         return None
@@ -375,78 +360,6 @@ class Bucket:
         """Remove an object; nothing happens if it is not there."""
         with s3_errors(self.endpoint, bucket=self.name, key=key):
             self._client.delete_object(Bucket=self.name, Key=self.prefix + key)
-
-
-class _TooLongError(Exception):
-    """An object goes on behind its size."""
-
-
-class _Sink:
-    """Takes an object's bytes, and no more than there should be: into a file, or only into a hash.
-
-    A file has `seek`, so that boto3 writes the parts where they belong; a hash gets them in their order.
-    """
-
-    def __init__(self, path: Path | None, size: int, limits: Limits) -> None:
-        self._path, self._size, self._limits = path, size, limits
-        self._state = hashlib.sha256()
-        self._at = 0
-        self._stream: BufferedRandom | None = None
-
-    def __enter__(self) -> _Sink:
-        if self._path is not None:
-            self._stream = self._path.open("x+b")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._stream is not None:
-            self._stream.close()
-
-    def seekable(self) -> bool:
-        """Whether parts may come in any order."""
-        return self._stream is not None
-
-    def seek(self, offset: int, _whence: int = 0) -> int:
-        """Go to where the next bytes belong."""
-        self._at = offset
-        return offset
-
-    def tell(self) -> int:
-        """Return where the next bytes go."""
-        return self._at
-
-    def write(self, block: bytes) -> int:
-        """Take the next bytes."""
-        self._limits.check()
-        if self._at + len(block) > self._size:
-            raise _TooLongError
-        if self._stream is None:
-            self._state.update(block)
-        else:
-            self._stream.seek(self._at)
-            self._stream.write(block)
-        self._at += len(block)
-        return len(block)
-
-    def sha256(self) -> str:
-        """Make the file durable and return the SHA-256 of what arrived."""
-        if self._stream is None:
-            return self._state.hexdigest()
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
-        self._stream.seek(0)
-        return hashlib.file_digest(self._stream, "sha256").hexdigest()
-
-
-def _transfers(part_bytes: int) -> TransferConfig:
-    from boto3.s3.transfer import TransferConfig
-
-    return TransferConfig(
-        multipart_threshold=MULTIPART_BYTES,
-        multipart_chunksize=part_bytes or _PART_BYTES,
-        max_concurrency=_THREADS_PER_FILE,
-        preferred_transfer_client="classic",
-    )
 
 
 def _status(error: ClientError) -> int:

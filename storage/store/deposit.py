@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -101,7 +102,8 @@ class Deposit:
             if earlier is not None:
                 self._require_same(earlier, manifest)
             sources = {entry.sha256: file.source for entry, file in zip(manifest.files, files, strict=True)}
-            before, after = self._send(manifest, sources, limits, on_progress)
+            known = self._known_tags(place, earlier)
+            before, after = self._send(manifest, sources, known, limits, on_progress)
             sent = [sha256 for sha256, proof in before.items() if proof.state != "whole"]
             damaged = {sha256 for sha256 in sent if earlier is not None or before[sha256].state == "changed"}
             mended += [file.path for file in manifest.files if file.sha256 in damaged]
@@ -127,6 +129,14 @@ class Deposit:
         except DamagedManifestError:
             mended.append("the manifest")
             return None
+
+    def _known_tags(self, place: RunAddress, earlier: StoredRun | None) -> dict[str, str]:
+        """Return the entity tags of objects when they were verified, for this run or the one before."""
+        latest = self._catalogue.latest(place.area, place.system)
+        if earlier is None and latest is not None:
+            with suppress(StoreError):
+                earlier = self._catalogue.read(place.model_copy(update={"run": latest.run}))
+        return {file.sha256: file.etag for file in earlier.manifest.files} if earlier else {}
 
     def _describe(self, info: RunInfo, files: Sequence[RunFile], limits: Limits) -> Manifest:
         def describe(file: RunFile) -> ManifestFile:
@@ -155,7 +165,12 @@ class Deposit:
             ) from error
 
     def _send(
-        self, manifest: Manifest, sources: dict[str, Path], limits: Limits, on_progress: OnBytes
+        self,
+        manifest: Manifest,
+        sources: dict[str, Path],
+        known: dict[str, str],
+        limits: Limits,
+        on_progress: OnBytes,
     ) -> tuple[dict[str, Proof], dict[str, str]]:
         """Upload what the store lacks; return what was there before, and each object's entity tag now."""
         sizes = {file.sha256: file.size for file in manifest.files}
@@ -164,7 +179,8 @@ class Deposit:
 
         def send(sha256: str) -> tuple[Proof, str]:
             source, size = sources[sha256], sizes[sha256]
-            before = prove(self._bucket, sha256, size, limits, source=source)
+            tag = known.get(sha256, "")
+            before = prove(self._bucket, sha256, size, limits, source=source, etag=tag)
             if before.state == "whole":
                 done(size)
                 return before, before.etag

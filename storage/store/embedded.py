@@ -115,7 +115,7 @@ def _free_address() -> str:
 def _wait_until_it_answers(
     server: subprocess.Popen[bytes], endpoint: Endpoint, log: Path, begin: int
 ) -> None:
-    client = make_client(endpoint.url, endpoint.credentials, attempts=1)
+    client = make_client(endpoint.url, endpoint.credentials, isolated=True, attempts=1)
     limit = time.monotonic() + _START_SECONDS
     while server.poll() is None and time.monotonic() < limit:
         try:

@@ -18,6 +18,7 @@ from common.deadline import Limits
 from common.errors import SourceError
 from storage.store.bucket import Bucket, StoredObject
 from storage.store.manifest import object_key
+from storage.store.transfers import part_bytes
 
 _MD5 = re.compile(r"[0-9a-f]{32}(-\d+)?")
 _BLOCK = 1 << 20
@@ -62,7 +63,7 @@ def prove(
     if item.size != size:
         return Proof("changed", f"{item.size} bytes instead of {size}")
     known = item.sha256 == _base64(bytes.fromhex(sha256)) or (item.etag != "" and item.etag == etag)
-    if known or (source is not None and _is_sum_of(item, source, sha256, bucket.part_bytes(size), limits)):
+    if known or (source is not None and _is_sum_of(item, source, sha256, part_bytes(size), limits)):
         return Proof("whole", etag=item.etag)
     found: str | None = None
     for _ in range(2):  # perhaps only the reading failed
@@ -72,21 +73,21 @@ def prove(
     return Proof("changed", f"expected {sha256}, found {found}") if found else Proof("missing", "missing")
 
 
-def _is_sum_of(item: StoredObject, source: Path, sha256: str, part_bytes: int, limits: Limits) -> bool:
+def _is_sum_of(item: StoredObject, source: Path, sha256: str, parts_of: int, limits: Limits) -> bool:
     """Whether a checksum of the server's is that of a file: MD5 or SHA-256, of the whole or of its parts."""
     if "-" in item.sha256:
-        return item.sha256 == _sum_of(source, sha256, hashlib.sha256, part_bytes, _base64, limits)
+        return item.sha256 == _sum_of(source, sha256, hashlib.sha256, parts_of, _base64, limits)
     match = _MD5.fullmatch(item.etag)
     if match is None:
         return False
-    return item.etag == _sum_of(source, sha256, _md5, part_bytes if match[1] else 0, bytes.hex, limits)
+    return item.etag == _sum_of(source, sha256, _md5, parts_of if match[1] else 0, bytes.hex, limits)
 
 
 def _sum_of(
     source: Path,
     sha256: str,
     kind: Callable[[], Any],
-    part_bytes: int,
+    parts_of: int,
     written: Callable[[bytes], str],
     limits: Limits,
 ) -> str:
@@ -94,19 +95,19 @@ def _sum_of(
     whole, state, digests = hashlib.sha256(), kind(), []
     in_part = 0
     with source.open("rb") as stream:
-        while block := stream.read(min(_BLOCK, part_bytes - in_part) if part_bytes else _BLOCK):
+        while block := stream.read(min(_BLOCK, parts_of - in_part) if parts_of else _BLOCK):
             limits.check()
             whole.update(block)
             state.update(block)
             in_part += len(block)
-            if in_part == part_bytes:
+            if in_part == parts_of:
                 digests.append(state.digest())
                 state, in_part = kind(), 0
     if whole.hexdigest() != sha256:
         raise SourceError(
             "the file changed while it was uploaded", where=source, remedy="make the run's files anew"
         )
-    if not part_bytes:
+    if not parts_of:
         return written(state.digest())
     if in_part:
         digests.append(state.digest())

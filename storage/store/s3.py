@@ -180,7 +180,7 @@ def _isolated_session() -> Any:
 
 
 def _endpoint(url: str) -> str:
-    """Return an endpoint without user and password."""
+    """Return an endpoint without user, password and query."""
     try:
         parts = urlsplit(url)
         proper = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -190,7 +190,7 @@ def _endpoint(url: str) -> str:
         raise SettingError(
             f"{shown(url)!r} is no S3 endpoint", where="S3 endpoint", remedy="write http(s)://host[:port]"
         )
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 @contextmanager

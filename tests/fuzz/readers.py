@@ -189,7 +189,7 @@ def _archives() -> tuple[bytes, ...]:
     found = []
     for mode in ("w", "w:gz", "w:bz2", "w:xz"):
         packed = io.BytesIO()
-        with tarfile.open(fileobj=packed, mode=mode) as tar:  # type: ignore[call-overload]
+        with tarfile.open(fileobj=packed, mode=mode) as tar:
             for name in ("one", "folder/two"):
                 member = tarfile.TarInfo(name)
                 member.size = 5

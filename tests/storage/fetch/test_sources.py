@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -324,6 +325,58 @@ def test_deadline_ends_a_dripping_and_a_silent_server(
     assert (tmp_path / "file.bin.part").stat().st_size > 0
 
 
+def test_headers_that_come_byte_by_byte_are_given_up(scripted_server: Server, tmp_path: Path) -> None:
+    over = threading.Event()
+
+    def drip(connection: socket.socket, _: dict[str, str]) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nX-Long: ")
+        while not over.wait(0.02):
+            connection.sendall(b"x")
+
+    scripted_server.answers = [drip]
+    source = Listed((scripted_server.url,))
+    with pytest.raises(StepTimeoutError, match="not finish in time"):
+        fetch_source(source, tmp_path, deadline=time.monotonic() + 0.5, stall_seconds=15)
+    with pytest.raises(UnreachableError, match="end of its headers"):
+        fetch_source(source, tmp_path / "other", stall_seconds=0.1)
+    over.set()
+
+
+def test_a_body_that_never_ends_is_left_at_its_size(scripted_server: Server, tmp_path: Path) -> None:
+    over = threading.Event()
+
+    def endless(connection: socket.socket, _: dict[str, str]) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        while not over.is_set():
+            connection.sendall(bytes(1 << 16))
+
+    scripted_server.answers = [endless]
+    with pytest.raises(SourceError, match="sends more than the 700001 bytes"):
+        fetch_source(Listed((scripted_server.url,)), tmp_path)
+    over.set()
+
+
+def test_a_file_of_this_machine_is_linked_or_copied_and_verified(
+    shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Listed(((shelf / "file.bin").as_uri(),))
+    linked = fetch_source(source, tmp_path / "linked").path
+    assert linked.samefile(shelf / "file.bin")
+
+    def no_links(*_: object) -> None:
+        raise OSError(errno.EXDEV, "another file system")
+
+    monkeypatch.setattr(os, "link", no_links)
+    copied = fetch_source(source, tmp_path / "copied").path
+    assert not copied.samefile(linked)
+    assert copied.read_bytes() == CONTENT
+    (shelf / "file.bin").unlink()
+    (shelf / "file.bin").write_bytes(CONTENT[:-1] + b"!")
+    with pytest.raises(SourceError, match="another digest"):
+        fetch_source(source, tmp_path / "changed")
+    assert list((tmp_path / "changed").iterdir()) == []
+
+
 def test_mirrors_are_tried_in_order_and_all_are_named(
     scripted_server: Server, shelf: Path, tmp_path: Path
 ) -> None:
@@ -342,8 +395,9 @@ def test_mirrors_are_tried_in_order_and_all_are_named(
 def test_missing_file_unknown_scheme_and_bad_digest_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="cannot be read"):
         fetch_source(Listed((f"file://{tmp_path}/none",)), tmp_path / "to")
-    with pytest.raises(SourceError, match="'gopher' is no scheme"):
-        fetch_source(Listed(("gopher://x/y",)), tmp_path / "to")
+    for scheme in ("gopher", "s3", "ftp"):
+        with pytest.raises(SourceError, match=f"'{scheme}' is no scheme"):
+            fetch_source(Listed((f"{scheme}://x/y",)), tmp_path / "to")
     with pytest.raises(SettingError, match="malformed"):
         fetch_source(Listed(("http://x/y",), digest="sha256:12"), tmp_path / "to")
     with pytest.raises(SourceError, match="would leave its folder"):

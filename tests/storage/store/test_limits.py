@@ -122,8 +122,8 @@ def test_a_body_that_never_ends_is_given_up(
 def test_a_server_that_ignores_ranges_and_breaks_off_ends_the_download(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("storage.store.bucket.MULTIPART_BYTES", 1 << 20)
-    monkeypatch.setattr("storage.store.bucket._PART_BYTES", 1 << 20)
+    monkeypatch.setattr("storage.store.transfers.MULTIPART_BYTES", 1 << 20)
+    monkeypatch.setattr("storage.store.transfers.PART_BYTES", 1 << 20)
     for path in (tmp_path / "file", None):
         with serving(whole_again) as url:
             try:

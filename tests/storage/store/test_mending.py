@@ -89,6 +89,9 @@ def test_a_server_without_any_checksum_is_read_back_once(
     proxy.faults = [replace(wrong_etag(), method="HEAD", part="objects/"), read]
     far_store.upload_run(info("one"), files)
     assert read.hits == len(set(CONTENTS.values())) - 1, "the empty one needs no reading"
+    files[0].source.write_bytes(b"changed")
+    far_store.upload_run(info("two"), files)
+    assert read.hits == len(set(CONTENTS.values())), "only what was just sent"
 
 
 def test_the_servers_own_sha256_is_believed_where_it_refuses_a_wrong_one(
@@ -219,7 +222,8 @@ def test_a_run_of_a_clock_that_was_ahead_is_the_newest_only_until_the_next(
     # the pointer that the last version of this program wrote
     pointer = json.loads(bucket.read(LATEST) or b"")
     bucket.write(LATEST, json.dumps({**pointer, "created": future.isoformat()}).encode())
-    store.upload_run(info("now", created=store.find("sys/future").written), files)
+    later = store.find("sys/future").written + timedelta(hours=1)
+    store.upload_run(info("now", created=later), files)
     store.publish("sys", "now")
     for area in ("candidates", "runs"):
         assert store.manifest(f"{area}/sys/latest").run == "now"
