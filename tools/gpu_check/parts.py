@@ -49,7 +49,10 @@ def rate_of(call: Callable[[], object], seconds: float) -> float:
 
 
 def bare_loop(backend: Backend, loaded: int, batch: int, seconds: float) -> float:
-    """Return samples/s of a thread per stream that runs full batches of the loaded samples in their order."""
+    """Return samples/s of a thread per stream that runs full batches of the loaded samples in their order.
+
+    Each stream runs one batch at least.
+    """
     backend.load(np.arange(loaded, dtype=np.int64))
     done = [0] * backend.streams
     ends: list[float] = [0.0] * backend.streams
@@ -59,7 +62,7 @@ def bare_loop(backend: Backend, loaded: int, batch: int, seconds: float) -> floa
     def drive(stream: int) -> None:
         first = stream * batch
         try:
-            while time.perf_counter() - started < seconds:
+            while ends[stream] - started < seconds:
                 backend.run(stream, np.arange(first, first + batch) % loaded)
                 first += batch * backend.streams
                 done[stream] += batch
