@@ -3,25 +3,33 @@
 PYTHON ?= python3
 WORK ?= work
 BIN := .venv/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: rehearsal test lint docs benchmarks faults clean
+.PHONY: rehearsal test lint docs benchmarks fuzz faults clean
 
 rehearsal: .venv/installed
 	$(BIN)/mlperf-submission run rehearsal --work $(WORK)
 
-# Tests that measure want the machine for themselves: they run one by one after the others.
 test: .venv/installed-for-tests lint
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not measures"
-	$(BIN)/python -m pytest -m measures
+	$(BIN)/python -m pytest --numprocesses 2 --no-loadscope-reorder
 
 lint: .venv/installed-for-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Writes the pages that are made from the code, and fails if a link of the documentation leads nowhere.
+docs: .venv/installed-for-tests
+	$(BIN)/python -m tools.docs
+
 benchmarks: .venv/installed-for-tests
 	$(BIN)/python -m benchmarks
+
+# What reads the files of others, with damaged ones: FUZZ_SECONDS=3600 for an hour.
+FUZZ_SECONDS ?= 600
+
+fuzz: .venv/installed-for-tests
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
 faults: .venv/installed-for-tests
 	$(BIN)/python -m tests.faults

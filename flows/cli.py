@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 
 from common.errors import PipelineError, SettingError
 from common.files import disk_full_named, refusal_named
 from flows import store_commands
+from flows.terminal import Console, tolerate_output
 
 app = typer.Typer(
     name="mlperf-submission",
@@ -60,13 +60,20 @@ LayersOption = Annotated[
     int | None,
     typer.Option("--layers", help="Layers of gptj-99's random network; by default all 28."),
 ]
+WithoutOption = Annotated[
+    str | None,
+    typer.Option(
+        "--without", help="Leave these results out, e.g. retinanet or retinanet/Server, separated by commas."
+    ),
+]
 
 
-@app.command(epilog="Example: mlperf-submission run rehearsal --scenarios Offline")
+@app.command(epilog="Example: mlperf-submission run rehearsal --models resnet50 --scenarios Offline")
 def run(
     system: SystemArgument,
     models: ModelsOption = None,
     scenarios: ScenariosOption = None,
+    without: WithoutOption = None,
     full_length: FullLengthOption = False,
     measure_again: Annotated[
         bool, typer.Option("--measure-again", help="Repeat finished measurements; what was prepared is kept.")
@@ -97,6 +104,7 @@ def run(
         minutes,
         weights=weights,
         layers=layers,
+        without=names_in(without),
     )
     home = work.expanduser().resolve()
     try:
@@ -118,6 +126,7 @@ def plan(
     system: SystemArgument,
     models: ModelsOption = None,
     scenarios: ScenariosOption = None,
+    without: WithoutOption = None,
     full_length: FullLengthOption = False,
     find_server_qps: FindServerQpsOption = False,
     search_minutes: SearchMinutesOption = 30.0,
@@ -139,14 +148,17 @@ def plan(
         minutes,
         weights=weights,
         layers=layers,
+        without=names_in(without),
     )
     show_plan(Console(), make_plan(Workspace.at(work), request))
 
 
-@app.command(epilog="Example: mlperf-submission validate TREE --round v4.1 --json verdict.json")
+@app.command(epilog="Example: mlperf-submission validate TREE --json verdict.json")
 def validate(
     tree: Annotated[Path, typer.Argument(help="The root of a submission tree (it holds closed/, open/, …).")],
-    round_name: Annotated[str, typer.Option("--round", help="The round whose rules apply.")] = "v4.1",
+    round_name: Annotated[
+        str | None, typer.Option("--round", help="The round whose rules apply; none: read from the logs.")
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the verdict as JSON.")] = None,
     csv_file: Annotated[
         Path | None, typer.Option("--csv", help="Write the results as the official CSV.")
@@ -170,7 +182,9 @@ def report(
         str | None,
         typer.Option("--system", help="The system's directory name in the tree; none: all of them."),
     ] = None,
-    round_name: Annotated[str, typer.Option("--round", help="The round of the tree.")] = "v4.1",
+    round_name: Annotated[
+        str | None, typer.Option("--round", help="The round of the tree; none: read from the logs.")
+    ] = None,
     compare: Annotated[
         list[Path] | None,
         typer.Option("--compare", help="Another tree to compare the system with; may be repeated."),
@@ -271,6 +285,7 @@ def names_in(value: str | None) -> list[str] | None:
 
 def main() -> None:
     """Run the command line; an expected failure is one message and an exit status, never a traceback."""
+    tolerate_output()
     try:
         app(standalone_mode=True)
     except SettingError as error:

@@ -9,8 +9,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from common.errors import SettingError
-from common.files import write_atomic
+from common.files import write_output
+from flows.terminal import lost_output
 from mlperf.rounds import get_round
+from mlperf.submission.round import round_of
 from mlperf.triage import diagnose_rule
 from mlperf.validation import Verdict, validate_tree
 
@@ -21,13 +23,13 @@ _SHOWN = 40
 def judge_tree(
     console: Console,
     tree: Path,
-    round_name: str,
+    round_name: str | None,
     json_file: Path | None,
     csv_file: Path | None,
     strict: bool,
     rehearsal: bool,
 ) -> int:
-    """Show the verdict on a tree and write it where asked.
+    """Show the verdict on a tree and write it where asked. Without a round's name it is read from the logs.
 
     Returns:
         0 if the tree is accepted, 1 if it is refused.
@@ -36,12 +38,13 @@ def judge_tree(
         SettingError: there is no such tree or round (exit status 2).
     """
     require_tree(tree)
+    round_name = round_name or round_of(tree)
     get_round(round_name)
     verdict = validate_tree(tree, round_name, strict=strict, rehearsal=rehearsal)
     if json_file:
-        write_atomic(json_file, verdict.to_json())
+        write_output(json_file, verdict.to_json())
     if csv_file:
-        write_atomic(csv_file, verdict.to_csv())
+        write_output(csv_file, verdict.to_csv())
     show_verdict(console, verdict)
     return ACCEPTED if verdict.ok else REFUSED
 
@@ -74,17 +77,21 @@ def show_verdict(console: Console, verdict: Verdict) -> None:
             console.print(f"         [dim]Done again: {escape(redo)}[/]", soft_wrap=True)
     if len(failures) > _SHOWN:
         console.print(f"… and {len(failures) - _SHOWN} more; --json FILE has them all")
+    for fact in verdict.by_design:
+        console.print(f"[dim]{'notice':<8}[/] {escape(fact)}, by design", soft_wrap=True)
     console.print(f"[bold]{escape(verdict.summary())}[/]", soft_wrap=True)
 
 
-def make_pages(tree: Path, system: str | None, out: Path, round_name: str, compare: list[Path]) -> Path:
+def make_pages(
+    tree: Path, system: str | None, out: Path, round_name: str | None, compare: list[Path]
+) -> Path:
     """Make the page of one system of a tree, or of all of them; return the path of the first page.
 
     Args:
         tree: the root of the tree.
         system: the system's directory name; None for a page of all systems and one of each.
         out: the folder that receives the pages.
-        round_name: the round of the tree.
+        round_name: the round of the tree; None: it is read from the logs.
         compare: trees whose systems with the same accelerator the system is compared with.
 
     Raises:
@@ -94,6 +101,7 @@ def make_pages(tree: Path, system: str | None, out: Path, round_name: str, compa
 
     for root in (tree, *compare):
         require_tree(root)
+    round_name = round_name or round_of(tree)
     get_round(round_name)
     verdict = validate_tree(tree, round_name)
     if system is None:
@@ -133,10 +141,21 @@ def require_tree(tree: Path) -> None:
 
 
 def describe_this_machine(console: Console, as_yaml: bool) -> None:
-    """Print what this machine says of itself: a table with sources, or the block for a system file."""
+    """Print what this machine says of itself: a table with sources, or the block for a system file.
+
+    Raises:
+        SettingError: it could not be printed whole.
+    """
     from mlperf.describe import describe_machine
 
     found = describe_machine()
     console.print(
         found.as_yaml() if as_yaml else found.as_table(), markup=False, highlight=False, soft_wrap=True
     )
+    lost = lost_output()
+    if lost:
+        raise SettingError(
+            f"the description could not be written: {lost}",
+            where="standard output",
+            remedy="write it where there is space",
+        )

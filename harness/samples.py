@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
-from models.benchmark import Benchmark, Samples
+from common.errors import SettingError
+from models.benchmark import StackedSamples
 
 _LOAD_BLOCK = 256
 _FITS_INTO_CACHE = 16 << 20
@@ -14,16 +17,36 @@ fresh copy out of the cache, which gains more than copying takes (docs/performan
 only push one another out."""
 
 
+def pageable(size: int) -> NDArray[np.uint8]:
+    """Return new memory as NumPy makes it."""
+    return np.empty(size, np.uint8)
+
+
+def forget(_: NDArray[np.uint8]) -> None:
+    """Leave memory to NumPy."""
+
+
 class ResidentSamples:
     """A set of samples copied out of the memory map, one contiguous array per network input.
 
     They lie in the order in which they were asked for. LoadGen issues a performance set in that order in
     Offline, so that most of its batches lie in one piece.
+
+    Args:
+        samples: those of the data set.
+        allocate: returns memory for so many bytes (at least 1); a GPU copies from pinned memory.
+        free: takes that memory back.
     """
 
-    def __init__(self, samples: Samples) -> None:
-        self._samples = samples
+    def __init__(
+        self,
+        samples: StackedSamples,
+        allocate: Callable[[int], NDArray[np.uint8]] = pageable,
+        free: Callable[[NDArray[np.uint8]], None] = forget,
+    ) -> None:
+        self._samples, self._allocate, self._free = samples, allocate, free
         self._slots = np.full(len(samples), -1, dtype=np.int64)
+        self._memory: list[NDArray[np.uint8]] = []
         self._arrays: dict[str, NDArray[np.generic]] = {}
 
     @property
@@ -39,16 +62,18 @@ class ResidentSamples:
         slots[np.argsort(first_seen)] = np.arange(len(unique))
         for start in range(0, len(unique), _LOAD_BLOCK):  # read in the order of the file
             block = slice(start, start + _LOAD_BLOCK)
-            for name, rows in self._samples.gather(unique[block]).items():
+            for name, rows in self._samples.rows(unique[block]).items():
                 if name not in self._arrays:
-                    self._arrays[name] = np.empty((len(unique), *rows.shape[1:]), rows.dtype)
+                    self._arrays[name] = self._table(len(unique), rows)
                 self._arrays[name][slots[block]] = rows
         self._slots[unique] = slots
 
     def unload(self) -> None:
-        """Forget all samples."""
-        self._arrays = {}
+        """Forget all samples and free their memory."""
         self._slots.fill(-1)
+        self._arrays = {}
+        while self._memory:
+            self._free(self._memory.pop())
 
     @property
     def sample_bytes(self) -> int:
@@ -56,11 +81,27 @@ class ResidentSamples:
         return sum(rows.nbytes // max(len(rows), 1) for rows in self._arrays.values())
 
     def slots(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the rows of these samples."""
-        return self._slots[indices]
+        """Return the rows of these samples.
+
+        Raises:
+            SettingError: one of them is not loaded, or there is none.
+        """
+        slots = self._slots[indices]
+        if len(slots) == 0 or slots.min() < 0:
+            raise SettingError(
+                "the batch is empty, or one of its samples is not loaded",
+                remedy="report this to the project: LoadGen loads samples before it asks for them",
+            )
+        return slots
+
+    def _table(self, count: int, rows: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Return memory for so many samples like these."""
+        size = count * rows[0].nbytes
+        self._memory.append(self._allocate(max(1, size)))
+        return self._memory[-1][:size].view(rows.dtype).reshape(count, *rows.shape[1:])
 
 
-class StreamSamples:
+class StreamSamples(StackedSamples):
     """One stream's view of resident samples: gathers into buffers of its own that are made once."""
 
     def __init__(self, resident: ResidentSamples, total: int, batch_size: int) -> None:
@@ -81,7 +122,7 @@ class StreamSamples:
             for name, rows in self._resident.arrays.items()
         }
 
-    def gather(self, indices: NDArray[np.int64]) -> dict[str, NDArray[np.generic]]:
+    def rows(self, indices: NDArray[np.int64]) -> dict[str, NDArray[np.generic]]:
         """Return the inputs of a batch (at most the batch size), to be read only.
 
         They are the resident samples themselves where these lie in one piece that is too large for the
@@ -89,7 +130,7 @@ class StreamSamples:
         """
         slots = self._resident.slots(indices)
         count = len(indices)
-        first = int(slots[0]) if count else 0
+        first = int(slots[0])
         is_large = count * self._resident.sample_bytes > _FITS_INTO_CACHE
         if is_large and np.array_equal(slots, self._steps[:count] + first):
             return {name: rows[first : first + count] for name, rows in self._resident.arrays.items()}
@@ -98,20 +139,3 @@ class StreamSamples:
             name: np.take(rows, slots, axis=0, out=self._buffers[name][:count], mode="clip")
             for name, rows in self._resident.arrays.items()
         }
-
-
-def costs_of(samples: Samples | None) -> NDArray[np.int64] | None:
-    """Return what each sample costs (int64, any unit), if the samples know: their attribute `costs`.
-
-    Samples of like cost are then batched together, e.g. sequences of like length.
-    """
-    costs = getattr(samples, "costs", None)
-    return None if costs is None else np.asarray(costs, dtype=np.int64)
-
-
-def can_be_resident(benchmark: Benchmark) -> bool:
-    """Whether batches of this benchmark are stacked samples.
-
-    A benchmark with a loop of its own (`run_batch`) knows its samples' type and gets them as they are.
-    """
-    return type(benchmark).run_batch is Benchmark.run_batch

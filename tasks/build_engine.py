@@ -12,7 +12,7 @@ from mlperf.system import Accelerator
 from models.benchmark import Precision
 from storage.steps.cache import StepRecord, code_version
 from tasks.child import call_child
-from tasks.quantize import NETWORK_FILE
+from tasks.quantize import engine_source
 from tasks.random_network import weights_label, weights_of
 from tasks.step import Recorder, Step, perform, step_task
 from tasks.workspace import Workspace
@@ -59,11 +59,13 @@ def build_engine(
 
     def produce(folder: Path, recorder: Recorder) -> dict[str, JsonValue]:
         request = BuildRequest(
-            network=network.file(NETWORK_FILE),
+            network=engine_source(network, precision),
             output=folder / ENGINE_FILE,
             precision=precision,
             max_batch_size=batch_size,
             compute_capability=accelerator.compute_capability,
+            accelerator=accelerator.name,
+            timing_cache=workspace.timings / f"{benchmark}-{precision}",
         )
         return call_child("harness.backends.tensorrt_build", request, recorder, limit_seconds)
 

@@ -90,7 +90,7 @@ def verify_step(benchmark: str, edition: Edition, folder: Path) -> Step:
             "folder": str(folder),
             "listing": listing.hexdigest(),
             "samples": edition.sample_count,
-            "code_version": benchmark_code(benchmark),
+            "code_version": benchmark_code(benchmark, ("data",)),
         },
     )
 

@@ -21,10 +21,10 @@ from pathlib import Path
 from common.deadline import Limits
 from common.errors import PipelineError, SourceError, UnreachableError
 from common.files import inside, write_atomic
-from models import openimages
 from models.benchmark import Edition, Subset
-from models.imagenet_folder import JPEG_TAIL, jpeg_problem
-from models.retinanet import Retinanet
+from models.images.jpeg import JPEG_TAIL, jpeg_problem
+from models.retinanet import openimages
+from models.retinanet.facts import FACTS
 from storage.fetch.http import open_url
 from storage.fetch.sources import fetch_all
 
@@ -149,7 +149,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--workers", type=int, default=16)
     given = parser.parse_args()
-    edition, lists = Retinanet().full_edition(), given.folder / "lists"
+    edition, lists = FACTS.full, given.folder / "lists"
 
     def show(done: int, total: int) -> None:
         if done % 200 == 0 or done == total:

@@ -8,7 +8,6 @@ from pydantic import JsonValue
 
 from models import jobs
 from models.benchmark import MiniListing
-from models.registry import get_benchmark
 from storage.steps.cache import StepRecord
 from tasks.step import Recorder, Step, perform, step_task
 from tasks.versions import benchmark_code, library_versions
@@ -23,15 +22,10 @@ def make_mini_step(benchmark: str, sample_count: int) -> Step:
         inputs={
             "benchmark": benchmark,
             "sample_count": sample_count,
-            "code_version": benchmark_code(benchmark, _files_module(benchmark)),
+            "code_version": benchmark_code(benchmark, ("data",)),
             **library_versions(benchmark, "make_mini"),
         },
     )
-
-
-def _files_module(benchmark: str) -> str:
-    """Return the module that makes the files, named as the benchmark's own: names may hold hyphens."""
-    return f"models.mini.{type(get_benchmark(benchmark)).__module__.rpartition('.')[2]}_files"
 
 
 @step_task("make mini edition", shown="{benchmark}")

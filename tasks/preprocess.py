@@ -19,7 +19,7 @@ def preprocess_step(
     benchmark: str, edition: Edition, subset: Subset, precision: Precision, dataset_hash: str
 ) -> Step:
     """Return what goes into the arrays: the data, the code, and the dtype (but not the precision)."""
-    dtypes = [spec.dtype for spec in get_benchmark(benchmark).network_inputs(precision)]
+    dtypes = [spec.dtype for spec in get_benchmark(benchmark).network.inputs(precision)]
     return Step(
         name="preprocess",
         label=f"{benchmark} {edition.name} {subset}",
@@ -28,7 +28,7 @@ def preprocess_step(
             "samples": edition.sample_count,
             "subset": subset,
             "input_dtypes": [*dtypes] if subset == "validation" else None,
-            "code_version": benchmark_code(benchmark),
+            "code_version": benchmark_code(benchmark, ("data",)),
             **library_versions(benchmark, "preprocess"),
         },
     )

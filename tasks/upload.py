@@ -118,6 +118,7 @@ def upload(
     results: list[Measured],
     prepared: list[StepRecord],
     store: Store,
+    lacks: list[str],
 ) -> Stored:
     """Upload tree, page, verdict, engines, evidence and records; of a run that is there, what is damaged.
 
@@ -136,6 +137,7 @@ def upload(
         created=tree.created,
         rehearsal=system.is_rehearsal,
         tool_version=version(PROJECT),
+        lacks=tuple(lacks),
         figures={f"{one.benchmark}/{one.scenario}": one.performance.figures["value"] for one in results},
     )
     # A clock that was ahead when the tree was made retains nothing for longer.

@@ -56,10 +56,9 @@ def test_make_test_runs_lint_types_and_tests() -> None:
 def test_types_are_checked_in_our_folders_and_not_in_the_copies_that_a_rehearsal_leaves() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
     packages = project["hatch"]["build"]["targets"]["wheel"]["packages"]
-    assert set(project["mypy"]["files"]) == {*packages, "benchmarks", "tests"}
+    assert set(project["mypy"]["files"]) == {*packages, "benchmarks", "tests", "tools"}
 
 
-@pytest.mark.measures
 def test_the_commands_of_the_command_line(rehearsal: Rehearsal, tmp_path: Path) -> None:
     (tmp_path / "work").symlink_to(rehearsal.work)
     for line in OURS:
@@ -80,7 +79,6 @@ def prefect_environment(tmp_path: Path) -> Iterator[dict[str, str]]:
     )
 
 
-@pytest.mark.measures
 def test_the_deployment_runs_on_a_real_server_and_worker(
     rehearsal: Rehearsal, prefect_environment: dict[str, str], tmp_path: Path
 ) -> None:

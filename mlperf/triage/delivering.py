@@ -65,10 +65,51 @@ DELIVERING = (
         kinds=_TREE,
     ),
     Entry(
+        id="incomplete",
+        signs=("results are missing: …", "none of the results was measured: …"),
+        cause="Results failed; each is named with its reason. What was measured of the others is kept, and "
+        "stored as a candidate that lacks them.",
+        remedy="Mend what each reason names and start the same command again: it measures what is missing. "
+        "Or take the missing results out with --without.",
+        kinds=("IncompleteError",),
+    ),
+    Entry(
+        id="incomplete-published",
+        signs=("lacks …, and an incomplete run is not published",),
+        cause="The candidate lacks results that were asked for, or that the round asks for.",
+        remedy="Measure what is missing, or make a complete run of the others with --without.",
+        kinds=_STORE,
+    ),
+    Entry(
+        id="ended-together",
+        signs=("was ended: the work beside it was stopped or failed",),
+        cause="The flow was stopped, or something of the host or the request failed that ends all of it.",
+        remedy="Look at what failed first; the same command goes on from what is finished.",
+        kinds=("StepFailedError",),
+    ),
+    Entry(
+        id="left-out",
+        signs=("there is no result … to leave out", "it cannot be handed in with …"),
+        cause="--without names a result that the system file has not, or leaves a benchmark without a "
+        "scenario that the round asks for.",
+        remedy="Name results of the system file, and a whole benchmark where the round asks for each "
+        "scenario.",
+        kinds=("SettingError",),
+    ),
+    Entry(
         id="no-tree",
         signs=("there is no submission tree here", "there is no such folder", "the folder cannot be read"),
         cause="The path is not the root of a submission tree, or may not be read.",
         remedy="Give the folder that holds closed/ or open/.",
+        kinds=_TREE,
+    ),
+    Entry(
+        id="round-not-read",
+        signs=("the logs are of several rounds", "the logs have the seeds and the LoadGen of no known round",
+               "there is no performance log to read the round from"),
+        cause="The round of a tree is read from the seeds and the LoadGen of its performance logs; these do "
+        "not tell it.",
+        remedy="Name the round with --round, or see that the path is the root of a tree with results.",
         kinds=_TREE,
     ),
     Entry(
@@ -195,6 +236,14 @@ DELIVERING = (
         kinds=_STORE,
     ),
     Entry(
+        id="candidate-incomplete",
+        signs=("a submission is not published without its",),
+        cause="The candidate in the store holds no tree, no page or no verdict.",
+        remedy="Run the same system again: what is finished is found, and the run is uploaded whole.",
+        redo=("upload",),
+        kinds=_STORE,
+    ),
+    Entry(
         id="rehearsal-published",
         signs=("is a rehearsal, which is never published",),
         cause="A rehearsal is never a result.",
@@ -204,7 +253,7 @@ DELIVERING = (
     Entry(
         id="store-away",
         signs=("the S3 server answers", "the S3 server does not answer", "S3 failed:"),
-        cause="The S3 server is down, overloaded or not reachable; seven more attempts were made.",
+        cause="The S3 server did not answer, or answered that it cannot serve now.",
         remedy="Run the same command again: what was sent is not sent twice.",
         redo=("upload",),
         kinds=("UnreachableError", *_STORE),
@@ -219,17 +268,17 @@ DELIVERING = (
     ),
     Entry(
         id="prefect-not-started",
-        signs=("the Prefect server did not start",),
-        cause="The Prefect server of the command line ended: most often the disk is full, or its database "
-        "in work/prefect is of another version.",
-        remedy="Its log (work/logs/prefect.log) says why; work/prefect may be removed, it holds only "
-        "history.",
+        signs=("the command's own Prefect server …",),
+        cause="The Prefect server of the command line ended before it answered, or did not answer in time; "
+        "the message has what it said last.",
+        remedy="Mend what it says (all of it: work/logs/prefect.log). work/prefect may be removed, it holds "
+        "only history.",
         kinds=("UnreachableError",),
     ),
     Entry(
         id="prefect-away",
         signs=("the Prefect server does not answer, or broke off",),
-        cause="The Prefect server that records the run is down or not reachable.",
+        cause="The Prefect server that records the run did not answer, or closed the connection.",
         remedy="Start it again, and run the same command: finished steps are found.",
         kinds=("UnreachableError",),
     ),
@@ -254,7 +303,7 @@ OTHERWISE_DELIVERING = (
         id="tree",
         signs=(),
         cause="The validation refuses the tree, or it cannot be read.",
-        remedy="Follow each rule that is named; docs/rules/ has a page for each.",
+        remedy="Follow each rule that is named; docs/rules.md has all of them.",
         redo=("package",),
         kinds=_TREE,
     ),

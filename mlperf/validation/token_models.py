@@ -32,6 +32,7 @@ RULES = (
             f"first token {row.first_token_ns:.0f} ns (below {row.limit_first_token_ns:.0f}), "
             f"per token {row.per_token_ns:.0f} ns (below {row.limit_per_token_ns:.0f})"
         ),
+        in_rehearsal=lambda _: "runs over a latency limit of tokens",
     ),
     Rule(
         id="+token-run-invalid",
@@ -39,9 +40,10 @@ RULES = (
         what="LoadGen called the run of a token model VALID.",
         why="The checker replaces LoadGen's verdict of these models by its own look at the tokens (L-05).",
         remedy="The summary says why it is not valid; tune the target and run again.",
-        passes=lambda d: ~_token(d) | (d.validity == "VALID"),
+        passes=lambda d: ~_token(d) | ~d.tokens_decide | (d.validity == "VALID"),
         message=lambda row: f"result_validity is {row.validity or 'missing'}",
         severity="warning",
+        in_rehearsal=lambda _: "runs that LoadGen calls INVALID",
     ),
     Rule(
         id="+scenario-differs",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -44,7 +45,7 @@ CSV_COLUMNS = (
     "has_power",
     "Units",
 )
-"""The columns of the official checker's CSV, in its order."""
+"""The columns of the official v4.1 checker's CSV, in its order; later ones have further columns."""
 
 
 class _Model(BaseModel):
@@ -60,6 +61,7 @@ class Failure(_Model):
         path: the file or folder, relative to the tree.
         message: what is wrong, with the values found.
         remedy: what the submitter can do.
+        by_design: of a rehearsal, which need not keep the rule: what such places are, in the plural.
     """
 
     rule: str
@@ -67,6 +69,7 @@ class Failure(_Model):
     path: str
     message: str
     remedy: str
+    by_design: str = ""
 
 
 class ResultVerdict(_Model):
@@ -77,7 +80,7 @@ class ResultVerdict(_Model):
         ok: the official rules accept this result.
         value: the result in `units`; None where it cannot be read.
         accuracy: the first target metric's last value in accuracy.txt, as text.
-        csv: cells of the official CSV's rows, in the order of `CSV_COLUMNS`; with power there are two.
+        csv: cells of the official CSV's rows, in the order of `Verdict.csv_columns`; two with power.
     """
 
     division: str
@@ -106,6 +109,7 @@ class Verdict(_Model):
     failures: tuple[Failure, ...]
     strict: bool = False
     rehearsal: bool = False
+    csv_columns: tuple[str, ...] = CSV_COLUMNS
 
     @property
     def errors(self) -> tuple[Failure, ...]:
@@ -114,17 +118,24 @@ class Verdict(_Model):
 
     @property
     def warnings(self) -> tuple[Failure, ...]:
-        """The failures that the official rules let pass."""
-        return tuple(one for one in self.failures if one.severity == "warning")
+        """The failures that the official rules let pass; of a rehearsal without what it need not keep."""
+        return tuple(one for one in self.failures if one.severity == "warning" and not one.by_design)
+
+    @property
+    def by_design(self) -> tuple[str, ...]:
+        """What a rehearsal need not keep, each fact once, e.g. `P-06: 25 runs of 2 s instead of 600 s`."""
+        counts = Counter((one.rule, one.by_design) for one in self.failures if one.by_design)
+        return tuple(f"{rule}: {count} {what}" for (rule, what), count in counts.items())
 
     def to_json(self) -> str:
         """Return the verdict as JSON text (architecture.md, "Command line")."""
-        keys = ("system", "benchmark", "scenario", "ok", "value", "units", "accuracy")
+        place = ("division", "submitter", "system", "benchmark", "scenario")
+        keys = (*place, "ok", "value", "units", "accuracy")
         content: dict[str, object] = {
             "round": self.round,
             "ok": self.ok,
             "results": [{key: getattr(one, key) for key in keys} for one in self.results],
-            "failures": [one.model_dump() for one in self.failures],
+            "failures": [one.model_dump(exclude_defaults=True) for one in self.failures],
         }
         if self.rehearsal:
             content["rehearsal"] = True
@@ -134,7 +145,7 @@ class Verdict(_Model):
         """Return the accepted results with the official checker's columns, quoted where CSV asks for it."""
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(CSV_COLUMNS)
+        writer.writerow(self.csv_columns)
         for result in self.results:
             if result.ok:
                 writer.writerows(result.csv)
@@ -156,6 +167,7 @@ class Verdict(_Model):
         return (
             f"{kind} {word} by the rules of {self.round}: {accepted} of {len(self.results)} results, "
             f"{len(self.errors)} errors, {len(self.warnings)} warnings"
+            + (f", {len(self.by_design)} notices" if self.by_design else "")
         )
 
 

@@ -56,7 +56,7 @@ def _read(project: Path, name: str) -> _Module:
         raise SettingError(
             f"there is no module {name!r}",
             where=project,
-            remedy="name modules of this project, with dots, e.g. models.resnet50",
+            remedy="name modules of this project, with dots, e.g. models.resnet50.data",
         )
     source = path.read_bytes()
     try:

@@ -270,8 +270,16 @@ class Deposit:
             raise
 
     def _require_publishable(self, stored: StoredRun, parts: Sequence[str], limits: Limits) -> None:
-        """Raise unless a run has these folders, and the store has all of its objects."""
+        """Raise unless a run lacks no result, has these folders, and the store has all of its objects."""
         where = self._bucket.address(str(stored.address))
+        if lacks := stored.manifest.lacks:
+            name = f"{stored.manifest.system}/{stored.manifest.run}"
+            raise StoreError(
+                f"{name} lacks {', '.join(lacks)}, and an incomplete run is not published",
+                where=where,
+                remedy="measure what is missing by the same mlperf-submission run, or take results out with "
+                "--without: that makes a complete run of the others",
+            )
         folders = {file.path.partition("/")[0] for file in stored.manifest.files if "/" in file.path}
         lacking = [part for part in parts if part not in folders]
         if lacking:

@@ -9,9 +9,9 @@ import pytest
 
 from common.errors import SourceError
 from models.benchmark import Edition
-from models.retinanet import Retinanet
+from models.registry import get_benchmark
 from tasks.fetch_openimages import fetch_images, wanted_images
-from tests.models.retinanet_mini import make_dataset
+from tests.models.retinanet.mini import make_dataset
 from tests.web import web_server
 
 
@@ -27,7 +27,7 @@ def bucket(tmp_path: Path) -> tuple[Path, Path, Edition]:
     lists.mkdir()
     (dataset / "annotations").rename(lists / "annotations")
     (lists / "openimages_cal_images_list.txt").write_text("aa.jpg")
-    return served, lists, replace(Retinanet().full_edition(), sample_count=5)
+    return served, lists, replace(get_benchmark("retinanet").facts.full, sample_count=5)
 
 
 def test_the_images_of_both_subsets_arrive_once(bucket: tuple[Path, Path, Edition], tmp_path: Path) -> None:
