@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydantic import JsonValue
-from storage.cache import StepCache
+from storage.steps.cache import StepCache
 
 from harness.backends.cuda import GpuFacts
 from harness.backends.onnxruntime import OnnxBackend
