@@ -37,8 +37,8 @@ class SearchSettings:
         most: tokens after which the search ends; at most 128.
         length_penalty: power of the length that a hypothesis' score is divided by.
         counts_prompt: whether that length includes the prompt. The transformers of spring 2023, by which the
-            round's reference values were measured, count it for decoders; from version 4.36 on they do not, but
-            count the end token of a hypothesis that ended, which is not done here.
+            round's reference values were measured, count it for decoders; from version 4.36 on they do not,
+            but count the end token of a hypothesis that ended, which is not done here.
     """
 
     end: int
