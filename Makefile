@@ -3,17 +3,15 @@
 PYTHON ?= python3
 WORK ?= work
 BIN := .venv/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: rehearsal test lint docs benchmarks faults clean
 
 rehearsal: .venv/installed
 	$(BIN)/mlperf-submission run rehearsal --work $(WORK)
 
-# Tests that measure want the machine for themselves: they run one by one after the others.
 test: .venv/installed-for-tests lint
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not measures"
-	$(BIN)/python -m pytest -m measures
+	$(BIN)/python -m pytest --numprocesses 2 --no-loadscope-reorder
 
 lint: .venv/installed-for-tests
 	$(BIN)/ruff check .

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from common.text import printable
+
 
 class PipelineError(Exception):
     """An expected failure, shown to a person without a traceback.
@@ -27,11 +29,11 @@ class PipelineError(Exception):
         self.diagnosis = ""
 
     def __str__(self) -> str:
-        """Return the message as a person reads it."""
+        """Return the message as a person reads it; text of others in it cannot steer their terminal."""
         place = f" [{self.where}]" if self.where else ""
         remedy = f"\n  What to do: {self.remedy}" if self.remedy else ""
         diagnosis = f"\n{self.diagnosis}" if self.diagnosis else ""
-        return f"{self.what}{place}{remedy}{diagnosis}"
+        return printable(f"{self.what}{place}{remedy}{diagnosis}")
 
     def __reduce__(self) -> tuple[object, ...]:
         """Keep all parts when the exception crosses a process border."""
@@ -87,7 +89,14 @@ class LogError(PipelineError):
 
 
 class InvalidRunError(PipelineError):
-    """LoadGen called the run INVALID, or its log does not show the settings that were asked for."""
+    """LoadGen called the run INVALID, or its log does not show the settings that were asked for.
+
+    `over_latency`: its latency is over the limit, so a lower target may be met. `disturbed`: something else
+    on the host disturbed it, so the same target may be met as well.
+    """
+
+    over_latency = False
+    disturbed = False
 
 
 class DisturbedRunError(PipelineError):
@@ -103,7 +112,24 @@ class RegressionError(PipelineError):
 
 
 class AuditError(PipelineError):
-    """A compliance test failed, or its log does not prove that the audit was applied."""
+    """A compliance test failed, or its log does not prove that the audit was applied.
+
+    `result_disturbed` is set where only the performance differs from the result's, and the result's own run
+    was disturbed: then that run is the one to be measured again.
+    """
+
+    result_disturbed = False
+
+
+class IncompleteError(PipelineError):
+    """Some results failed. The others are measured, packaged and stored as a candidate that lacks them.
+
+    `outcome` is what the flow would have handed back of them, if anything was stored; `failures` are the
+    errors of the results that failed.
+    """
+
+    outcome: object = None
+    failures: tuple[PipelineError, ...] = ()
 
 
 class TreeError(PipelineError):

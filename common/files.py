@@ -5,17 +5,23 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from common.errors import DiskFullError, SettingError, SourceError
 
 _HASH_BLOCK = 1 << 20
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _NOT_A_FOLDER = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+_SHOWN_BYTES = 100
+"""As much of a file's name stands in the name of its temporary file, which may not be longer than 255."""
+_OWN_STREAM = re.compile(r"/dev/(?:(stdout)|(stderr)|fd/(\d{1,9}))")
 _FULL_BYTES = 1 << 20
 """Whatever fails on a disk with less than this free is taken to have failed for want of space."""
 
@@ -27,25 +33,62 @@ def sha256_of(path: Path) -> str:
 
 
 def write_atomic(path: Path, data: bytes | memoryview | str) -> None:
-    """Write a whole file: temporary name in the same folder, fsync, rename, fsync of the folder.
+    """Write a whole file of ours: temporary name in the same folder, fsync, rename, fsync of the folder.
 
-    After a crash at any moment the path holds the old content or the new one, never a part.
+    After a crash at any moment the path holds the old content or the new one, never a part. What stood there
+    is replaced, a link too: for a path that a person names there is `write_output`. Who may read it is for
+    the umask to say.
     """
     content = data.encode() if isinstance(data, str) else data
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    temporary = Path(name)
+    shown = os.fsdecode(os.fsencode(path.name)[:_SHOWN_BYTES])
+    temporary = path.with_name(f".{shown}.{secrets.token_hex(8)}.tmp")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    handle = os.open(temporary, flags, 0o666)
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.chmod(0o644)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def write_output(path: Path, text: str) -> None:
+    """Write to a path that a person names, as a shell's `>` does: a device, pipe or link stays what it is.
+
+    Args:
+        path: a file, which keeps its permissions, owner and links, or is made by the umask; a device; a pipe,
+            `/dev/stdout` and a shell's `>(…)` among them. Folders that are missing are made.
+        text: written as UTF-8; what UTF-8 cannot hold (half of a surrogate pair) is written as its escape.
+
+    Raises:
+        SettingError: nothing can be written there.
+        DiskFullError: there is no space left on it.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _opened(path) as stream:
+            stream.write(text.encode(errors="backslashreplace"))
+    except OSError as error:
+        kind = DiskFullError if error.errno in _NO_SPACE else SettingError
+        raise kind(
+            f"the output cannot be written: {error.strerror}",
+            where=path,
+            remedy="name another file or device, or a pipe that is read to its end",
+        ) from error
+
+
+def _opened(path: Path) -> BinaryIO:
+    """Open a person's path; a stream of this process as it is, which opening it by name would cut to zero."""
+    own = _OWN_STREAM.fullmatch(str(path))
+    if own is None:
+        return path.open("wb")
+    number = 1 if own[1] else 2 if own[2] else int(own[3])
+    return os.fdopen(os.dup(number), "wb")
 
 
 def copy_durably(source: Path, target: Path) -> Path:
@@ -142,7 +185,7 @@ def disk_full_named(where: Path) -> Iterator[None]:
     except DiskFullError:
         raise
     except Exception as error:
-        named = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        named = isinstance(error, OSError) and error.errno in _NO_SPACE
         if not named and shutil.disk_usage(_existing(where)).free > _FULL_BYTES:
             raise
         said = (error.strerror if isinstance(error, OSError) else None) or str(error).partition("\n")[0]

@@ -20,6 +20,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -34,6 +35,11 @@ _KEPT_LINES = 40
 LOCKED_LINE = "::locked"
 """A child prints this when it has the lock it waited for: its time limit counts from here."""
 _PROGRESS_PREFIX = "::progress "
+_ANY_LOCALE = {"PYTHONIOENCODING": "utf-8:backslashreplace"}
+"""A child of ours can print every character, whatever the person's locale has."""
+_OF_A_SERVICE = re.compile(r"PATH|HOME|USER|LOGNAME|TMPDIR|TZ|LANG|LC_[A-Z]+|LD_LIBRARY_PATH")
+"""Variables that a service of ours gets from the person: where programs and folders are, language, time zone.
+No proxy, no profile, no setting of a program among them."""
 
 
 def print_progress(done: float, total: float = 1.0, *, stream: TextIO | None = None) -> None:
@@ -73,6 +79,26 @@ def end_with_parent(parent: int | None = None) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if parent is not None and os.getppid() != parent:
         sys.exit(f"the parent process {parent} is gone")
+
+
+_ENDED: ContextVar[threading.Event | None] = ContextVar("ended", default=None)
+
+
+@contextmanager
+def ended_together() -> Iterator[None]:
+    """Let the children that other threads wait for end when an exception leaves the block (Ctrl-C).
+
+    Those threads have to be started in the block with its context (`contextvars.copy_context`).
+    """
+    ended = threading.Event()
+    token = _ENDED.set(ended)
+    try:
+        yield
+    except BaseException:
+        ended.set()
+        raise
+    finally:
+        _ENDED.reset(token)
 
 
 def run_module(
@@ -115,7 +141,7 @@ def run_module(
             on_line=on_line,
             log=log,
             cwd=cwd,
-            environment={**(environment or {}), "PYTHONPATH": search_path},
+            environment={**(environment or {}), **_ANY_LOCALE, "PYTHONPATH": search_path},
             waits_for_lock=waits_for_lock,
         )
         result = json.loads(result_file.read_text()) if result_file.exists() else None
@@ -155,7 +181,7 @@ def run_command(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
         errors="replace",
         bufsize=1,
         cwd=cwd,
@@ -181,7 +207,14 @@ def run_command(
     reader.start()
     try:
         started = None if waits_for_lock else time.monotonic()
+        others = _ENDED.get()
         while child.poll() is None:
+            if others and others.is_set():
+                raise StepFailedError(
+                    f"{' '.join(argv[:4])} was ended: the work beside it was stopped or failed",
+                    where=log or "",
+                    remedy="start the same command again; finished steps are kept",
+                )
             if started is None and locked.is_set():
                 started = time.monotonic()
             if started is not None and time.monotonic() - started > timeout_seconds:
@@ -223,22 +256,32 @@ def companion(
     *,
     log: Path,
     environment: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Keep a server of another project running for the length of the block; it ends with us, however we end.
 
     The command is started through this module, which asks the kernel for the parent-death signal and then
     becomes the command. What it prints goes to `log`.
+
+    Args:
+        argv: the command.
+        log: receives what it prints.
+        environment: its settings. Of our own environment it gets only what every program needs: a proxy or a
+            setting that a person has for other purposes must not reach it.
+        cwd: the folder that it works in; ours by default.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     project = str(Path(__file__).resolve().parent.parent)
     search_path = os.pathsep.join(filter(None, [project, os.environ.get("PYTHONPATH")]))
+    kept = {name: value for name, value in os.environ.items() if _OF_A_SERVICE.fullmatch(name)}
     with log.open("ab") as sink:
         child: subprocess.Popen[bytes] = subprocess.Popen(
             [sys.executable, "-m", "common.process", str(os.getpid()), *argv],
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **(environment or {}), "PYTHONPATH": search_path},
+            cwd=cwd,
+            env={**kept, **(environment or {}), "PYTHONPATH": search_path},
             start_new_session=True,
         )
     try:
@@ -254,6 +297,7 @@ def revived(
     *,
     log: Path,
     environment: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
 ) -> Iterator[None]:
     """For the length of the block, start a companion again whenever it is gone; the last one ends with it.
 
@@ -264,7 +308,8 @@ def revived(
         first: the companion that is running.
         argv: starts another in its place: on the same address, with the same data.
         log: what it prints.
-        environment: variables set for it in addition to ours.
+        environment: as `companion` takes it.
+        cwd: likewise.
     """
     over = threading.Event()
 
@@ -272,8 +317,10 @@ def revived(
         _until_gone(first, over)
         while not over.is_set():
             with log.open("a") as sink:
-                sink.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} the server was gone; it is started again\n")
-            with companion(argv, log=log, environment=environment) as another:
+                sink.write(
+                    f"{time.strftime('%Y-%m-%d %H:%M:%S%z')} the server was gone; it is started again\n"
+                )
+            with companion(argv, log=log, environment=environment, cwd=cwd) as another:
                 _until_gone(another, over)
             over.wait(_REVIVAL_SECONDS)
 

@@ -45,6 +45,7 @@ class Candidate(BaseModel):
         verdict: the validation in one line.
         results: the table of results.
         notes: what a person should know of the runs.
+        lacks: the results that it has not, as `<benchmark>/<scenario>`; with any it cannot be published.
         page: the results page on the host that made it.
         place: the run's folder on that host, which receives the decision.
     """
@@ -57,6 +58,7 @@ class Candidate(BaseModel):
     verdict: str
     results: list[ResultLine]
     notes: list[str] = []
+    lacks: list[str] = []
     page: Path
     place: Path
 
@@ -140,7 +142,7 @@ def settle(candidate: Candidate, store: Store, publish_choice: PublishChoice) ->
     undecided = Publication(status="candidate", address=candidate.address)
     if candidate.rehearsal:
         return Publication(status="rehearsal", address=candidate.address)
-    if publish_choice == "never":
+    if publish_choice == "never" or candidate.lacks:
         return undecided
     if not _can_suspend():
         run_logger().warning(

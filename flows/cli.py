@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 
 from common.errors import PipelineError, SettingError
 from common.files import disk_full_named, refusal_named
 from flows import store_commands
+from flows.terminal import Console, tolerate_output
 
 app = typer.Typer(
     name="mlperf-submission",
@@ -60,13 +60,20 @@ LayersOption = Annotated[
     int | None,
     typer.Option("--layers", help="Layers of gptj-99's random network; by default all 28."),
 ]
+WithoutOption = Annotated[
+    str | None,
+    typer.Option(
+        "--without", help="Leave these results out, e.g. retinanet or retinanet/Server, separated by commas."
+    ),
+]
 
 
-@app.command(epilog="Example: mlperf-submission run rehearsal --scenarios Offline")
+@app.command(epilog="Example: mlperf-submission run rehearsal --models resnet50 --scenarios Offline")
 def run(
     system: SystemArgument,
     models: ModelsOption = None,
     scenarios: ScenariosOption = None,
+    without: WithoutOption = None,
     full_length: FullLengthOption = False,
     measure_again: Annotated[
         bool, typer.Option("--measure-again", help="Repeat finished measurements; what was prepared is kept.")
@@ -97,6 +104,7 @@ def run(
         minutes,
         weights=weights,
         layers=layers,
+        without=names_in(without),
     )
     home = work.expanduser().resolve()
     try:
@@ -118,6 +126,7 @@ def plan(
     system: SystemArgument,
     models: ModelsOption = None,
     scenarios: ScenariosOption = None,
+    without: WithoutOption = None,
     full_length: FullLengthOption = False,
     find_server_qps: FindServerQpsOption = False,
     search_minutes: SearchMinutesOption = 30.0,
@@ -139,6 +148,7 @@ def plan(
         minutes,
         weights=weights,
         layers=layers,
+        without=names_in(without),
     )
     show_plan(Console(), make_plan(Workspace.at(work), request))
 
@@ -271,6 +281,7 @@ def names_in(value: str | None) -> list[str] | None:
 
 def main() -> None:
     """Run the command line; an expected failure is one message and an exit status, never a traceback."""
+    tolerate_output()
     try:
         app(standalone_mode=True)
     except SettingError as error:

@@ -12,6 +12,7 @@ from flows.runner import runner_of
 from mlperf.validation import Verdict
 from storage.cache import StepRecord, code_version
 from storage.store import Store
+from tasks.describe import describe, described, read_description
 from tasks.hardware import gpu_names
 from tasks.package import Measured, package
 from tasks.report import PAGE_FILE, page_evidence, page_templates_version, report
@@ -40,15 +41,21 @@ def deliver(
     results: list[Measured],
     prepared: list[StepRecord],
     store: Store,
+    lacks: Sequence[str] = (),
 ) -> Delivered:
     """Lay out the tree, judge it, make its page, keep everything in S3.
 
-    A run is named by what it was made from: the same measurements give the same run.
+    A run is named by what it was made from: the same measurements give the same run. One that lacks results
+    is stored with the list of them, and cannot be published.
 
     Raises:
-        TreeError: the tree is refused; its page is made all the same, and nothing is uploaded.
+        TreeError: the tree is refused for more than what it lacks; its page is made all the same, and nothing
+            is uploaded.
     """
-    system = request.system
+    system, found = request.system, None
+    if system.is_rehearsal:
+        found = read_description(describe(workspace, system))
+        system = described(system, found)
     tree = package(workspace, system, request.full_length, results)
     judged = validate(workspace, system, tree)
     run = run_name([*prepared, *placed(results).values(), tree, judged])
@@ -59,11 +66,11 @@ def deliver(
         system,
         tree,
         judged,
-        page_evidence(system, results, prepared, run, run_address(store, system, run), notice),
+        page_evidence(system, results, prepared, run, run_address(store, system, run), notice, found),
     )
-    require_accepted(verdict, page.file(PAGE_FILE))
+    require_accepted(verdict, page.file(PAGE_FILE), lacks={name.partition("/")[0] for name in lacks})
     delivered = {"tree": tree, "page": page, "verdict": judged}
-    stored = upload(workspace, system, run, tree, delivered, results, prepared, store)
+    stored = upload(workspace, system, run, tree, delivered, results, prepared, store, list(lacks))
     lay_out(workspace.submission(system.name, run), {**placed(results), **delivered})
     return Delivered(
         run=run,

@@ -6,44 +6,14 @@ import math
 
 from flows.request import ResultRequest, SubmissionRequest
 from flows.sizes import SIZES
-from harness.settings import OFFLINE_SLACK, REHEARSAL_SERVER_QUERIES, SERVER_MIN_QUERIES
+from harness.settings import OFFLINE_SLACK, SERVER_MIN_QUERIES
 from mlperf.rounds import RunKind, Scenario
+from mlperf.triage.steps import RUN_OVERHEAD_SECONDS, SPECS
 
-RUN_OVERHEAD_SECONDS = 3.0
+MINI_OVERHEAD_SECONDS = 1.5
 """Start of the child, warm-up and reading the logs of a rehearsal's run, beside LoadGen's own time."""
-FULL_RUN_OVERHEAD_SECONDS = 47.0
-"""The same of a full run before one was made here: the mean gap between the runs of the one unattended chain
-(10 audits) of the model system's published v4.1 logs."""
 UNKNOWN_RATE = 1000.0
 """Samples/s that an accuracy run is planned with before a probe knows better."""
-_REHEARSAL_SECONDS = {
-    "probe": 2.5,
-    "make_mini": 2.0,
-    "download": 0.3,
-    "verify_data": 300.0,
-    "preprocess": 1.0,
-    "random_network": 5.0,
-    "quantize": 3.0,
-    "build_engine": 0.6,
-    "package": 1.5,
-    "validate": 0.5,
-    "report": 0.2,
-    "upload": 6.5,
-    "publish": 1.0,
-}
-"""Means of the steps of a rehearsal on two cores (docs/performance.md has the machine); what belongs to full
-networks is a guess."""
-_FULL_SECONDS = _REHEARSAL_SECONDS | {
-    "probe": FULL_RUN_OVERHEAD_SECONDS,
-    "download": 30.0,
-    "preprocess": 60.0,
-    "quantize": 600.0,
-    "build_engine": 600.0,
-    "package": 10.0,
-    "validate": 10.0,
-    "report": 2.0,
-    "upload": 600.0,
-}
 _DOWNLOAD_BYTES_PER_SECOND = 50e6
 _PREPROCESSED_BYTES_PER_SECOND = 50e6
 """Those of the full edition are guesses, not measurements: none was prepared where this was written."""
@@ -51,16 +21,17 @@ _PREPROCESSED_BYTES_PER_SECOND = 50e6
 
 def first_guess(request: SubmissionRequest, step: str, label: str) -> float:
     """Return the seconds of a step that was never done here; from then on its last duration counts."""
+    spec = SPECS[step]
     if request.on_mini_data:
-        return _REHEARSAL_SECONDS.get(step, 5.0)
+        return spec.mini_seconds
     name, *rest = label.split()
     sizes = SIZES.get(name)
     if sizes and step == "download" and rest[-1:] == ["network"]:
         return sizes.network / _DOWNLOAD_BYTES_PER_SECOND
     if sizes and step == "preprocess" and rest[-1:] == ["validation"]:
         samples = request.rules_of(name).dataset_size * sizes.sample_values
-        return max(samples / _PREPROCESSED_BYTES_PER_SECOND, _FULL_SECONDS[step])
-    return _FULL_SECONDS.get(step, 5.0)
+        return max(samples / _PREPROCESSED_BYTES_PER_SECOND, spec.full_seconds)
+    return spec.full_seconds
 
 
 def floor_seconds(request: SubmissionRequest, result: ResultRequest, kind: RunKind) -> float:
@@ -83,9 +54,9 @@ def issued_samples(request: SubmissionRequest, result: ResultRequest, rate: floa
     That is 10 % more in Offline, and whole passes over the data set where the round asks for equal issue.
     """
     rules, offline = request.rules_of(result.benchmark), result.scenario is Scenario.OFFLINE
-    least = SERVER_MIN_QUERIES if request.full_length else REHEARSAL_SERVER_QUERIES
-    if offline:
-        least = (rules.offline_min_samples or 1) if request.full_length else 1
+    least = 1
+    if request.full_length:
+        least = (rules.offline_min_samples or 1) if offline else SERVER_MIN_QUERIES
     samples = max(math.floor(_timed_seconds(request, result) * rate), least)
     if rules.equal_issue and request.full_length:
         samples = math.ceil(samples / rules.performance_sample_count) * rules.performance_sample_count
@@ -95,7 +66,7 @@ def issued_samples(request: SubmissionRequest, result: ResultRequest, rate: floa
 def run_seconds(request: SubmissionRequest, result: ResultRequest, kind: RunKind) -> float:
     """Return how long a run is expected to take, with its start and the reading of its logs."""
     rate = result.tuning.target_qps
-    overhead = RUN_OVERHEAD_SECONDS if request.on_mini_data else FULL_RUN_OVERHEAD_SECONDS
+    overhead = MINI_OVERHEAD_SECONDS if request.on_mini_data else RUN_OVERHEAD_SECONDS
     if kind is RunKind.ACCURACY:
         dataset = request.rules_of(result.benchmark).dataset_size
         samples = dataset if request.full_length else request.sample_count(result.benchmark)

@@ -9,7 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from common.errors import SettingError
-from common.files import write_atomic
+from common.files import write_output
+from flows.terminal import lost_output
 from mlperf.rounds import get_round
 from mlperf.triage import diagnose_rule
 from mlperf.validation import Verdict, validate_tree
@@ -39,9 +40,9 @@ def judge_tree(
     get_round(round_name)
     verdict = validate_tree(tree, round_name, strict=strict, rehearsal=rehearsal)
     if json_file:
-        write_atomic(json_file, verdict.to_json())
+        write_output(json_file, verdict.to_json())
     if csv_file:
-        write_atomic(csv_file, verdict.to_csv())
+        write_output(csv_file, verdict.to_csv())
     show_verdict(console, verdict)
     return ACCEPTED if verdict.ok else REFUSED
 
@@ -74,6 +75,8 @@ def show_verdict(console: Console, verdict: Verdict) -> None:
             console.print(f"         [dim]Done again: {escape(redo)}[/]", soft_wrap=True)
     if len(failures) > _SHOWN:
         console.print(f"… and {len(failures) - _SHOWN} more; --json FILE has them all")
+    for fact in verdict.by_design:
+        console.print(f"[dim]{'notice':<8}[/] {escape(fact)}, by design", soft_wrap=True)
     console.print(f"[bold]{escape(verdict.summary())}[/]", soft_wrap=True)
 
 
@@ -133,10 +136,21 @@ def require_tree(tree: Path) -> None:
 
 
 def describe_this_machine(console: Console, as_yaml: bool) -> None:
-    """Print what this machine says of itself: a table with sources, or the block for a system file."""
+    """Print what this machine says of itself: a table with sources, or the block for a system file.
+
+    Raises:
+        SettingError: it could not be printed whole.
+    """
     from mlperf.describe import describe_machine
 
     found = describe_machine()
     console.print(
         found.as_yaml() if as_yaml else found.as_table(), markup=False, highlight=False, soft_wrap=True
     )
+    lost = lost_output()
+    if lost:
+        raise SettingError(
+            f"the description could not be written: {lost}",
+            where="standard output",
+            remedy="write it where there is space",
+        )

@@ -24,7 +24,7 @@ def in_use(home: Path, when_alone: Callable[[], None]) -> Iterator[None]:
         home: the folder of the database.
         when_alone: called first if nobody else uses it; who comes meanwhile waits until it is done.
     """
-    descriptor = os.open(home / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    descriptor = os.open(home / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         if _alone(descriptor):
             when_alone()

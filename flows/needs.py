@@ -16,9 +16,10 @@ from rich.console import Console
 from rich.table import Table
 
 from common.errors import HostTooSmallError
+from flows.device_memory import DeviceMemory, buffer_bytes, described_memory, device_memory
 from flows.durations import issued_samples
 from flows.request import ResultRequest, SubmissionRequest
-from flows.runner import runner_of
+from flows.runner import Runner, runner_of
 from flows.sizes import SIZES
 from mlperf.audits import sampling_target
 from mlperf.rounds import RunKind
@@ -52,9 +53,11 @@ class Needs:
         disk: below the work folder, for steps that are not finished.
         upload: bytes that go to S3: networks, engines and the full logs.
         memory: of the host, for the run that needs most.
-        device: of all GPUs together, likewise.
+        device: of each GPU, for each result that is not measured yet.
         free_disk, free_memory: what this host has.
         gpus: why runs would fail for want of GPUs; empty if they would not.
+        device_memory: bytes of a GPU; None where neither CUDA nor the system file says.
+        too_large: those of `device` that are more than that.
     """
 
     disk: tuple[Need, ...]
@@ -64,6 +67,8 @@ class Needs:
     free_disk: int
     free_memory: int
     gpus: str = ""
+    device_memory: int | None = None
+    too_large: tuple[Need, ...] = ()
 
     def problems(self) -> list[str]:
         """Return what does not fit, in words."""
@@ -75,6 +80,11 @@ class Needs:
             found.append(f"{_gb(memory)} of memory are needed, {_gb(self.free_memory)} are free")
         if self.gpus:
             found.append(f"the GPUs of the system file cannot be used: {self.gpus}")
+        has = _gb(self.device_memory or 0)
+        found += [
+            f"{need.label} takes {_gb(need.size or 0)} of a GPU that has {has} ({need.source})"
+            for need in self.too_large
+        ]
         return found
 
 
@@ -105,18 +115,35 @@ def needs_of(
     upload = sum(
         need.size or 0 for _, need in (*_preparation(request), *_logs(request)) if need.what in _UPLOADED
     )
-    runs = [
-        _memory(request, one, engines.get(one.benchmark))
+    runner = runner_of(request)
+    todo = [
+        one
         for one in request.results
-        if ("performance", f"{one.benchmark} {one.scenario}") not in finished
+        if runner.backend and ("performance", f"{one.benchmark} {one.scenario}") not in finished
     ]
-    memory, device = max(runs, key=lambda one: total(one[0]), default=((), ()))
+    memory = max((_memory(request, one, runner) for one in todo), key=total, default=())
+    gpus = {
+        f"{one.benchmark} {one.scenario}": found
+        for one in request.results
+        if one in todo or not runner.backend
+        if (found := device_memory(request, one, engines.get(one.benchmark), runner))
+    }
+    device = tuple(_device(label, found) for label, found in gpus.items())
+    too_small = tuple(label for label, found in gpus.items() if not found.fits)
     place = work
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free, psutil.virtual_memory().available
-    runner = runner_of(request)
-    return Needs(disk, upload, memory, device, *free, gpus=runner.obstacle if runner.is_stuck else "")
+    return Needs(
+        disk,
+        upload,
+        memory,
+        device,
+        *free,
+        gpus=runner.obstacle if runner.is_stuck else "",
+        device_memory=runner.memory or described_memory(request),
+        too_large=tuple(need for need in device if need.label in too_small),
+    )
 
 
 def require_fit(needs: Needs, work: Path) -> None:
@@ -146,6 +173,7 @@ def show_needs(console: Console, needs: Needs) -> None:
     console.print(
         f"disk: {_gb(total(needs.disk))} needed, {_gb(needs.free_disk)} free{upload}; memory: "
         f"{_gb(total(needs.memory))} needed by the largest run, {_gb(needs.free_memory)} free"
+        + (f"; {_gb(needs.device_memory)} of each GPU" if needs.device and needs.device_memory else "")
     )
     for problem in needs.problems():
         console.print(f"[bold red]does not fit:[/] {problem}")
@@ -185,10 +213,8 @@ def _logs(request: SubmissionRequest) -> Iterator[tuple[str, Need]]:
             yield kind.lower(), Need(f"{kind} log", label, size, f"{count:,} responses of {of} bytes")
 
 
-def _memory(
-    request: SubmissionRequest, result: ResultRequest, engine: StepRecord | None
-) -> tuple[tuple[Need, ...], tuple[Need, ...]]:
-    """Return what the performance run of a result takes of the host and of its devices."""
+def _memory(request: SubmissionRequest, result: ResultRequest, runner: Runner) -> tuple[Need, ...]:
+    """Return what the performance run of a result takes of the host."""
     name, label = result.benchmark, f"{result.benchmark} {result.scenario}"
     count = request.settings_of(name).performance_sample_count
     count = count or request.rules_of(name).performance_sample_count
@@ -199,26 +225,27 @@ def _memory(
     loadgen = None if issued is None else issued * _LOADGEN_BYTES_PER_SAMPLE
     about = f"{issued:,} samples of {_LOADGEN_BYTES_PER_SAMPLE} bytes" if issued else "no target_qps is given"
     samples = f"{count:,} of {source}"
-    return (
-        (
-            Need("host: LoadGen", label, loadgen, about),
-            Need("host: resident samples", label, resident, samples),
-        ),
-        (
-            Need("GPUs: resident samples", label, resident, "each GPU has its own"),
-            _engine_memory(request, result, engine),
-        ),
+    needs = (
+        Need("host: LoadGen", label, loadgen, about),
+        Need("host: resident samples", label, resident, samples),
     )
+    if runner.backend == "onnxruntime":
+        return needs
+    lanes, rows = result.tuning.streams * request.system.accelerator.count, result.tuning.batch_size
+    row = buffer_bytes(request, name)
+    pinned = f"{lanes} streams x {rows} rows of {_gb(row)}, at most"
+    return (*needs, Need("host: pinned buffers", label, lanes * rows * row, pinned))
 
 
-def _engine_memory(request: SubmissionRequest, result: ResultRequest, engine: StepRecord | None) -> Need:
-    figures = engine.figures if engine else {}
-    weights, scratch = figures.get("weights_bytes"), figures.get("activation_bytes")
-    what, label = "GPUs: engine and scratch", f"{result.benchmark} {result.scenario}"
-    if not (isinstance(weights, int) and isinstance(scratch, int)):
-        return Need(what, label, None, "TensorRT tells when it has built the engine")
-    size = request.system.accelerator.count * (weights + result.tuning.streams * scratch)
-    return Need(what, label, size, "TensorRT's own figures of the engine that was built")
+def _device(label: str, memory: DeviceMemory) -> Need:
+    """Return what a result takes of each GPU, with its parts in words."""
+    scratch = (
+        "scratch: known when it is built" if memory.scratch is None else f"scratch {_gb(memory.scratch)}"
+    )
+    row = f"{memory.rows} x {_gb(memory.row)} of state and buffers"
+    most = "" if memory.fits else f"; a batch_size of at most {memory.largest_batch} fits"
+    source = f"weights {_gb(memory.weights)}, {row}, {scratch}{most}"
+    return Need("each GPU", label, memory.size, source)
 
 
 def _sample_bytes(request: SubmissionRequest, name: str) -> tuple[int | None, str]:
@@ -231,4 +258,6 @@ def _sample_bytes(request: SubmissionRequest, name: str) -> tuple[int | None, st
 
 
 def _gb(size: int) -> str:
+    if size < 50_000:
+        return f"{size / 1e3:,.1f} KB"
     return f"{size / 1e9:,.1f} GB" if size >= 50_000_000 else f"{size / 1e6:,.1f} MB"

@@ -12,7 +12,7 @@ from prefect import Flow
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.events import emit_event
 
-from common.errors import AuditError, InvalidRunError
+from common.errors import AuditError, IncompleteError, InvalidRunError
 
 Happening = Literal[
     "mlperf.run.invalid",
@@ -70,9 +70,10 @@ def tell(
 def tell_of_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Say why a flow failed; Prefect calls this hook."""
     error = state.result(raise_on_failure=False)
+    causes = error.failures if isinstance(error, IncompleteError) and error.failures else (error,)
     happening: Happening = "mlperf.submission.failed"
-    if isinstance(error, InvalidRunError):
+    if any(isinstance(cause, InvalidRunError) for cause in causes):
         happening = "mlperf.run.invalid"
-    elif isinstance(error, AuditError):
+    elif any(isinstance(cause, AuditError) for cause in causes):
         happening = "mlperf.audit.failed"
     tell(happening, flow, flow_run, str(error) if isinstance(error, BaseException) else str(state.message))

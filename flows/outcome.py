@@ -25,6 +25,7 @@ class Outcome(BaseModel):
         accepted: whether the validation accepted the tree.
         warnings: how many it gave.
         notes: what a person should know of the runs, e.g. that something disturbed one.
+        lacks: the results that it has not; with any it cannot be published.
         tree, page: where they lie on this host.
         s3_address: where the run lies in S3.
         publication: whether it is published, and who decided.
@@ -38,6 +39,7 @@ class Outcome(BaseModel):
     accepted: bool
     warnings: int
     notes: list[str] = []
+    lacks: list[str] = []
     tree: Path
     page: Path
     s3_address: str
@@ -54,6 +56,7 @@ def outcome_fields(candidate: Candidate, verdict: Verdict, publication: Publicat
         "accepted": verdict.ok,
         "warnings": len(verdict.warnings),
         "notes": candidate.notes,
+        "lacks": candidate.lacks,
         "tree": candidate.place / "tree",
         "page": candidate.page,
         "s3_address": publication.address,

@@ -10,7 +10,15 @@ from rich.table import Table
 
 from flows.console import clock
 from flows.durations import first_guess, floor_seconds, run_seconds
-from flows.measure import bench_of, probe_bench, rate_from, target_from
+from flows.measure import (
+    bench_of,
+    benches_of,
+    probe_bench,
+    probed_result,
+    rate_from,
+    reached_bench,
+    target_from,
+)
 from flows.needs import Needs, needs_of, show_needs
 from flows.prepare import Prepared
 from flows.request import SubmissionRequest
@@ -22,6 +30,7 @@ from storage.cache import StepRecord
 from tasks.accuracy import accuracy_step
 from tasks.build_engine import build_engine_step
 from tasks.compliance import audit_step
+from tasks.describe import describe_step
 from tasks.download import DOWNLOADS, download_step, verify_step
 from tasks.mini import listing_of, make_mini_step
 from tasks.performance import performance_step
@@ -101,10 +110,13 @@ class _Planner:
     def add(
         self, name: str, label: str, step: Step | None, seconds: float | None = None
     ) -> StepRecord | None:
+        """Plan a step; one that is planned already, like a probe for two scenarios, is done once."""
         found = self._cache.find(step.name, step.label, step.inputs, sizes_only=True) if step else None
         guess = first_guess(self._request, name, label) if seconds is None else seconds
         expected = found.seconds if found else self._durations.get((name, label), guess)
-        self.steps.append(PlannedStep(name, label, expected, found is not None))
+        planned = PlannedStep(name, label, expected, found is not None)
+        if planned not in self.steps:
+            self.steps.append(planned)
         return found
 
 
@@ -120,16 +132,20 @@ def make_plan(workspace: Workspace, request: SubmissionRequest) -> Plan:
         rate = result.tuning.target_qps
         if rate is None:
             probing = probe_step(probe_bench(request, ready, result)) if ready else None
-            probed = planner.add("probe", label, probing)
-            rate = rate_from(request, probed) if probed else None
-        bench = bench_of(request, ready, result, rate) if ready and rate else None
+            scenario = probed_result(request, result).scenario
+            of = weights_label(f"{result.benchmark} {scenario}", request.weights)
+            probed = planner.add("probe", of, probing)
+            rate = rate_from(request, result, probed) if probed else None
         if result.scenario is Scenario.SERVER and request.search_seconds is not None and not random:
+            bench = bench_of(request, ready, result, rate) if ready and rate else None
             searching = search_step(bench, request.search_seconds) if bench else None
             seconds = (
                 search_seconds(workspace, bench, request.search_seconds) if bench else request.search_seconds
             )
             found = planner.add("search", label, searching, seconds)
-            bench = bench_of(request, ready, result, target_from(found)) if ready and found else None
+            rate = target_from(found) if found else None
+        benches = benches_of(request, ready, result, rate) if ready and rate else []
+        bench = reached_bench(workspace, benches) or next(iter(benches), None)
         kinds: tuple[RunKind, ...] = (RunKind.PERFORMANCE,)
         if not random:
             kinds = (*kinds, RunKind.ACCURACY, *request.rules_of(result.benchmark).audits)
@@ -145,6 +161,8 @@ def make_plan(workspace: Workspace, request: SubmissionRequest) -> Plan:
                 step = audit_step(bench, kind, measured, scored)
             floors.setdefault(kind, []).append(floor_seconds(request, result, kind))
             done[kind] = planner.add(kind.value.lower(), label, step, run_seconds(request, result, kind))
+    if request.system.is_rehearsal and not random:
+        planner.add("describe", request.system.name, describe_step(request.system))
     for name in () if random else ("package", "validate", "report", "upload"):
         planner.add(name, request.system.name, None)
     finished = frozenset((step.name, step.label) for step in planner.steps if step.done)
@@ -178,10 +196,10 @@ def show_plan(console: Console, plan: Plan) -> None:
         f"these targets, expected {clock(measuring)}; {clock(rest)} for everything else (a guess where it "
         "was never done here)"
     )
-    end = datetime.now() + timedelta(seconds=plan.seconds_left)
+    end = datetime.now().astimezone() + timedelta(seconds=plan.seconds_left)
     console.print(
         f"{plan.finished} of {len(plan.steps)} steps finished; about {clock(plan.seconds_left)} to go, "
-        f"until {end:%a %H:%M} if started now"
+        f"until {end:%a %H:%M %Z} if started now"
     )
 
 

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import BaseModel, ConfigDict
 
+from common.errors import PipelineError
+from common.process import ended_together
+from flows.incomplete import ENDS_ALL
 from flows.request import SubmissionRequest
 from models.benchmark import Benchmark, Edition
+from models.registry import get_benchmark
 from storage.cache import StepRecord
 from storage.origin import serve_folder
 from tasks.build_engine import build_engine
@@ -18,6 +27,7 @@ from tasks.mini import listing_of, make_mini
 from tasks.preprocess import SUBSETS, preprocess
 from tasks.quantize import quantize
 from tasks.random_network import random_network, with_random_network
+from tasks.step import run_logger
 from tasks.workspace import Workspace
 
 
@@ -39,6 +49,50 @@ class Prepared(BaseModel):
     quantized: StepRecord
     engine: StepRecord
     steps: list[StepRecord]
+
+
+_BYTES_EACH = {True: 1_000_000_000, False: 32_000_000_000}
+"""Host memory that is set aside for each benchmark in work, of the mini and of the full editions: a guess
+from the largest conversions (docs/full_edition.md)."""
+
+
+def prepare_all(
+    workspace: Workspace, request: SubmissionRequest
+) -> tuple[dict[str, Prepared], dict[str, PipelineError]]:
+    """Prepare the benchmarks side by side, as many at a time as cores and memory bear.
+
+    Returns:
+        What is prepared, by benchmark, and why the others are not.
+
+    Raises:
+        PipelineError: one that is of the request or the host (`flows.incomplete.ENDS_ALL`).
+    """
+    names = [benchmark.name for benchmark in request.benchmarks]
+    memory = psutil.virtual_memory().total // _BYTES_EACH[request.on_mini_data]
+    width = max(1, min(len(names), len(os.sched_getaffinity(0)), memory))
+    prepared: dict[str, Prepared] = {}
+    failures: dict[str, PipelineError] = {}
+    runner: ThreadPoolTaskRunner[Prepared] = ThreadPoolTaskRunner(max_workers=width)
+    with runner, ended_together():
+        futures = {
+            name: runner.submit(prepare_benchmark, {"workspace": workspace, "request": request, "name": name})
+            for name in names
+        }
+        for name, future in futures.items():
+            try:
+                prepared[name] = future.result()
+            except ENDS_ALL:
+                raise
+            except PipelineError as error:
+                run_logger().error("%s cannot be prepared, the others go on: %s", name, error)
+                failures[name] = error
+    return prepared, failures
+
+
+@task(name="prepare", task_run_name="prepare {name}", cache_policy=NO_CACHE)
+def prepare_benchmark(workspace: Workspace, request: SubmissionRequest, name: str) -> Prepared:
+    """Prepare one benchmark; its steps are tasks of their own, below this one."""
+    return prepare(workspace, request, get_benchmark(name))
 
 
 def prepare(workspace: Workspace, request: SubmissionRequest, benchmark: Benchmark) -> Prepared:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.prompt import Prompt
 from rich.table import Table
 
 from common.errors import SettingError
 from flows.approval import Decision, Publication, carry_out
 from flows.submission import SubmissionOutcome
+from flows.terminal import user_name
 from mlperf.system import known_systems, load_system
 from storage.store import Area, Store, StoredRun
 from tasks.upload import store_for
@@ -75,7 +76,7 @@ def publish_run(
     with store_for(workspace, loaded) as store:
         found = store.find(f"{Area.CANDIDATES}/{folder}/{run or 'latest'}")
         _show(console, found, store)
-        user = by or getpass.getuser()
+        user = by or user_name()
         decision: Decision | None
         if yes:
             decision = _decision("approve", user, comment)
@@ -98,16 +99,19 @@ def publish_run(
 
 def _show(console: Console, found: StoredRun, store: Store) -> None:
     manifest = found.manifest
-    table = Table(title=f"{manifest.system}/{manifest.run}", title_justify="left", header_style="bold")
+    table = Table(
+        title=escape(f"{manifest.system}/{manifest.run}"), title_justify="left", header_style="bold"
+    )
     table.add_column("result")
     table.add_column("performance", justify="right")
     for result, value in manifest.figures.items():
-        table.add_row(result, f"{float(str(value)):,.2f}")
+        table.add_row(escape(result), f"{float(str(value)):,.2f}")
     console.print(table)
     console.print(
         f"{manifest.round}, made {manifest.created:%Y-%m-%d %H:%M} UTC, {len(manifest.files)} files, "
         f"{manifest.size / 1e6:.1f} MB, at {store.address}{found.address}",
         soft_wrap=True,
+        markup=False,
     )
     console.print(
         f"its page: mlperf-submission fetch {found.address} --only page --to page",
@@ -124,7 +128,7 @@ def _asked(console: Console, user: str | None = None, comment: str = "") -> Deci
         )
         if answer not in ("approve", "refuse"):
             return None
-        name = Prompt.ask("Your name", default=user or getpass.getuser(), console=console)
+        name = Prompt.ask("Your name", default=user or user_name(), console=console)
         said = Prompt.ask("Comment", default=comment, show_default=False, console=console)
     except EOFError:
         return None

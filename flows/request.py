@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -38,6 +38,7 @@ class SubmissionRequest:
         search_seconds: budget for the search of the highest Server target; None: the file's target is taken.
         weights: `random`: the official layers with random weights on small data, which is never a result.
         layers: of gptj-99's random network; None: the official number.
+        without: the results that a person takes out, as `<benchmark>` or `<benchmark>/<scenario>`.
     """
 
     system: System
@@ -46,6 +47,7 @@ class SubmissionRequest:
     search_seconds: float | None = None
     weights: Weights = "trained"
     layers: int | None = None
+    without: tuple[str, ...] = ()
 
     @staticmethod
     def checked(
@@ -57,11 +59,13 @@ class SubmissionRequest:
         *,
         weights: Weights = "trained",
         layers: int | None = None,
+        without: Sequence[str] | None = None,
     ) -> SubmissionRequest:
         """Read the system file and choose from it.
 
         Raises:
-            SettingError: an unknown system, benchmark or scenario, or one that the system file does not name.
+            SettingError: an unknown system, benchmark or scenario, or one that the system file does not name;
+                or a submission would be without a scenario that the round asks for.
         """
         loaded = load_system(system)
         chosen_models = _choose("benchmark", models, list(loaded.benchmarks), loaded.name)
@@ -74,13 +78,14 @@ class SubmissionRequest:
             ResultRequest(name, scenario, tuning)
             for name in chosen_models
             for scenario, tuning in loaded.benchmarks[name].scenarios.items()
-            if scenario in chosen_scenarios
+            if scenario in chosen_scenarios and not _is_left_out(name, scenario, loaded, without or ())
         )
         if not results:
             raise SettingError(
-                f"no benchmark of {', '.join(chosen_models)} has a scenario of {', '.join(chosen_scenarios)}",
+                f"no benchmark of {', '.join(chosen_models)} has a scenario of {', '.join(chosen_scenarios)}"
+                + (f" without {', '.join(without)}" if without else ""),
                 where=loaded.name,
-                remedy="name the scenario in the system file, or leave out --scenarios",
+                remedy="name the scenario in the system file, or leave out --scenarios or --without",
             )
         for name in chosen_models:
             get_benchmark(
@@ -98,14 +103,40 @@ class SubmissionRequest:
                 f"{layers} layers with {weights} weights cannot be",
                 remedy="give at least 1, and only with --weights random",
             )
-        return SubmissionRequest(
+        request = SubmissionRequest(
             loaded,
             results,
             full_length or (weights == "trained" and not loaded.is_rehearsal),
             None if search_minutes is None else 60 * search_minutes,
             weights,
             layers,
+            tuple(without or ()),
         )
+        for name in without or ():
+            request.require_may_go(name.partition("/")[0])
+        return request
+
+    def missing_scenarios(self, benchmark: str, present: Collection[Scenario]) -> list[Scenario]:
+        """Return the scenarios that the round asks for and a benchmark lacks (rule M-05).
+
+        Nothing is asked for in the open division, nor of a benchmark that is not there at all.
+        """
+        if self.system.division == "open" or not present:
+            return []
+        required = self.rules_of(benchmark).required(self.system.category)
+        return [scenario for scenario in Scenario if scenario in required and scenario not in present]
+
+    def require_may_go(self, benchmark: str) -> None:
+        """Raise SettingError if what is left of a benchmark cannot stand in a submission; a rehearsal may."""
+        present = [one.scenario for one in self.results if one.benchmark == benchmark]
+        missing = self.missing_scenarios(benchmark, present)
+        if missing and not self.system.is_rehearsal:
+            raise SettingError(
+                f"round {self.round.name} asks for {' and '.join(missing)} of {benchmark}: it cannot be "
+                f"handed in with {' and '.join(present)} alone",
+                where=self.system.name,
+                remedy=f"take out the benchmark as a whole: --without {benchmark}",
+            )
 
     @property
     def on_mini_data(self) -> bool:
@@ -161,6 +192,21 @@ class SubmissionRequest:
     def rules_of(self, benchmark: str) -> ModelRules:
         """Return what the round asks of a benchmark."""
         return self.round.model(benchmark)
+
+
+def _is_left_out(benchmark: str, scenario: Scenario, system: System, without: Sequence[str]) -> bool:
+    names = {
+        *system.benchmarks,
+        *(f"{name}/{one}" for name, settings in system.benchmarks.items() for one in settings.scenarios),
+    }
+    for name in without:
+        if name not in names:
+            raise SettingError(
+                f"there is no result {name!r} to leave out",
+                where=f"system {system.name}",
+                remedy=f"its results are: {', '.join(sorted(names))}",
+            )
+    return benchmark in without or f"{benchmark}/{scenario}" in without
 
 
 def _choose(what: str, asked: Sequence[str] | None, known: Sequence[str], system: str) -> list[str]:

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from common.errors import PipelineError, UnreachableError
+from common.errors import IncompleteError, PipelineError, UnreachableError
 from flows.console import Estimate, ProgressConsole, clock
 from flows.networks import LABEL, NetworksOutcome, show_networks
 from flows.plan import make_plan
@@ -49,6 +49,7 @@ def run_submission(
         anyway: run even if the host lacks disk space, memory or GPUs for the plan.
 
     Raises:
+        IncompleteError: results failed; what was made of the others is shown first.
         PipelineError: a step failed; the message says why and what to do.
     """
     started = time.monotonic()
@@ -62,27 +63,36 @@ def run_submission(
     )
     signal.signal(signal.SIGTERM, _as_interrupt)
     progress = ProgressConsole(console, Estimate(plan.expected()))
+    failure: IncompleteError | None = None
     with progress.shown(), _server_errors():
-        outcome = submission(
-            system=system,
-            models=request.models,
-            scenarios=request.scenarios,
-            full_length=request.full_length,
-            measure_again=measure_again,
-            search_minutes=None if request.search_seconds is None else request.search_seconds / 60,
-            weights=request.weights,
-            layers=request.layers,
-            publish="never",  # the person is here, so they are asked here
-            anyway=anyway,
-            work=workspace.root,
-        )
+        try:
+            outcome = submission(
+                system=system,
+                models=request.models,
+                scenarios=request.scenarios,
+                full_length=request.full_length,
+                measure_again=measure_again,
+                search_minutes=None if request.search_seconds is None else request.search_seconds / 60,
+                weights=request.weights,
+                layers=request.layers,
+                without=list(request.without) or None,
+                publish="never",  # the person is here, so they are asked here
+                anyway=anyway,
+                work=workspace.root,
+            )
+        except IncompleteError as error:
+            if not isinstance(error.outcome, SubmissionOutcome):
+                raise
+            outcome, failure = error.outcome, error
     seconds = time.monotonic() - started
     taken = f"{clock(seconds)} ({progress.split(seconds)})"
     if isinstance(outcome, NetworksOutcome):
         show_networks(console, outcome, taken)
         return
     show_outcome(console, outcome, taken)
-    if ask and not outcome.rehearsal:
+    if failure:
+        raise failure
+    if ask and not outcome.rehearsal and not outcome.lacks:
         offer(console, workspace, system, outcome)
 
 
@@ -96,7 +106,7 @@ def show_outcome(console: Console, outcome: SubmissionOutcome, time_taken: str) 
         table.add_column(
             heading,
             justify="right" if heading in ("performance", "p99 latency") else "left",
-            no_wrap=heading == "accuracy",
+            no_wrap=heading in ("benchmark", "accuracy"),
         )
     for line in outcome.results:
         metrics = line.accuracy.replace(", ", "\n")  # a line each: some benchmarks have four
@@ -105,6 +115,7 @@ def show_outcome(console: Console, outcome: SubmissionOutcome, time_taken: str) 
     console.print(table)
     rows = [
         ("Verdict", outcome.verdict),
+        *(("Lacks", f"{name}: no such run is published") for name in outcome.lacks if not outcome.rehearsal),
         *(("Note", note) for note in outcome.notes),
         ("Backend", outcome.backend_notice),
         ("Tree", str(outcome.tree)),

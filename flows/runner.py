@@ -17,11 +17,13 @@ class Runner:
         backend: None: nothing does. Networks with random weights are then only built.
         devices: CUDA's ordinals of the GPUs; empty on the CPU.
         obstacle: why the GPUs that the system file names cannot be used here; empty if they can, or need not.
+        memory: bytes of the smallest of these GPUs; None where CUDA does not say.
     """
 
     backend: Literal["tensorrt", "onnxruntime"] | None
     devices: tuple[int, ...] = ()
     obstacle: str = ""
+    memory: int | None = None
 
     @property
     def is_stuck(self) -> bool:
@@ -40,7 +42,7 @@ def runner_of(request: SubmissionRequest) -> Runner:
         return Runner("onnxruntime")
     gpus = gpus_for(system.accelerator, by_name=not request.on_mini_data)
     if not gpus.obstacle:
-        return Runner("tensorrt", gpus.ordinals)
+        return Runner("tensorrt", gpus.ordinals, memory=gpus.memory)
     if request.weights == "random":
         return Runner(None, obstacle=gpus.obstacle)
     turns_to_cpu = system.is_rehearsal and system.backend == "auto"

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+
+from flows.terminal import Console
 
 app = typer.Typer(help="Look at the store of a system, and clean it.", no_args_is_help=True)
 
@@ -27,15 +29,15 @@ def list_runs(system: SystemArgument, work: WorkOption = Path("work")) -> None:
     with store_for(Workspace.at(work), load_system(system)) as store:
         runs = store.list_runs()
         address = store.address
-    table = Table(title=address, title_justify="left", header_style="bold")
+    table = Table(title=escape(address), title_justify="left", header_style="bold")
     table.add_column("run", no_wrap=True)
-    table.add_column("created", no_wrap=True)
+    table.add_column("created (UTC)", no_wrap=True)
     for heading in ("results", "files", "MB"):
         table.add_column(heading, justify="right")
     for run in runs:
         manifest = run.manifest
         counts = str(len(manifest.figures)), str(len(manifest.files)), f"{manifest.size / 1e6:,.1f}"
-        table.add_row(str(run.address), f"{manifest.created:%Y-%m-%d %H:%M}", *counts)
+        table.add_row(escape(str(run.address)), f"{manifest.created:%Y-%m-%d %H:%M}", *counts)
     Console().print(table)
 
 
@@ -51,7 +53,7 @@ def remove(
     from tasks.workspace import Workspace
 
     with store_for(Workspace.at(work), load_system(system)) as store:
-        Console().print(f"removed {store.remove(run_name)}", soft_wrap=True)
+        Console().print(f"removed {store.remove(run_name)}", soft_wrap=True, markup=False)
 
 
 @app.command(epilog="Example: mlperf-submission store collect rehearsal --older-than 7 --delete")

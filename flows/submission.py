@@ -9,13 +9,14 @@ from prefect import flow
 from flows.approval import Candidate, PublishChoice, ended, first_started, settle
 from flows.deliver import deliver
 from flows.explain import explained
-from flows.measure import measure_result
+from flows.incomplete import incomplete, lacking, notes_on_missing, raise_if_nothing_is_left
+from flows.measure import measure_all
 from flows.needs import require_fit
 from flows.networks import NetworksOutcome, rehearse_networks
 from flows.notify import tell_of_failure
 from flows.outcome import Outcome, outcome_fields, show
 from flows.plan import make_plan
-from flows.prepare import prepare
+from flows.prepare import prepare_all
 from flows.request import BenchmarkName, ScenarioName, SubmissionRequest
 from flows.results import notes_on, result_line
 from models.benchmark import Weights
@@ -47,6 +48,7 @@ def submission(
     search_minutes: float | None = None,
     weights: Weights = "trained",
     layers: int | None = None,
+    without: list[str] | None = None,
     publish: PublishChoice = "ask",
     anyway: bool = False,
     work: Path = Path("work"),
@@ -62,16 +64,26 @@ def submission(
         search_minutes: Search the highest Server target for so long first; none: take the file's.
         weights: random: the official networks with random weights, built and timed; no result.
         layers: Layers of gptj-99's random network; none: all 28.
+        without: Results that are left out, e.g. retinanet or retinanet/Server.
         publish: Ask a person when the candidate is uploaded, or leave it; rehearsals never are published.
         anyway: Run even if the host lacks disk space, memory or GPUs for the plan.
         work: The folder that everything is kept in.
 
     Raises:
         HostTooSmallError: the host lacks disk space, memory or GPUs for the plan; nothing was started.
-        PipelineError: a step failed: INVALID run, accuracy below target, failed audit, refused tree, …
+        IncompleteError: results failed: INVALID run, accuracy below target, failed audit, …. The others are
+            delivered, and the error carries the outcome.
+        PipelineError: nothing could be delivered: the only result failed, a refused tree, S3 is away, …
     """
     request = SubmissionRequest.checked(
-        system, models, scenarios, full_length, search_minutes, weights=weights, layers=layers
+        system,
+        models,
+        scenarios,
+        full_length,
+        search_minutes,
+        weights=weights,
+        layers=layers,
+        without=without,
     )
     workspace = Workspace.at(work)
     forget_before = first_started() if measure_again else None
@@ -83,13 +95,13 @@ def submission(
         return rehearse_networks(workspace, request, forget_before)
     with store_for(workspace, request.system) as store:
         check_store(store)
-        prepared = {one.name: prepare(workspace, request, one) for one in request.benchmarks}
-        results = [
-            measure_result(workspace, request, prepared[one.benchmark], one, forget_before)
-            for one in request.results
-        ]
+        prepared, failures = prepare_all(workspace, request)
+        results, failed = measure_all(workspace, request, prepared, forget_before)
+        failures |= failed
+        raise_if_nothing_is_left(results, failures)
+        lacks = lacking(request, results)
         steps = [step for one in prepared.values() for step in one.steps]
-        delivered = deliver(workspace, request, results, steps, store)
+        delivered = deliver(workspace, request, results, steps, store, lacks)
         candidate = Candidate(
             system=request.system.name,
             run=delivered.run,
@@ -97,7 +109,8 @@ def submission(
             rehearsal=request.system.is_rehearsal,
             verdict=delivered.verdict.summary(),
             results=[result_line(one) for one in results],
-            notes=[note for one in results for note in notes_on(one)],
+            notes=[*notes_on(results), *notes_on_missing(request, results, failures)],
+            lacks=lacks,
             page=delivered.page,
             place=workspace.submission(request.system.name, delivered.run),
         )
@@ -108,4 +121,6 @@ def submission(
         backend_notice=delivered.notice,
         **outcome_fields(candidate, delivered.verdict, publication),
     )
+    if failures:
+        raise incomplete(request, outcome, failures)
     return ended(outcome, publication)

@@ -65,7 +65,11 @@ class BatchSource(Source, Protocol):
 
 
 class QueryCutter:
-    """Cuts large queries into batches of full size; only the last one of a query may be smaller."""
+    """Cuts large queries into batches of full size; only the last one of a query may be smaller.
+
+    An Offline query has tens of millions of samples, which are made arrays batch by batch: all at once would
+    take seconds in which no device works. Only samples of unequal cost have to be sorted first.
+    """
 
     def __init__(self, batch_size: int, *, costs: Costs = None) -> None:
         self._batch_size = batch_size
@@ -73,7 +77,7 @@ class QueryCutter:
         self._queries: SimpleQueue[tuple[list[int], list[int]] | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._ids: list[int] = []
-        self._indices: NDArray[np.int64] = np.empty(0, np.int64)
+        self._indices: list[int] | NDArray[np.int64] = []
         self._position = 0
 
     def put(self, ids: list[int], indices: list[int]) -> None:
@@ -91,12 +95,14 @@ class QueryCutter:
                 if query is None:
                     self._queries.put(None)  # for the other streams
                     return None
-                indices = np.array(query[1], dtype=np.int64)
-                self._ids, self._indices = _by_cost(query[0], indices, self._costs)
+                self._ids, self._indices = query
+                if self._costs is not None:
+                    self._ids, self._indices = _by_cost(*query, self._costs)
                 self._position = 0
             start, end = self._position, self._position + self._batch_size
             self._position = end
-            return Batch(self._ids[start:end], self._indices[start:end])
+            ids, indices = self._ids, self._indices
+        return Batch(ids[start:end], np.asarray(indices[start:end], dtype=np.int64))
 
     def close(self) -> None:
         """Let the streams end once all queries are cut up."""
@@ -262,7 +268,7 @@ class Waiting:
                 if not self._queries:
                     return None
                 ids, indices = self._queries.popleft()
-                self._current = Batch(*_by_cost(ids, np.array(indices, dtype=np.int64), self._costs))
+                self._current = Batch(*_by_cost(ids, indices, self._costs))
                 self._position = 0
             start, end = self._position, self._position + most
             self._position = end
@@ -275,9 +281,10 @@ class Waiting:
         return self._position >= len(self._current.ids)
 
 
-def _by_cost(ids: list[int], indices: NDArray[np.int64], costs: Costs) -> tuple[list[int], NDArray[np.int64]]:
+def _by_cost(ids: list[int], indices: list[int], costs: Costs) -> tuple[list[int], NDArray[np.int64]]:
     """Return ids and indices with the costly samples first; as they are if all cost the same."""
+    array = np.array(indices, dtype=np.int64)
     if costs is None:
-        return ids, indices
-    order = np.argsort(-costs[indices], kind="stable")
-    return [ids[position] for position in order.tolist()], indices[order]
+        return ids, array
+    order = np.argsort(-costs[array], kind="stable")
+    return [ids[position] for position in order.tolist()], array[order]

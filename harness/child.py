@@ -40,11 +40,15 @@ _LATENCY_SHARE = 0.8
 
 def main(request: dict[str, Any]) -> Mapping[str, Any]:
     """Run LoadGen once as the request (a `RunRequest` as JSON) says; return a `ChildReport` as JSON."""
-    from harness.lock import host_lock
+    from harness.lock import host_lock, not_agreed
 
     settings = request["settings"]
+    path = Path(request["lock"]) if request["lock"] else None
+    apart = not_agreed(path)
+    if apart:
+        print(f"not excluded: {apart}", flush=True)
     with host_lock(
-        Path(request["lock"]) if request["lock"] else None,
+        path,
         False,
         request["lock_timeout_seconds"],
         what=f"{settings['kind']} of {request['benchmark']} {settings['scenario']}",
@@ -58,6 +62,9 @@ def main(request: dict[str, Any]) -> Mapping[str, Any]:
         if not lock.in_place:
             text = f"the lock file {lock.path} was removed: other measurements may have overlapped this one"
             report = report.model_copy(update={"disturbances": (*report.disturbances, text)})
+        if apart:
+            absent = (*report.after.absent, apart)
+            report = report.model_copy(update={"after": report.after.model_copy(update={"absent": absent})})
         return report.model_dump(mode="json")
 
 

@@ -26,6 +26,10 @@ __all__ = [
     "shown_states",
 ]
 
+_CLOCK_SLEW = 0.001
+"""Share of the time that a clock is slowed or hurried by where it is not set (adjtime(3): 0.0005)."""
+_CLOCK_RESOLUTION = 0.05
+"""Seconds that may pass between the two readings of one moment."""
 _GOVERNORS = "/sys/devices/system/cpu"
 # nvmlClocksEventReason* of NVIDIA's NVML reference; idle and application clocks are no disturbance.
 _CLOCK_REASONS = {
@@ -65,7 +69,8 @@ class HostState(BaseModel):
     """The host at one moment.
 
     Attributes:
-        at: seconds since the epoch.
+        at: seconds on the host's monotonic clock, from which durations are taken.
+        clock: seconds since the epoch by the host's clock, which may be set at any time; None in old records.
         cores: logical CPUs of the host.
         load: load average of the last minute.
         governors: CPU frequency governors in use.
@@ -81,6 +86,7 @@ class HostState(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     at: float
+    clock: float | None = None
     cores: int
     load: float
     governors: tuple[str, ...] = ()
@@ -103,7 +109,8 @@ def host_state() -> HostState:
     swap = psutil.swap_memory()
     own = os.times()
     return HostState(
-        at=time.time(),
+        at=time.monotonic(),
+        clock=time.time(),
         cores=psutil.cpu_count() or 1,
         load=os.getloadavg()[0],
         governors=_governors(absent),
@@ -129,7 +136,8 @@ def disturbances(
     """
     limits = limits or DisturbanceLimits()
     found: list[str] = []
-    available = max(after.at - before.at, 1e-3) * after.cores
+    seconds = after.at - before.at
+    available = max(seconds, 1e-3) * after.cores
     own = after.own_seconds - before.own_seconds
     others = max(0.0, after.busy_seconds - before.busy_seconds - own) / available
     if others > limits.other_cpu_share:
@@ -143,6 +151,10 @@ def disturbances(
     swapped = after.swapped_bytes - before.swapped_bytes
     if swapped > limits.swapped_bytes:
         found.append(f"{swapped / 2**20:.0f} MiB were swapped")
+    if before.clock is not None and after.clock is not None:
+        stepped = after.clock - before.clock - seconds
+        if abs(stepped) > _CLOCK_SLEW * seconds + _CLOCK_RESOLUTION:
+            found.append(f"the host's clock, which LoadGen measures by, was set by {stepped:+.3g} s")
     if before.governors != after.governors:
         found.append(
             f"the CPU frequency governor was changed from {', '.join(before.governors) or 'none'} to "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -16,18 +17,57 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import HostBusyError, SettingError
+from common.text import printable
 
 _POLL_SECONDS = 0.05
 _REPORT_SECONDS = 10.0
 _NAME = "mlperf-submission.lock"
-_RUN_LOCK = Path("/run/lock")
+_WITH_CARE = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+"""Whatever stands at the path: no link is followed, no pipe waited for, no terminal taken."""
+_PLACES = (Path("/run/lock"), Path("/dev/shm"), Path("/tmp"))  # noqa: S108 - see `default_lock_path`
+_IN_CONTAINER = (Path("/.dockerenv"), Path("/run/.containerenv"), Path("/var/run/secrets/kubernetes.io"))
 _KEPT_BYTES = 500
 
 
 def default_lock_path() -> Path:
-    """Return the lock file of this host: below `/run/lock` if that can be written, else the temp folder."""
-    folder = _RUN_LOCK if os.access(_RUN_LOCK, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
-    return folder / _NAME
+    """Return the lock file of this host, at a place that does not depend on who asks.
+
+    It is the first folder of a fixed list that every user can write. `/run/lock` is root's alone on some
+    systems; `/dev/shm` is there in services that have a `/tmp` of their own; TMPDIR is a job's.
+    """
+    return next((place for place in _PLACES if _is_everybodys(place)), Path(tempfile.gettempdir())) / _NAME
+
+
+def not_agreed(path: Path | None) -> str:
+    """Return why others on this host may look for its lock elsewhere; the empty text if they do not.
+
+    Args:
+        path: a lock file that a person named, who then answers for it; None for the default.
+    """
+    lock_file = path or default_lock_path()
+    if path is not None:
+        return ""
+    if any(mark.exists() for mark in _IN_CONTAINER):
+        if lock_file.parent == _PLACES[0] and lock_file.parent.is_mount():
+            return ""
+        return (
+            f"measurements outside of this container: its lock {lock_file} is not the host's "
+            f"(mount the host's {_PLACES[0]} here)"
+        )
+    if lock_file.parent in _PLACES:
+        return ""
+    return (
+        f"measurements of other users: the lock {lock_file} is not where they look for it (make one of "
+        f"{', '.join(map(str, _PLACES))} writable for all)"
+    )
+
+
+def _is_everybodys(folder: Path) -> bool:
+    try:
+        mode = folder.lstat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISDIR(mode) and bool(mode & stat.S_IWOTH)
 
 
 @dataclass(frozen=True)
@@ -93,12 +133,16 @@ def holders(path: Path | None = None) -> list[str]:
     """Return who holds the lock now, as far as the kernel tells: `process 4711 (what it does)` each."""
     lock_file = path or default_lock_path()
     try:
-        inode = lock_file.stat().st_ino
+        descriptor = os.open(lock_file, os.O_RDONLY | _WITH_CARE)
+        try:
+            inode = os.fstat(descriptor).st_ino
+            content = os.read(descriptor, _KEPT_BYTES)
+        finally:
+            os.close(descriptor)
         table = Path("/proc/locks").read_text()
-        content = lock_file.read_bytes()[:_KEPT_BYTES].decode(errors="replace").strip()
     except OSError:
         return []
-    writer, _, what = content.partition(" ")
+    writer, _, what = printable(content.decode(errors="replace").strip()).partition(" ")
     found = []
     for line in table.splitlines():
         fields = line.split()
@@ -115,29 +159,40 @@ def holders(path: Path | None = None) -> list[str]:
 
 def _open(path: Path) -> int:
     """Open a lock file for everybody: never through a link, created readable and writable for all."""
-    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        while True:
-            try:
-                # Without O_CREAT: in sticky folders the kernel refuses it for files of other users.
-                return os.open(path, flags)
-            except FileNotFoundError:
-                pass
-            except PermissionError:
-                return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-            try:
-                descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
-            except FileExistsError:
-                continue
-            os.fchmod(descriptor, 0o666)
-            return descriptor
+        descriptor = _opened_or_made(path)
     except OSError as error:
         raise SettingError(
             f"the lock file of the host cannot be opened: {error.strerror}",
             where=path,
             remedy="make its folder writable, or name another lock file that all users here can write",
         ) from error
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise SettingError(
+        "the lock file of the host cannot be opened: it is a pipe, a device or a folder",
+        where=path,
+        remedy="remove it, or name another lock file",
+    )
+
+
+def _opened_or_made(path: Path) -> int:
+    while True:
+        try:
+            # Without O_CREAT: in sticky folders the kernel refuses it for files of other users.
+            return os.open(path, os.O_RDWR | _WITH_CARE)
+        except FileNotFoundError:
+            pass
+        except PermissionError:
+            return os.open(path, os.O_RDONLY | _WITH_CARE)
+        try:
+            descriptor = os.open(path, os.O_RDWR | _WITH_CARE | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            continue
+        os.fchmod(descriptor, 0o666)
+        return descriptor
 
 
 @dataclass

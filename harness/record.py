@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from harness.interference import DisturbanceLimits, HostState
 from harness.settings import RunSettings
 from harness.throughput import Throughput
+from mlperf.rounds import Scenario
 from models.benchmark import EditionName, Precision
 
 DETAIL_LOG = "mlperf_log_detail.txt"
@@ -77,12 +78,20 @@ class RunRequest(BaseModel):
 
 
 class Reason(BaseModel):
-    """Why a run is not valid, and what can be done about it."""
+    """Why a run is not valid, and what can be done about it.
+
+    Attributes:
+        text: what is wrong.
+        remedy: what a person can do.
+        speed: in a few words what it is, if it hangs on the machine's speed or the run's length alone; else
+            empty. A rehearsal proves the pipeline, not the machine, and takes note of such a reason.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     text: str
     remedy: str
+    speed: str = ""
 
     def __str__(self) -> str:
         """Return both in one line."""
@@ -180,6 +189,18 @@ class RunOutcome(BaseModel):
     warnings: tuple[str, ...]
     child: ChildReport
     total_seconds: float
+
+    @property
+    def faults(self) -> tuple[Reason, ...]:
+        """The reasons that do not hang on speed or length: these count in a rehearsal too."""
+        return tuple(reason for reason in self.reasons if not reason.speed)
+
+    @property
+    def over_latency(self) -> bool:
+        """Whether a Server run is INVALID for its latency: a lower target may be met."""
+        if self.valid or self.latencies is None or self.settings.scenario is not Scenario.SERVER:
+            return False
+        return self.latencies.p99 > self.settings.target_latency_ns
 
     @property
     def backend_name(self) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import SettingError
 from models.benchmark import Benchmark, Samples
 
 _LOAD_BLOCK = 256
@@ -14,16 +17,36 @@ fresh copy out of the cache, which gains more than copying takes (docs/performan
 only push one another out."""
 
 
+def pageable(size: int) -> NDArray[np.uint8]:
+    """Return new memory as NumPy makes it."""
+    return np.empty(size, np.uint8)
+
+
+def forget(_: NDArray[np.uint8]) -> None:
+    """Leave memory to NumPy."""
+
+
 class ResidentSamples:
     """A set of samples copied out of the memory map, one contiguous array per network input.
 
     They lie in the order in which they were asked for. LoadGen issues a performance set in that order in
     Offline, so that most of its batches lie in one piece.
+
+    Args:
+        samples: those of the data set.
+        allocate: returns memory for so many bytes (at least 1); a GPU copies from pinned memory.
+        free: takes that memory back.
     """
 
-    def __init__(self, samples: Samples) -> None:
-        self._samples = samples
+    def __init__(
+        self,
+        samples: Samples,
+        allocate: Callable[[int], NDArray[np.uint8]] = pageable,
+        free: Callable[[NDArray[np.uint8]], None] = forget,
+    ) -> None:
+        self._samples, self._allocate, self._free = samples, allocate, free
         self._slots = np.full(len(samples), -1, dtype=np.int64)
+        self._memory: list[NDArray[np.uint8]] = []
         self._arrays: dict[str, NDArray[np.generic]] = {}
 
     @property
@@ -41,14 +64,16 @@ class ResidentSamples:
             block = slice(start, start + _LOAD_BLOCK)
             for name, rows in self._samples.gather(unique[block]).items():
                 if name not in self._arrays:
-                    self._arrays[name] = np.empty((len(unique), *rows.shape[1:]), rows.dtype)
+                    self._arrays[name] = self._table(len(unique), rows)
                 self._arrays[name][slots[block]] = rows
         self._slots[unique] = slots
 
     def unload(self) -> None:
-        """Forget all samples."""
-        self._arrays = {}
+        """Forget all samples and free their memory."""
         self._slots.fill(-1)
+        self._arrays = {}
+        while self._memory:
+            self._free(self._memory.pop())
 
     @property
     def sample_bytes(self) -> int:
@@ -56,8 +81,24 @@ class ResidentSamples:
         return sum(rows.nbytes // max(len(rows), 1) for rows in self._arrays.values())
 
     def slots(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the rows of these samples."""
-        return self._slots[indices]
+        """Return the rows of these samples.
+
+        Raises:
+            SettingError: one of them is not loaded, or there is none.
+        """
+        slots = self._slots[indices]
+        if len(slots) == 0 or slots.min() < 0:
+            raise SettingError(
+                "the batch is empty, or one of its samples is not loaded",
+                remedy="report this to the project: LoadGen loads samples before it asks for them",
+            )
+        return slots
+
+    def _table(self, count: int, rows: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Return memory for so many samples like these."""
+        size = count * rows[0].nbytes
+        self._memory.append(self._allocate(max(1, size)))
+        return self._memory[-1][:size].view(rows.dtype).reshape(count, *rows.shape[1:])
 
 
 class StreamSamples:
@@ -89,7 +130,7 @@ class StreamSamples:
         """
         slots = self._resident.slots(indices)
         count = len(indices)
-        first = int(slots[0]) if count else 0
+        first = int(slots[0])
         is_large = count * self._resident.sample_bytes > _FITS_INTO_CACHE
         if is_large and np.array_equal(slots, self._steps[:count] + first):
             return {name: rows[first : first + count] for name, rows in self._resident.arrays.items()}

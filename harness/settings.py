@@ -18,9 +18,6 @@ from mlperf.rounds import ModelRules, Round, RunKind, Scenario
 
 SERVER_MIN_QUERIES = 100
 """LoadGen's default, which `mlperf.conf` leaves as it is for Server."""
-REHEARSAL_SERVER_QUERIES = 662
-"""A rehearsal's Server run issues at least so many, however low its rate: early stopping at the 99th
-percentile needs 459 queries if all are in time, 662 if one is late (inference rules, appendix on it)."""
 SERVER_PERCENTILE = 0.99
 """`*.Server.target_latency_percentile = 99` in every round's `mlperf.conf`."""
 OFFLINE_SLACK = 1.1
@@ -149,8 +146,9 @@ def settings_for(
         scenario: Offline or Server.
         target_qps: samples per second.
         performance_sample_count: samples kept resident; None for the round's minimum.
-        length: official, or a rehearsal. A rehearsal shortens the minimum duration and asks for one sample in
-            Offline; latency limits, seeds and the performance sample count stay.
+        length: official, or a rehearsal. A rehearsal shortens the minimum duration and asks for one sample or
+            query, so that nothing but its seconds says how long a run takes; latency limits, seeds and the
+            performance sample count stay.
         coalesce_queries: let LoadGen hand over late queries together (allowed in Server).
 
     Raises:
@@ -176,7 +174,6 @@ def settings_for(
     official_count = SERVER_MIN_QUERIES
     if scenario is Scenario.OFFLINE:
         official_count = rules.offline_min_samples or 1
-    shortened_count = 1 if scenario is Scenario.OFFLINE else REHEARSAL_SERVER_QUERIES
     test05 = kind is RunKind.TEST05
     seeds, audit_seeds = round_.seeds, round_.test05_seeds
     limits = rules.token_limits.get(scenario)
@@ -192,7 +189,7 @@ def settings_for(
         min_duration_ms=round_.min_duration_ms
         if length.seconds is None
         else max(1, round(length.seconds * 1000)),
-        min_query_count=official_count if length.is_official else shortened_count,
+        min_query_count=official_count if length.is_official else 1,
         performance_sample_count=count,
         target_latency_ns=rules.server_target_latency_ns or _NO_LIMIT_NS,
         target_latency_percentile=SERVER_PERCENTILE,

@@ -23,6 +23,10 @@ _LATENCY_KEYS = {
     "maximum": "result_max_latency_ns",
 }
 
+_SPEED_ERRORS = ("Ran out of generated queries", "Too many outstanding queries")
+"""Signs of the errors that LoadGen logs because a system was slower or faster than it was said to be
+(loadgen.cc, `IssueQueries`)."""
+
 
 def outcome_of(
     folder: Path, settings: RunSettings, child: ChildReport, *, total_seconds: float = 0.0
@@ -81,7 +85,8 @@ def result_key(settings: RunSettings) -> str:
 
 
 def _error_reason(text: str, log: DetailLog) -> Reason:
-    return Reason(text=f"LoadGen reports an error: {text}", remedy=f"see {log.path}")
+    speed = "LoadGen had no more queries to issue" if any(sign in text for sign in _SPEED_ERRORS) else ""
+    return Reason(text=f"LoadGen reports an error: {text}", remedy=f"see {log.path}", speed=speed)
 
 
 def _samples_issued(settings: RunSettings, log: DetailLog) -> int:
@@ -96,7 +101,10 @@ def _samples_issued(settings: RunSettings, log: DetailLog) -> int:
 def _invalid_reasons(
     settings: RunSettings, log: DetailLog, latencies: Latencies, child: ChildReport
 ) -> list[Reason]:
-    """Say in words why LoadGen calls a performance run INVALID; empty if it calls it VALID."""
+    """Say in words why LoadGen calls a performance run INVALID; empty if it calls it VALID.
+
+    LoadGen judges nothing but duration, counts and latencies here (results.cc, `PerformanceSummary`).
+    """
     if log.require("result_validity") == "VALID":
         return []
     values = log.values
@@ -115,6 +123,7 @@ def _invalid_reasons(
                 text=f"the latency is over the limit: {_ms(latencies.p99)} at the 99th percentile, "
                 f"{_ms(limit)} are allowed",
                 remedy=remedy,
+                speed="the latency is over the limit",
             )
         )
     if _is_false(values, "result_min_duration_met"):
@@ -127,6 +136,7 @@ def _invalid_reasons(
             Reason(
                 text=f"the run is too short: {seconds:.2f} s of {settings.min_duration_ms / 1000:g} s",
                 remedy=remedy,
+                speed="the run is too short",
             )
         )
     if _is_false(values, "result_min_queries_met"):
@@ -135,17 +145,23 @@ def _invalid_reasons(
                 text=f"too few queries: {values.get('result_query_count')} of "
                 f"{values.get('effective_min_query_count')}",
                 remedy="raise target_qps, or let the run take longer",
+                speed="too few queries",
             )
         )
     if _is_false(values, "early_stopping_met"):
         advice = str(values.get("early_stopping_result", "")).replace("*", "").strip()
         remedy = "lower target_qps" if slow else "let the run take longer: more queries are needed"
         reasons.append(
-            Reason(text=f"early stopping is not satisfied: {' '.join(advice.split())}", remedy=remedy)
+            Reason(
+                text=f"early stopping is not satisfied: {' '.join(advice.split())}",
+                remedy=remedy,
+                speed="early stopping is not satisfied",
+            )
         )
     if not reasons:
         advice = values.get("result_invalid_reason", "it gives no reason")
-        reasons.append(Reason(text=f"LoadGen calls the run INVALID: {advice}", remedy=f"see {log.path}"))
+        said = "LoadGen calls the run INVALID"
+        reasons.append(Reason(text=f"{said}: {advice}", remedy=f"see {log.path}", speed=said))
     return reasons
 
 

@@ -20,8 +20,8 @@ from mlperf.rounds import RunKind, Scenario
 LEAST_TARGET_FACTOR = 0.9
 """An audit may ask for a lower rate than its result, but not so low that it shows nothing (TEST04)."""
 MOST_TARGET_FACTOR = 1.1
-REHEARSAL_LINE = "REHEARSAL:"
-"""Begins the line of verify_performance.txt that states a wider limit than the official one."""
+REHEARSAL_LINE = "REHEARSAL: the runs took seconds, so their speed decides nothing"
+"""Stands in verify_performance.txt wherever speed did not decide; a submission with it is refused."""
 
 _AGREEMENT = 1e-4
 """Relative: the detail log rounds to six significant digits."""
@@ -62,8 +62,9 @@ class PerformanceComparison(BaseModel):
     """The performance of an audit against its result.
 
     Attributes:
-        passed: whether the official rule is met and the runs belong together.
+        passed: whether the runs belong together and, but in a rehearsal, the official rule is met.
         reasons: why not, one line each.
+        notices: what a rehearsal takes note of and a submission would be refused for, one line each.
         reference_score: of the result: samples/s, or ns for the streams (TEST04: queries/s).
         audit_score: the same of the audit run.
         text: `verify_performance.txt`.
@@ -72,13 +73,14 @@ class PerformanceComparison(BaseModel):
     model_config = ConfigDict(frozen=True)
     passed: bool
     reasons: tuple[str, ...]
+    notices: tuple[str, ...] = ()
     reference_score: float | None
     audit_score: float | None
     text: str
 
 
 def compare_performance(
-    kind: RunKind, reference: DetailLog, audit: DetailLog, *, rehearsal_tolerance: float = 0.0
+    kind: RunKind, reference: DetailLog, audit: DetailLog, *, rehearsal: bool = False
 ) -> PerformanceComparison:
     """Judge the performance of an audit run by the official rule of its test.
 
@@ -89,20 +91,20 @@ def compare_performance(
         kind: the test.
         reference: detail log of the result's performance run; the summary is read beside it.
         audit: the same of the audit run.
-        rehearsal_tolerance: runs of a few seconds vary more than the official limits allow; a rehearsal is
-            judged by this one where it is wider (0.5 is 50 %), and its text says so.
+        rehearsal: the speed of runs of a few seconds says nothing; that they are INVALID, or differ by more
+            than the official limit, becomes a notice. The text says what the official script would say.
 
     Raises:
         LogError: a log has no known scenario or no score, or its summary says another score.
     """
-    lines = ["Verifying performance."]
-    reasons = _unusable("the result's run", reference) + _unusable("the audit's run", audit)
-    if reasons:  # the official script prints no score here
-        return _comparison(reasons, None, None, lines)
+    lines = ["Verifying performance.", *([REHEARSAL_LINE] * rehearsal)]
+    unusable = _unusable("the result's run", reference) + _unusable("the audit's run", audit)
+    if unusable and not rehearsal:  # the official script prints no score here
+        return _comparison(unusable, [], None, None, lines)
     reasons = mismatches(kind, reference, audit)
     scenario = _scenario(reference)
     if _scenario(audit) != scenario:
-        return _comparison(reasons, None, None, lines)
+        return _comparison(reasons, [], None, None, lines)
     score_text, test_text = _score(reference), _score(audit)
     is_latency = scenario in (Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM)
     relaxed = is_latency and float(score_text) <= _SCORES[scenario].relaxed_below_ns
@@ -110,22 +112,22 @@ def compare_performance(
         score_text, test_text = str(1e9 / float(score_text)), str(1e9 / float(test_text))
     lines += [f"reference score = {score_text}", f"test score = {test_text}"]
     score, test = float(score_text), float(test_text)
-    official = 0.20 if relaxed else (0.05 if kind is RunKind.TEST05 else 0.10)
-    threshold = max(official, rehearsal_tolerance)
-    if threshold > official:
-        lines.append(f"{REHEARSAL_LINE} judged within {threshold:.0%}, the official limit is {official:.0%}")
+    threshold = 0.20 if relaxed else (0.05 if kind is RunKind.TEST05 else 0.10)
     too_low, too_high = test <= score * (1 - threshold), test >= score * (1 + threshold)
     failed = {
         RunKind.TEST01: too_low or too_high,
         RunKind.TEST04: too_high,
         RunKind.TEST05: too_high if is_latency else too_low,
     }.get(kind, True)
-    if failed:
-        reasons.append(
-            f"{kind} gave {test_text}, {test / score - 1:+.1%} against the result's {score_text}; "
-            f"allowed is less than {threshold:.0%} {_direction(kind, is_latency)}"
-        )
-    return _comparison(reasons, score, test, lines)
+    of_speed = [
+        f"{kind} gave {test_text}, {test / score - 1:+.1%} against the result's {score_text}; "
+        f"allowed is less than {threshold:.0%} {_direction(kind, is_latency)}"
+    ] * failed
+    passes = not (reasons or of_speed or unusable)
+    lines.append("TEST PASS" if passes else "TEST FAIL: Test score invalid")
+    if rehearsal:
+        return _comparison(reasons, of_speed, score, test, lines)
+    return _comparison(reasons + of_speed, [], score, test, lines)
 
 
 def mismatches(kind: RunKind, reference: DetailLog, audit: DetailLog) -> list[str]:
@@ -173,13 +175,12 @@ def _direction(kind: RunKind, is_latency: bool) -> str:
 
 
 def _comparison(
-    reasons: list[str], score: float | None, test: float | None, lines: list[str]
+    reasons: list[str], notices: list[str], score: float | None, test: float | None, lines: list[str]
 ) -> PerformanceComparison:
-    if score is not None:
-        lines = [*lines, "TEST FAIL: Test score invalid" if reasons else "TEST PASS"]
     return PerformanceComparison(
         passed=not reasons,
         reasons=tuple(reasons),
+        notices=tuple(notices),
         reference_score=score,
         audit_score=test,
         text="\n".join(lines) + "\n",

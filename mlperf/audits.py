@@ -57,8 +57,10 @@ class AuditVerdict(BaseModel):
 
     Attributes:
         kind: the test.
-        passed: whether the official rules are met.
+        passed: whether the official rules are met; in a rehearsal, those that do not hang on speed.
         reasons: why not, or why the fallback was needed, one line each.
+        notices: what a rehearsal takes note of and a submission would be refused for, one line each.
+        only_performance: whether nothing but the performance of the two runs is against it.
         reference_score: score of the result: samples/s, or ns for the streams (TEST04: queries/s).
         audit_score: the same of the audit run.
         verify_performance: text of `verify_performance.txt`.
@@ -73,6 +75,8 @@ class AuditVerdict(BaseModel):
     kind: RunKind
     passed: bool
     reasons: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+    only_performance: bool = False
     reference_score: float | None
     audit_score: float | None
     verify_performance: str
@@ -200,7 +204,7 @@ def judge_audit(
     benchmark: str,
     response_dtype: str,
     score: Callable[[Iterable[AccuracyLogEntry]], Scored] | None = None,
-    rehearsal_tolerance: float = 0.0,
+    rehearsal: bool = False,
 ) -> AuditVerdict:
     """Give the verdict on an audit run: applied, belonging to its result, fast enough, the same responses.
 
@@ -214,7 +218,7 @@ def judge_audit(
         benchmark: directory name.
         response_dtype: NumPy name of a response's elements.
         score: the benchmark's accuracy script, for the fallback.
-        rehearsal_tolerance: see `compare_performance`; never for an official run.
+        rehearsal: see `compare_performance`; never for an official run.
 
     Raises:
         AuditError: the run was not this audit, or TEST01 lacks an accuracy log.
@@ -222,13 +226,13 @@ def judge_audit(
         SettingError: the round has no such benchmark.
     """
     prove_applied(kind, runs.audit, round_, benchmark)
-    performance = compare_performance(
-        kind, runs.reference, runs.audit, rehearsal_tolerance=rehearsal_tolerance
-    )
+    performance = compare_performance(kind, runs.reference, runs.audit, rehearsal=rehearsal)
     verdict = AuditVerdict(
         kind=kind,
         passed=performance.passed,
         reasons=performance.reasons,
+        notices=performance.notices,
+        only_performance=not performance.passed,
         reference_score=performance.reference_score,
         audit_score=performance.audit_score,
         verify_performance=performance.text,
@@ -258,6 +262,7 @@ def judge_audit(
     return verdict.model_copy(
         update={
             "passed": performance.passed and passed,
+            "only_performance": passed and not performance.passed,
             "reasons": (*performance.reasons, *reasons),
             "verify_accuracy": responses.text,
             "baseline_accuracy": baseline.baseline_text if baseline else None,

@@ -12,7 +12,6 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict
 
 from mlperf import description
@@ -22,6 +21,7 @@ from mlperf.describe_fields import FieldValue, State, ask, typed
 from mlperf.describe_host import memory_fields, platform_fields, processor_fields, system_fields
 from mlperf.describe_probe import Probe
 from mlperf.describe_software import software_fields, submission_fields
+from mlperf.strict_yaml import written_yaml
 
 __all__ = ["FieldValue", "MachineDescription", "Score", "State", "describe_machine"]
 
@@ -119,7 +119,7 @@ class MachineDescription(BaseModel):
             if one.value is None:
                 lines.append(f"  # {one.name}: needs a person: {one.note}")
                 continue
-            lines.append(f"  {_yaml_line(one.name, one.value)}  # {_comment(one)}")
+            lines.append(f"  {written_yaml({one.name: one.value}).rstrip()}  # {_comment(one)}")
         return "\n".join(lines) + "\n"
 
     def as_table(self) -> str:
@@ -187,13 +187,6 @@ def _read(probe: Probe, gpus: Gpus | str) -> Iterable[FieldValue]:
     yield from system_fields(probe)
     yield from software_fields(probe, gpus)
     yield from submission_fields()
-
-
-def _yaml_line(name: str, value: str | int) -> str:
-    text = yaml.safe_dump({name: value}, width=1 << 30, allow_unicode=True).rstrip()
-    if "\n" in text:
-        text = yaml.safe_dump({name: value}, width=1 << 30, default_style='"').rstrip()
-    return text
 
 
 def _comment(one: FieldValue) -> str:

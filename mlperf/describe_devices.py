@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlperf.describe_fields import FieldValue, ask, counted, found
-from mlperf.describe_probe import Probe, Reading
+from mlperf.describe_probe import Probe, Reading, told
 
 _LINKS = {"1": "Ethernet", "32": "InfiniBand"}
 _UP = 0x1
@@ -117,10 +117,11 @@ def _disks(reading: Reading | None) -> list[Disk]:
         return []
     disks = []
     for entry in entries:
-        name, size = str(entry.get("name", "")), int(entry.get("size") or 0)
+        name, shown = str(entry.get("name", "")), str(entry.get("size") or "")
+        size = int(shown) if shown.isdecimal() else 0
         if entry.get("type") != "disk" or size == 0 or name.startswith(("zram", "ram", "loop", "nbd")):
             continue
-        disks.append(Disk(size, _kind(name, entry), str(entry.get("model") or "").strip()))
+        disks.append(Disk(size, _kind(name, entry), told(str(entry.get("model") or ""))))
     return disks
 
 

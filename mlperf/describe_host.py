@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from mlperf.describe_fields import FieldValue, ask, counted, found
-from mlperf.describe_probe import Probe, Reading
+from mlperf.describe_probe import Probe, Reading, blocks_in, facts_in, told
 
 _GIB = 1 << 30
 
@@ -17,7 +17,7 @@ def processor_fields(probe: Probe) -> Iterator[FieldValue]:
     lscpu = probe.tool("lscpu", "-J")
     facts = _lscpu(lscpu)
     info = probe.file("/proc/cpuinfo")
-    listed = _cpuinfo(info)
+    listed = blocks_in(info.raw) if info else []
 
     def either(name: str, key: str, other: str | None) -> FieldValue:
         if facts.get(key) and lscpu:
@@ -29,10 +29,10 @@ def processor_fields(probe: Probe) -> Iterator[FieldValue]:
             return found(name, int(other) if other.isdecimal() else other, probe.said(info.source, other))
         return ask(name, "neither lscpu nor /proc/cpuinfo tells it")
 
-    packages = {block.get("physical id", "0") for block in listed}
+    packages = {block["physical id"] for block in listed if "physical id" in block}
     first = listed[0] if listed else {}
     yield either("host_processor_model_name", "Model name", first.get("model name"))
-    yield either("host_processors_per_node", "Socket(s)", str(len(packages)) if listed else None)
+    yield either("host_processors_per_node", "Socket(s)", str(len(packages)) if packages else None)
     yield either("host_processor_core_count", "Core(s) per socket", first.get("cpu cores"))
     yield _frequency(probe, facts, lscpu, first, info)
     caches = [
@@ -92,9 +92,9 @@ def platform_fields(probe: Probe) -> Iterator[FieldValue]:
     else:
         yield ask("boot_firmware_version", "the machine gives no DMI table (/sys/class/dmi/id)")
     bmc = probe.tool("ipmitool", "mc", "info")
-    revision = re.search(r"Firmware Revision\s*:\s*(\S+)", bmc.raw) if bmc else None
+    revision = facts_in(bmc.raw).get("Firmware Revision") if bmc else None
     if bmc and revision:
-        yield found("management_firmware_version", revision[1], bmc)
+        yield found("management_firmware_version", revision, bmc)
     else:
         yield ask("management_firmware_version", "ipmitool gave nothing")
     yield _governor(probe)
@@ -119,7 +119,7 @@ def system_fields(probe: Probe) -> Iterator[FieldValue]:
     """Yield the operating system and the file system that holds its root."""
     release = probe.file("/etc/os-release")
     pretty = re.search(r'^PRETTY_NAME="?([^"\n]+)"?', release.raw, re.MULTILINE) if release else None
-    if release and pretty:
+    if release and pretty and told(pretty[1]):
         yield found("operating_system", pretty[1], probe.said(release.source, pretty[0]))
     else:
         yield ask("operating_system", "/etc/os-release does not name it")
@@ -144,34 +144,33 @@ def _lscpu(reading: Reading | None) -> dict[str, str]:
         queue = list(entries)
         while queue:
             entry = queue.pop(0)
-            facts.setdefault(str(entry["field"]).rstrip(":"), str(entry.get("data") or ""))
+            facts.setdefault(str(entry["field"]).rstrip(":"), told(str(entry.get("data") or "")))
             queue.extend(entry.get("children", []))
     except (ValueError, KeyError, TypeError):
         return {}
     return facts
 
 
-def _cpuinfo(reading: Reading | None) -> list[dict[str, str]]:
-    blocks = re.split(r"\n\s*\n", reading.raw) if reading else []
-    return [
-        {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in block.splitlines())}
-        for block in blocks
-    ]
-
-
 def _frequency(
     probe: Probe, facts: dict[str, str], lscpu: Reading | None, first: dict[str, str], info: Reading | None
 ) -> FieldValue:
     name = "host_processor_frequency"
-    if facts.get("CPU max MHz") and lscpu:
-        low, high = facts.get("CPU min MHz", ""), facts["CPU max MHz"]
-        text = f"{float(high):.0f} MHz maximum" + (f", {float(low):.0f} MHz minimum" if low else "")
+    low, high, now = (
+        _number(text) for text in (facts.get("CPU min MHz"), facts.get("CPU max MHz"), first.get("cpu MHz"))
+    )
+    if high and lscpu:
+        text = f"{high:.0f} MHz maximum" + (f", {low:.0f} MHz minimum" if low else "")
         return found(name, text, probe.said(lscpu.source, f"CPU max MHz: {high}; CPU min MHz: {low}"))
-    if first.get("cpu MHz") and info:
-        text = f"{float(first['cpu MHz']):.0f} MHz"
+    if now and info:
+        text = f"{now:.0f} MHz"
         note = "the frequency at that moment; the machine tells no maximum"
         return found(name, text, probe.said(info.source, f"cpu MHz: {first['cpu MHz']}"), note)
     return ask(name, "neither lscpu nor /proc/cpuinfo tells it")
+
+
+def _number(text: str | None) -> float | None:
+    """Return a number above 0 of a tool; None if it says none."""
+    return float(text) if text and re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text) else None
 
 
 def _caches(probe: Probe) -> FieldValue:
@@ -193,18 +192,13 @@ def _dmi_modules(probe: Probe) -> tuple[Reading, list[int], list[str]] | None:
     if reading is None:
         return None
     sizes, names = [], []
-    for block in re.split(r"\n\s*\n", reading.raw):
-        facts = {
-            key.strip(): value.strip()
-            for key, _, value in (line.partition(":") for line in block.splitlines())
-        }
+    for facts in blocks_in(reading.raw):
         size = re.fullmatch(r"(\d+) (MB|GB|TB|MiB|GiB)", facts.get("Size", ""))
         if not size:
             continue
         count = int(size[1]) * {"M": 1 << 20, "G": 1 << 30, "T": 1 << 40}[size[2][0]]
         sizes.append(count)
-        known = [facts.get(key, "") for key in ("Type", "Configured Memory Speed", "Part Number")]
-        known = [one for one in known if one and one not in ("Unknown", "Not Specified", "NO DIMM")]
+        known = [facts[key] for key in ("Type", "Configured Memory Speed", "Part Number") if key in facts]
         names.append(" ".join([f"{count / _GIB:g}GB", *known]))
     return (reading, sizes, names) if sizes else None
 
@@ -234,16 +228,12 @@ def _governor(probe: Probe) -> FieldValue:
 def _supplies(probe: Probe) -> Iterator[FieldValue]:
     reading = probe.tool("dmidecode", "-t", "39")
     watts, details = [], []
-    for block in re.split(r"\n\s*\n", reading.raw) if reading else []:
-        facts = {
-            key.strip(): value.strip()
-            for key, _, value in (line.partition(":") for line in block.splitlines())
-        }
+    for facts in blocks_in(reading.raw) if reading else []:
         power = re.fullmatch(r"(\d+) W", facts.get("Max Power Capacity", ""))
         if power:
             watts.append(f"{power[1]} W")
-            parts = (facts.get("Manufacturer", ""), facts.get("Model Part Number", ""))
-            details.append(" ".join(part for part in parts if part) or "no name given")
+            parts = [facts[key] for key in ("Manufacturer", "Model Part Number") if key in facts]
+            details.append(" ".join(parts) or "no name given")
     if reading and watts:
         yield found("power_supply_quantity_and_rating_watts", counted(watts), reading)
         yield found("power_supply_details", counted(details), reading)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
@@ -12,6 +13,13 @@ from pathlib import Path
 
 _TOOL_SECONDS = 15.0
 _RAW_LIMIT = 4000
+_PLACEHOLDERS = re.compile(
+    r"n/a|na|none|null|nil|unknown|undefined|unspecified|invalid|empty|other|tbd|oem|o\.e\.m|no value|no dimm"
+    r"|not (specified|provided|available|applicable|present|installed|set|settable)|no module installed"
+    r"|to be filled by (oem|o\.e\.m)|default string|system (manufacturer|product name|version|name)"
+    r"|<out of spec>|<bad index>|[-_?*.]*"
+)
+"""What firmware and tools write where they have nothing to say, in lower case and without a full stop."""
 _SYSTEM_FOLDERS = os.pathsep.join(("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"))
 
 
@@ -82,12 +90,12 @@ class Probe:
     missing: dict[str, str] = field(default_factory=dict)
 
     def file(self, path: str) -> Reading | None:
-        """Return the content of a file such as `/proc/cpuinfo`; None if missing, unreadable or empty."""
+        """Return the content of a file such as `/proc/cpuinfo`; None if it is not there or says nothing."""
         try:
             raw = (self.root / path.lstrip("/")).read_bytes()
         except OSError:
             return None
-        text = raw.decode("utf-8", "replace").replace("\0", "").strip()
+        text = told(raw.decode("utf-8", "replace").replace("\0", ""))
         return self._reading(path, text) if text else None
 
     def tool(self, *argv: str) -> Reading | None:
@@ -113,6 +121,28 @@ class Probe:
     @staticmethod
     def _reading(source: str, text: str) -> Reading:
         return Reading(source, text, datetime.now(UTC).replace(microsecond=0))
+
+
+def told(text: str) -> str:
+    """Return what a file or tool says, without blanks around it; empty if it is a placeholder for nothing.
+
+    Args:
+        text: one value, e.g. of a DMI field: `Not Specified`, `To be filled by O.E.M.` and `-` say nothing.
+    """
+    text = text.strip()
+    plain = " ".join(text.lower().rstrip(".").split())
+    return "" if _PLACEHOLDERS.fullmatch(plain) else text
+
+
+def facts_in(text: str) -> dict[str, str]:
+    """Return what the lines `name: value` of a text say; placeholders are left out."""
+    pairs = (line.partition(":") for line in text.splitlines())
+    return {name.strip(): said for name, _, value in pairs if (said := told(value))}
+
+
+def blocks_in(text: str) -> list[dict[str, str]]:
+    """Return the facts of every part of a text, which blank lines divide; none of parts without facts."""
+    return [facts for block in re.split(r"\n\s*\n", text) if (facts := facts_in(block))]
 
 
 def shortened(raw: str) -> str:

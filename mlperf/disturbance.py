@@ -11,7 +11,7 @@ class DisturbanceLimits(BaseModel):
     That is: another process on a GPU, a GPU that was slowed down, governors or clocks that were changed.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     other_cpu_share: float = Field(
         default=0.10, ge=0, description="CPU time of other processes, as a share of all cores over the run"

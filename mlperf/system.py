@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
+import reprlib
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from common.errors import SettingError
+from common.errors import SettingError, TreeError
 from mlperf import description
 from mlperf.disturbance import DisturbanceLimits
 from mlperf.rounds import ROUNDS, Scenario, get_round
+from mlperf.strict_yaml import LARGEST_BYTES, read_yaml
+from mlperf.tree_checks import refused_description
+from mlperf.tree_plan import layout_of
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 RETAIN_DAYS = 90
@@ -21,11 +25,13 @@ RETAIN_DAYS = 90
 originals in case MLPerf wants to see them (mlcommons/inference, tools/submission/truncate_accuracy_log.py).
 No rule says for how long: the steps of an audit take up to 79 days (28 to choose the auditor, 14 for the
 agreement, 30 for the report, 7 to forward it: inference_rules.adoc, "Audit Process")."""
+_YEAR = 366 * 24 * 3600.0
 SYSTEMS_FOLDER = Path(__file__).resolve().parent.parent / "deployments" / "systems"
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Strict: what a person wrote is taken as it stands, or refused; `true` is no 1 and "8" is no 8.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Tuning(_Settings):
@@ -34,17 +40,28 @@ class Tuning(_Settings):
     target_qps: float | None = Field(
         default=None,
         gt=0,
-        description="Server: Poisson arrival rate, queries/s; Offline: expected samples/s, by default what a "
-        "short probe reaches",
+        le=1e12,
+        description="Server: Poisson arrival rate, queries/s; Offline: expected samples/s. By default what a "
+        "short probe reaches, in the Server of a rehearsal a share of it",
     )
-    batch_size: int = Field(default=1, ge=1, description="largest batch, samples (3d-unet: windows)")
+    target_qps_floor: float = Field(
+        default=0.95,
+        gt=0.5,
+        le=1.0,
+        description="Server: a submission's run that misses its latency limit is measured again at lower "
+        "targets, down to this share of target_qps; 1: never",
+    )
+    batch_size: int = Field(
+        default=1, ge=1, le=1 << 20, description="largest batch, samples (3d-unet: windows)"
+    )
     max_wait_us: int | None = Field(
         default=None,
         ge=0,
+        le=1 << 30,
         description="Server: how long a batch may wait to fill, in µs; by default what the latency limit and "
         "the measured time of a batch allow",
     )
-    streams: int = Field(default=1, ge=1, description="execution streams per device")
+    streams: int = Field(default=1, ge=1, le=1024, description="execution streams per device")
     audit_qps_factor: float = Field(
         default=1.0, gt=0.9, le=1.0, description="Server: share of target_qps that the audits run at"
     )
@@ -57,14 +74,22 @@ class BenchmarkSettings(_Settings):
     offline: Tuning | None = Field(default=None, alias="Offline")
     server: Tuning | None = Field(default=None, alias="Server")
     performance_sample_count: int | None = Field(
-        default=None, ge=1, description="samples kept loaded; the round's minimum by default"
+        default=None, ge=1, le=1 << 30, description="samples kept loaded; the round's minimum by default"
     )
 
     mini_samples: int = Field(
         default=1200,
         ge=1,
+        le=1 << 20,
         description="validation samples of a rehearsal; --full-length takes the round's number",
     )
+
+    @field_validator("offline", "server", mode="before")
+    @classmethod
+    def _is_not_empty(cls, value: Any) -> Any:
+        if value is None:
+            raise ValueError("nothing stands below it; write {} for the defaults, or leave the scenario out")
+        return value
 
     @property
     def scenarios(self) -> dict[Scenario, Tuning]:
@@ -76,8 +101,6 @@ class BenchmarkSettings(_Settings):
     def _has_a_scenario(self) -> BenchmarkSettings:
         if not self.scenarios:
             raise ValueError("at least one scenario (Offline, Server) is needed")
-        if self.server and self.server.target_qps is None:
-            raise ValueError("Server needs its target_qps, queries/s")
         return self
 
 
@@ -86,7 +109,7 @@ class Accelerator(_Settings):
 
     name: str = Field(description="as NVIDIA spells it, e.g. NVIDIA L40S")
     compute_capability: str = Field(pattern=r"^\d+\.\d+$", description="e.g. 8.9 for the L40S")
-    count: int = Field(ge=1, description="accelerators in the system")
+    count: int = Field(ge=1, le=1024, description="accelerators in the system")
 
 
 class StoreLocation(_Settings):
@@ -112,7 +135,10 @@ class StoreLocation(_Settings):
         default=None, min_length=1, description="for aws:kms; by default the bucket's own key"
     )
     retain_days: int = Field(
-        default=RETAIN_DAYS, ge=0, description="how long full accuracy logs outlive their run's removal"
+        default=RETAIN_DAYS,
+        ge=0,
+        le=36_500,
+        description="how long full accuracy logs outlive their run's removal",
     )
 
     @model_validator(mode="after")
@@ -125,12 +151,14 @@ class StoreLocation(_Settings):
 class Limits(_Settings):
     """Time limits in seconds; a step that runs over its limit is ended."""
 
-    download: float = Field(default=4 * 3600, gt=0)
-    preprocess: float = Field(default=4 * 3600, gt=0)
-    quantize: float = Field(default=3600, gt=0)
-    build_engine: float = Field(default=2 * 3600, gt=0)
-    run: float = Field(default=3 * 3600, gt=0, description="one LoadGen run, from the moment it has the host")
-    upload: float = Field(default=2 * 3600, gt=0)
+    download: float = Field(default=4 * 3600, gt=0, le=_YEAR)
+    preprocess: float = Field(default=4 * 3600, gt=0, le=_YEAR)
+    quantize: float = Field(default=3600, gt=0, le=_YEAR)
+    build_engine: float = Field(default=2 * 3600, gt=0, le=_YEAR)
+    run: float = Field(
+        default=3 * 3600, gt=0, le=_YEAR, description="one LoadGen run, from the moment it has the host"
+    )
+    upload: float = Field(default=2 * 3600, gt=0, le=_YEAR)
 
 
 class Interference(_Settings):
@@ -158,13 +186,18 @@ class System(_Settings):
         description="auto: TensorRT on the accelerator's GPUs; a rehearsal without them runs on the CPU",
     )
     accelerator: Accelerator
-    description: dict[str, str | int] = Field(description="the fields of systems/<name>.json")
+    description: dict[str, str | int] = Field(
+        default_factory=dict,
+        description="the fields of systems/<name>.json; in a rehearsal the machine tells what is left out",
+    )
     benchmarks: dict[str, BenchmarkSettings] = Field(min_length=1)
-    licensed_data: dict[str, Path] = Field(
+    licensed_data: dict[str, Annotated[Path, Field(strict=False)]] = Field(
         default_factory=dict,
         description="your own folders of data behind a licence, e.g. imagenet: /data/imagenet",
     )
-    rehearsal_seconds: float = Field(default=2.0, gt=0, description="length of a timed run of a rehearsal")
+    rehearsal_seconds: float = Field(
+        default=2.0, gt=0, le=86_400, description="length of a timed run of a rehearsal"
+    )
     interference: Interference = Interference()
     store: StoreLocation = StoreLocation()
     limits: Limits = Limits()
@@ -189,11 +222,12 @@ class System(_Settings):
             )
         return value
 
-    @field_validator("round")
+    @field_validator("round", mode="before")
     @classmethod
-    def _is_a_round(cls, value: str) -> str:
-        if value not in ROUNDS:
-            raise ValueError(f"unknown round; known rounds: {', '.join(ROUNDS)}")
+    def _is_a_round(cls, value: Any) -> Any:
+        if str(value) not in ROUNDS:
+            near = f"; write v{value}" if f"v{value}" in ROUNDS else ""
+            raise ValueError(f"unknown round{near}; known rounds: {', '.join(ROUNDS)}")
         return value
 
     @field_validator("description")
@@ -212,8 +246,34 @@ class System(_Settings):
                 get_round(self.round).model(benchmark)
             except SettingError as error:
                 raise ValueError(f"{error.what}; {error.remedy}") from error
+            server = self.benchmarks[benchmark].server
+            if server and server.target_qps is None and not self.is_rehearsal:
+                raise ValueError(f"benchmarks.{benchmark}.Server needs its target_qps, queries/s")
         if self.is_rehearsal and "rehearsal" not in self.name.lower():
             raise ValueError("a system of edition mini must have the word rehearsal in its name")
+        return self
+
+    @model_validator(mode="after")
+    def _its_tree_can_be_written(self) -> System:
+        """Refuse before hours of measuring what packaging would refuse after them."""
+        round_ = get_round(self.round)
+        try:
+            layout_of(round_)
+        except TreeError as error:
+            raise ValueError(f"{error.what}; {error.remedy}") from error
+        system_type = str(self.description.get("system_type", self.category))
+        for benchmark, settings in self.benchmarks.items():
+            rules = round_.model(benchmark)
+            accepted = rules.required(system_type) | rules.optional(system_type)
+            for scenario in settings.scenarios.keys() - accepted:
+                raise ValueError(
+                    f"round {self.round} has no {scenario} for {benchmark} in the category {system_type}; "
+                    f"it accepts: {', '.join(sorted(accepted)) or 'no scenario'}"
+                )
+        given = (self.description, self.division, self.submitter, self.category)
+        wrong = list(refused_description(*given, told_later=self.is_rehearsal))
+        if wrong:
+            raise ValueError(f"description: {'; '.join(wrong)}")
         return self
 
 
@@ -225,12 +285,8 @@ def load_system(name_or_path: str) -> System:
             (the message says which, where, and which are known).
     """
     path = _find(name_or_path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingError(
-            f"this is not YAML: {error}", where=path, remedy="mend the line it names"
-        ) from error
+    with path.open("rb") as stream:
+        content = read_yaml(stream.read(LARGEST_BYTES + 1), path)
     if not isinstance(content, dict):
         raise SettingError(
             "the file holds no settings", where=path, remedy="see deployments/systems/rehearsal.yaml"
@@ -239,7 +295,7 @@ def load_system(name_or_path: str) -> System:
         return System.model_validate(content)
     except ValidationError as error:
         raise SettingError(
-            "; ".join(_problem(dict(one)) for one in error.errors()),
+            "; ".join(dict.fromkeys(_problem(dict(one)) for one in error.errors())),
             where=path,
             remedy="correct the settings that are named; deployments/systems/rehearsal.yaml is an example",
         ) from error
@@ -271,13 +327,27 @@ def _find(name_or_path: str) -> Path:
 
 def _problem(error: dict[str, Any]) -> str:
     location = [str(part) for part in error["loc"]]
+    if location[:1] == ["description"]:
+        location = location[:2]  # what follows names the types that a value may have
     place = ".".join(location) or "the file"
-    if error["type"] == "extra_forbidden":
+    value, kind = error["input"], error["type"]
+    if kind == "extra_forbidden":
         known = ", ".join(_known_keys(location[:-1]))
         return f"{place}: unknown key; known here: {known}"
-    if error["type"] == "missing":
+    if kind == "missing":
         return f"{place}: missing"
-    return f"{place}: {error['msg']}, not {error['input']!r}"
+    if isinstance(value, bool | int | float) and (kind == "string_type" or location[0] == "description"):
+        written = str(value).lower() if isinstance(value, bool) else value
+        return f'{place}: {written} is no text; quote it: {location[-1]}: "{written}"'
+    unquoted = "; write it without quotes" if kind in ("int_type", "float_type") and _is_number(value) else ""
+    return f"{place}: {error['msg']}, not {reprlib.repr(value)}{unquoted}"
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and math.isfinite(float(value))
+    except ValueError:
+        return False
 
 
 def _known_keys(location: list[str]) -> list[str]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from common.errors import AuditError, LogError, PipelineError
 from common.files import sha256_of
@@ -16,7 +14,7 @@ from mlperf import conf, description
 from mlperf.accuracy import hash_in
 from mlperf.audit_scores import REHEARSAL_LINE
 from mlperf.audits import applied_audit, prove_applied
-from mlperf.logs import MARKER, DetailLog, read_detail
+from mlperf.logs import DetailLog, read_detail
 from mlperf.rounds import ModelRules, Round, RunKind
 from mlperf.tree_plan import ACCURACY_LOG, DETAIL, SUMMARY, ResultPlan, RunFolder, TreePlan
 
@@ -35,8 +33,9 @@ _STRINGS = (
     "sw_notes",
 )
 """Fields that crash the checker if they are no strings (rule G-07)."""
-_START_RESOLUTION = timedelta(seconds=1)
-_TAIL = 1 << 20
+_CLOCK_TOLERANCE = timedelta(seconds=1)
+"""What a host's clock may be set back between two runs without making them overlap."""
+_POWER_TIME = "%m-%d-%Y %H:%M:%S.%f"
 
 
 class Evidence:
@@ -65,7 +64,8 @@ class Evidence:
 def refusals(plan: TreePlan, round_: Round, evidence: Evidence) -> list[str]:
     """Return every reason not to write this tree, each beginning with the place it is about."""
     found = [f"plan: {reason}" for reason in _names(plan)]
-    found += [f"systems/{plan.system}.json: {reason}" for reason in _system(plan)]
+    wrong = refused_description(plan.description, plan.division, plan.submitter, plan.system_type)
+    found += [f"systems/{plan.system}.json: {reason}" for reason in wrong]
     for result in plan.results:
         found += [f"{result.place}: {reason}" for reason in _result(plan, result, round_, evidence)]
     found += _overlaps(plan, evidence)
@@ -89,9 +89,19 @@ def _names(plan: TreePlan) -> Iterator[str]:
         yield f"there is no tuning file {plan.tuning_file}"
 
 
-def _system(plan: TreePlan) -> Iterator[str]:
-    given = plan.description
-    for field, value in (("division", plan.division), ("submitter", plan.submitter)):
+def refused_description(
+    given: Mapping[str, str | int], division: str, submitter: str, category: str, *, told_later: bool = False
+) -> Iterator[str]:
+    """Yield every reason not to write a system's description.
+
+    Args:
+        given: the fields of `systems/<system>.json`, by name.
+        division: the tree's; filled in where the description lacks it, like the two others.
+        submitter: the tree's.
+        category: the `system_type` where the description has none.
+        told_later: whether the machine tells what is missing (in a rehearsal).
+    """
+    for field, value in (("division", division), ("submitter", submitter)):
         if given.get(field, value) != value:
             yield f"{field} is {given[field]!r}, the tree's is {value!r}"
     if str(given.get("is_network", "false")).lower() != "false":
@@ -99,11 +109,13 @@ def _system(plan: TreePlan) -> Iterator[str]:
     if str(given.get("status", "")).lower() not in ("available", "preview", "rdi"):
         yield f"status is {given.get('status')!r}, not one of available, preview, rdi"
     types = ("datacenter", "edge", "datacenter,edge", "edge,datacenter")
-    if given.get("system_type", plan.system_type) not in types:
+    if given.get("system_type", category) not in types:
         yield f"system_type is {given.get('system_type')!r}, not one of {', '.join(types)}"
     filled_in = {"division", "submitter", "system_type", "status"}
     for field in description.REQUIRED:
         if field in filled_in or field in description.MAY_BE_EMPTY or given.get(field):
+            continue
+        if told_later and field not in given:
             continue
         zero = ' (write the text "0" for none)' if given.get(field) == 0 else ""
         yield f"{field} is missing or empty{zero}"
@@ -162,7 +174,7 @@ def _log(
         yield f"the log is of mode {mode!r}, not {wanted} ({log.path})"
     if log.error_count:
         yield f"LoadGen logged {log.error_count} errors: {'; '.join(log.errors[:3])} ({log.path})"
-    if run.kind is not RunKind.ACCURACY and not log.valid:
+    if run.kind is not RunKind.ACCURACY and not log.valid and not plan.rehearsal:
         reason = str(log.values.get("result_invalid_reason", "no reason given")).strip()
         yield f"the run is INVALID: {reason} ({log.path})"
     if run.kind.is_audit:
@@ -207,7 +219,7 @@ def _audits(plan: TreePlan, result: ResultPlan, rules: ModelRules, evidence: Evi
         if not verdict.passed:
             yield f"{kind} did not pass: {'; '.join(verdict.reasons) or 'no reason given'}"
         if not plan.rehearsal and REHEARSAL_LINE in verdict.verify_performance:
-            yield f"{kind} was judged by the tolerance of a rehearsal"
+            yield f"{kind} was judged as in a rehearsal, where speed decides nothing"
         judged = {
             "reference_detail": result.performance.detail,
             "audit_detail": audit.run.detail,
@@ -261,7 +273,7 @@ def _overlaps(plan: TreePlan, evidence: Evidence) -> Iterator[str]:
     intervals.sort(key=lambda interval: (interval.start, interval.end, interval.label))
     latest: _Interval | None = None
     for interval in intervals:
-        if latest and interval.start + _START_RESOLUTION < latest.end:
+        if latest and interval.start + _CLOCK_TOLERANCE < latest.end:
             yield (
                 f"{latest.label} and {interval.label} overlap: the first ended at {latest.end:%H:%M:%S}, "
                 f"the second began at {interval.start:%H:%M:%S} UTC"
@@ -271,15 +283,20 @@ def _overlaps(plan: TreePlan, evidence: Evidence) -> Iterator[str]:
 
 
 def run_interval(log: DetailLog) -> tuple[datetime, datetime]:
-    """Return when a run began (UTC, cut to the second) and the least time at which it ended.
+    """Return when the timed part of a run began and ended (UTC); an accuracy run may have several parts.
+
+    LoadGen writes `power_begin` and `power_end` in UTC, and `test_datetime` in the host's local time, with a
+    `Z` all the same.
 
     Raises:
         LogError: the log does not say so.
     """
+    later = log.later_values or {}
     try:
-        start = datetime.strptime(str(log.require("test_datetime")), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-        return start, start + timedelta(milliseconds=_last_time_ms(log.path))
-    except (ValueError, OverflowError, KeyError, TypeError) as error:
+        begin = str(log.require("power_begin"))
+        end = str(later.get("power_end", log.require("power_end")))
+        return _moment(begin), _moment(end)
+    except ValueError as error:
         raise LogError(
             f"the log does not say when the run began and ended: {error}",
             where=log.path,
@@ -287,13 +304,5 @@ def run_interval(log: DetailLog) -> tuple[datetime, datetime]:
         ) from error
 
 
-def _last_time_ms(detail: Path) -> float:
-    with detail.open("rb") as stream:
-        size = stream.seek(0, 2)
-        stream.seek(max(0, size - _TAIL))
-        tail = stream.read()
-    for line in reversed(tail.split(b"\n")):
-        if line.startswith(MARKER):
-            message: dict[str, Any] = json.loads(line[len(MARKER) :])
-            return float(message["time_ms"])
-    raise ValueError("its end holds no message")
+def _moment(text: str) -> datetime:
+    return datetime.strptime(text, _POWER_TIME).replace(tzinfo=UTC)

@@ -13,6 +13,7 @@ import jinja2
 from mlperf import description
 from mlperf.logs import DetailLog
 from mlperf.rounds import get_round
+from mlperf.tree_checks import run_interval
 from mlperf.tree_plan import REHEARSAL, Calibration, ResultPlan, TreePlan, layout_of
 
 _FOLDER = Path(__file__).resolve().parent / "templates" / "tree"
@@ -24,7 +25,6 @@ _MEASURED: Mapping[str, str] = {
     "samples per query": "effective_samples_per_query",
     "latency limit (ns)": "effective_target_latency_ns",
     "least duration (ms)": "effective_min_duration_ms",
-    "began (UTC)": "test_datetime",
 }
 """What a README tells from the log of the performance run."""
 
@@ -91,6 +91,7 @@ def measurements_json(result: ResultPlan) -> str:
 def measurement_readme(plan: TreePlan, result: ResultPlan, log: DetailLog) -> str:
     """Return the README.md of a result's measurements, with the exact command."""
     measured = [f"{title}: {log.values[key]}" for title, key in _MEASURED.items() if key in log.values]
+    measured.append(f"began (UTC): {run_interval(log)[0]:%Y-%m-%d %H:%M:%S}")
     return _render(
         "measurement.md.j2",
         plan,

@@ -182,6 +182,13 @@ class Deposit:
     def publish(self, system: str, run: str) -> str:
         """Publish a candidate; see `storage.store.Store.publish`."""
         candidate = self._candidate(system, run)
+        if lacks := candidate.manifest.lacks:
+            raise StoreError(
+                f"{system}/{run} lacks {', '.join(lacks)}, and an incomplete run is not published",
+                where=self._bucket.address(str(candidate.address)),
+                remedy="measure what is missing by the same mlperf-submission run, or take results out with "
+                "--without: that makes a complete run of the others",
+            )
         address = candidate.address.model_copy(update={"area": Area.RUNS})
         self._require_objects(candidate)
         earlier = self._catalogue.read(address)

@@ -82,6 +82,7 @@ class RunInfo(BaseModel):
         rehearsal: such a run lies in another place and can never be taken for a submission.
         tool_version: of this project.
         figures: what a person would like to see in a list of runs.
+        lacks: the results, as `<benchmark>/<scenario>`, without which it may not be published.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -92,6 +93,7 @@ class RunInfo(BaseModel):
     rehearsal: bool
     tool_version: str
     figures: dict[str, JsonValue] = {}
+    lacks: tuple[str, ...] = ()
 
     @field_validator("run")
     @classmethod

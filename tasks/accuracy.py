@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import JsonValue
-
 from common.errors import AccuracyError
 from harness.record import ACCURACY_LOG, RunOutcome
 from mlperf.accuracy import judge, targets_for, write_accuracy_txt
@@ -14,7 +12,7 @@ from mlperf.rounds import ModelRules, RunKind
 from models.benchmark import Edition
 from models.registry import get_benchmark
 from storage.cache import StepRecord
-from tasks.measurement import Bench, run_loadgen, run_step
+from tasks.measurement import Bench, Judged, run_loadgen, run_step
 from tasks.step import Step, step_task
 from tasks.versions import library_versions
 from tasks.workspace import Workspace
@@ -40,7 +38,7 @@ def accuracy(
         AccuracyError: a metric misses its target; it would again, so nothing is tried again.
     """
 
-    def score(folder: Path, _outcome: RunOutcome) -> dict[str, JsonValue]:
+    def score(folder: Path, _outcome: RunOutcome) -> Judged:
         log = folder / ACCURACY_LOG
         found = get_benchmark(bench.benchmark).score(read_accuracy(log), dataset, edition)
         write_accuracy_txt(folder / ACCURACY_FILE, found.lines, log)
@@ -53,6 +51,6 @@ def accuracy(
                 remedy="compare the quantised network with FP32 (figures of the step quantize); calibrate on "
                 "more samples, or choose fp16",
             )
-        return {"metrics": dict(found.metrics), "samples_scored": found.samples}
+        return {"metrics": dict(found.metrics), "samples_scored": found.samples}, ()
 
     return run_loadgen(workspace, bench, RunKind.ACCURACY, accuracy_step(bench, dataset_hash), judge=score)

@@ -64,6 +64,8 @@ def build_engine(
             precision=precision,
             max_batch_size=batch_size,
             compute_capability=accelerator.compute_capability,
+            accelerator=accelerator.name,
+            timing_cache=workspace.timings / f"{benchmark}-{precision}",
         )
         return call_child("harness.backends.tensorrt_build", request, recorder, limit_seconds)
 

@@ -16,14 +16,21 @@ from mlperf.rounds import RunKind, get_round
 from models.benchmark import Edition, Score
 from models.registry import get_benchmark
 from storage.cache import StepRecord, code_version
-from tasks.measurement import RETRIES, Bench, detail_log, run_loadgen, run_step
+from tasks.measurement import (
+    RETRIES,
+    Bench,
+    Judged,
+    Notice,
+    detail_log,
+    disturbances_of,
+    run_loadgen,
+    run_step,
+)
 from tasks.step import Step, step_task
 from tasks.versions import library_versions
 from tasks.workspace import Workspace
 
 VERDICT_FILE = "audit_verdict.json"
-REHEARSAL_TOLERANCE = 0.5
-"""Runs of two seconds on a shared machine differ by more than the official 5 or 10 %."""
 
 
 def audit_step(bench: Bench, kind: RunKind, performance: StepRecord, accuracy: StepRecord) -> Step:
@@ -42,7 +49,10 @@ def audit_step(bench: Bench, kind: RunKind, performance: StepRecord, accuracy: S
     "audit",
     shown="{kind} {bench.benchmark} {bench.scenario}",
     retries=RETRIES,
-    again=lambda error: isinstance(error, InvalidRunError | AuditError | DisturbedRunError),
+    again=lambda error: (
+        isinstance(error, InvalidRunError | DisturbedRunError)
+        or (isinstance(error, AuditError) and not error.result_disturbed)
+    ),
 )
 def audit(
     workspace: Workspace,
@@ -56,21 +66,22 @@ def audit(
     """Run one compliance test and judge it; `audit_verdict.json` is written beside LoadGen's files.
 
     Raises:
-        AuditError: the test failed, or its log does not prove that the audit was applied.
+        AuditError: the test failed, or its log does not prove that the audit was applied. In a rehearsal the
+            speed of the audit is a notice.
         DisturbedRunError: something disturbed it, and a retry is left.
     """
 
-    def judge(folder: Path, _outcome: RunOutcome) -> dict[str, JsonValue]:
+    def judge(folder: Path, outcome: RunOutcome) -> Judged:
         verdict = _verdict(bench, kind, folder, performance, accuracy, edition, dataset)
         write_atomic(folder / VERDICT_FILE, verdict.model_dump_json(indent=1))
         if not verdict.passed:
-            raise AuditError(
-                f"{kind} of {bench.label()} failed: {'; '.join(verdict.reasons)}",
-                where=folder,
-                remedy="look for what disturbed the host during this run or the performance run; "
-                "--measure-again repeats both",
-            )
-        return {"reference_score": verdict.reference_score, "audit_score": verdict.audit_score}
+            raise _failed(bench, kind, verdict, outcome, performance)
+        scores: dict[str, JsonValue] = {
+            "reference_score": verdict.reference_score,
+            "audit_score": verdict.audit_score,
+        }
+        differs = f"{kind} is faster or slower than its result"
+        return scores, [Notice(kind=differs, text=text) for text in verdict.notices]
 
     return run_loadgen(
         workspace,
@@ -80,6 +91,27 @@ def audit(
         audit_config=audit_config(kind, bench.benchmark),
         judge=judge,
     )
+
+
+def _failed(
+    bench: Bench, kind: RunKind, verdict: AuditVerdict, outcome: RunOutcome, performance: StepRecord
+) -> AuditError:
+    """Return the error of a failed audit: it names what disturbed either run, as far as that was recorded."""
+    of_result = disturbances_of(performance)
+    said = "".join(
+        f"; {what} was disturbed: {'; '.join(texts)}"
+        for what, texts in (("it", outcome.disturbances), ("the result's run", of_result))
+        if texts
+    )
+    error = AuditError(
+        f"{kind} of {bench.label()} failed: {'; '.join(verdict.reasons)}{said}",
+        where=outcome.folder,
+        remedy="keep the host free of other work; --measure-again repeats this run and the performance run"
+        if verdict.only_performance
+        else "compare the responses of both runs: the same sample has to get the same answer in every run",
+    )
+    error.result_disturbed = verdict.only_performance and bool(of_result)
+    return error
 
 
 def verdict_of(audited: StepRecord) -> AuditVerdict:
@@ -114,5 +146,5 @@ def _verdict(
         benchmark=bench.benchmark,
         response_dtype=benchmark.response_dtype,
         score=score,
-        rehearsal_tolerance=0.0 if bench.settings[kind].official else REHEARSAL_TOLERANCE,
+        rehearsal=not bench.settings[kind].official,
     )

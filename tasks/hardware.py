@@ -10,7 +10,7 @@ import psutil
 from pydantic import JsonValue
 
 from common.errors import SettingError
-from harness.backends.cuda import visible_gpus
+from harness.backends.cuda import gpus_like, import_cuda, visible_gpus
 from harness.backends.tensorrt_library import gpu_facts
 from mlperf.system import Accelerator
 
@@ -22,10 +22,12 @@ class Gpus:
     Attributes:
         ordinals: CUDA's numbers of them.
         obstacle: why they cannot be used, in words; empty if they can.
+        memory: bytes of the smallest of them; None where CUDA does not say.
     """
 
     ordinals: tuple[int, ...] = ()
     obstacle: str = ""
+    memory: int | None = None
 
 
 @cache
@@ -50,17 +52,13 @@ def gpus_for(accelerator: Accelerator, *, by_name: bool) -> Gpus:
     if not gpu_names():
         return Gpus(obstacle="no GPU here")
     try:
-        found = visible_gpus()
+        found = visible_gpus(import_cuda())
     except SettingError as error:
         return Gpus(obstacle=f"{error.what} ({error.remedy})")
-    fitting = tuple(
-        ordinal
-        for ordinal, gpu in enumerate(found)
-        if gpu.compute_capability == accelerator.compute_capability
-        and (not by_name or gpu.name == accelerator.name)
-    )
+    fitting = gpus_like(found, accelerator.compute_capability, accelerator.name, only_name=by_name)
     if len(fitting) >= accelerator.count:
-        return Gpus(fitting[: accelerator.count])
+        chosen = fitting[: accelerator.count]
+        return Gpus(chosen, memory=min(found[ordinal].memory for ordinal in chosen) or None)
     here = ", ".join(f"{gpu.name} ({gpu.compute_capability})" for gpu in found)
     wanted = f"{accelerator.count} x {accelerator.name} ({accelerator.compute_capability})"
     return Gpus(obstacle=f"{wanted} wanted, but CUDA sees {here}")

@@ -7,7 +7,7 @@ among it the host that it ran on. A run that LoadGen calls INVALID is kept as ev
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, JsonValue
@@ -27,9 +27,25 @@ from tasks.versions import benchmark_code, versions_of
 from tasks.workspace import Workspace
 
 RETRIES = 2
-REHEARSAL_RETRIES = 5
 """A disturbance of the host can make a run INVALID, or an audit differ from its result: it is measured again
-so often, and every attempt is kept as evidence. A short run is disturbed more easily, and costs little."""
+so often, and every attempt is kept as evidence. A rehearsal measures once: its speed decides nothing."""
+
+
+class Notice(BaseModel):
+    """What a rehearsal takes note of, and a submission would be refused for.
+
+    Attributes:
+        kind: in a few words, the same for all runs that it happened to.
+        text: with the figures of this run.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    kind: str
+    text: str
+
+
+Judged = tuple[dict[str, JsonValue], Sequence[Notice]]
+"""Figures and notices that the judge of a run adds to those of the run itself."""
 
 
 class Bench(BaseModel):
@@ -96,7 +112,7 @@ def run_loadgen(
     step: Step,
     *,
     audit_config: str | None = None,
-    judge: Callable[[Path, RunOutcome], dict[str, JsonValue]] = lambda _folder, _outcome: {},
+    judge: Callable[[Path, RunOutcome], Judged] = lambda _folder, _outcome: ({}, ()),
 ) -> StepRecord:
     """Find a run finished, or make it: exclusive use of the host, one child process, one folder.
 
@@ -106,11 +122,14 @@ def run_loadgen(
         kind: what the run is for.
         step: from `run_step`.
         audit_config: the audit's configuration file.
-        judge: called with the folder and the outcome of a valid run; may write files and returns figures, or
-            raises, which keeps the run from counting as finished.
+        judge: called with the folder and the outcome of a valid run; may write files and returns figures and
+            notices, or raises, which keeps the run from counting as finished.
+
+    Figures: those of `harness.record.RunOutcome`, and `notices`: in a rehearsal, what hangs on speed.
 
     Raises:
-        InvalidRunError: LoadGen called it INVALID, or its log shows other settings than were asked for.
+        InvalidRunError: LoadGen called it INVALID (in a rehearsal: for something else than speed or length),
+            or its log shows other settings than were asked for.
         DisturbedRunError: it is valid, but was disturbed, and can be measured again.
     """
     request = bench.request.model_copy(
@@ -128,19 +147,33 @@ def run_loadgen(
         require_valid(outcome, f"{kind} of {bench.label()}")
         if outcome.disturbances and not outcome.settings.is_accuracy:
             _require_kept(bench, outcome, f"{kind} of {bench.label()}")
-        return {**outcome.model_dump(mode="json", exclude={"folder", "settings"}), **judge(folder, outcome)}
+        notices = [Notice(kind=reason.speed, text=reason.text) for reason in outcome.reasons]
+        figures, more = judge(folder, outcome)
+        return {
+            **outcome.model_dump(mode="json", exclude={"folder", "settings", "reasons"}),
+            "notices": [one.model_dump() for one in (*notices, *more)],
+            **figures,
+        }
 
     return perform(workspace, step, produce)
 
 
 def require_valid(outcome: RunOutcome, what: str) -> None:
-    """Raise InvalidRunError, with every reason and remedy, unless the run is valid."""
-    if not outcome.valid:
-        raise InvalidRunError(
-            f"the {what} is INVALID: {'; '.join(reason.text for reason in outcome.reasons)}",
-            where=outcome.folder,
-            remedy="; ".join(dict.fromkeys(reason.remedy for reason in outcome.reasons)),
-        )
+    """Raise InvalidRunError, with every reason, what disturbed the run, and every remedy, unless it is valid.
+
+    Of a rehearsal's run only what does not hang on speed or length makes it INVALID.
+    """
+    reasons = outcome.reasons if outcome.settings.official else outcome.faults
+    if not reasons:
+        return
+    disturbed = f"; it was disturbed: {'; '.join(outcome.disturbances)}" if outcome.disturbances else ""
+    error = InvalidRunError(
+        f"the {what} is INVALID: {'; '.join(reason.text for reason in reasons)}{disturbed}",
+        where=outcome.folder,
+        remedy="; ".join(dict.fromkeys(reason.remedy for reason in reasons)),
+    )
+    error.over_latency, error.disturbed = outcome.over_latency, bool(outcome.disturbances)
+    raise error
 
 
 def _require_kept(bench: Bench, outcome: RunOutcome, what: str) -> None:
@@ -151,6 +184,12 @@ def _require_kept(bench: Bench, outcome: RunOutcome, what: str) -> None:
             text, where=outcome.folder, remedy="it is measured again; keep the host free of other work"
         )
     run_logger().warning("%s; it is valid, and kept with this note", text)
+
+
+def notices_of(run: StepRecord) -> tuple[Notice, ...]:
+    """Return what a rehearsal's run would have been refused for as a submission; else nothing."""
+    found = run.figures.get("notices", [])
+    return tuple(Notice.model_validate(one) for one in found) if isinstance(found, list) else ()
 
 
 def disturbances_of(run: StepRecord) -> tuple[str, ...]:

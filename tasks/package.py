@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-import yaml
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from harness.record import ACCURACY_LOG, DETAIL_LOG, SUMMARY_LOG
 from mlperf.rounds import RunKind, Scenario
+from mlperf.strict_yaml import written_yaml
 from mlperf.system import System
 from mlperf.tree import write_tree
 from mlperf.tree_plan import AuditPlan, Calibration, CodeSource, ResultPlan, RunFolder, TreePlan
@@ -27,6 +27,21 @@ from tasks.versions import files_version
 from tasks.workspace import Workspace
 
 PROJECT = "mlperf-submission"
+_PUBLIC = (
+    "name",
+    "submitter",
+    "division",
+    "category",
+    "round",
+    "edition",
+    "backend",
+    "accelerator",
+    "benchmarks",
+    "description",
+    "rehearsal_seconds",
+    "interference",
+)
+"""What of a system file stands in the tree for everybody: how it was measured, not what is where."""
 _SOURCE_FOLDERS = ("common", "harness", "models", "mlperf")
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -85,13 +100,18 @@ def package_step(system: System, full_length: bool, results: Sequence[Measured])
                 }
                 for one in results
             },
-            "system": system.model_dump(mode="json", by_alias=True, exclude={"store", "limits"}),
+            "system": public_settings(system),
             "full_length": full_length,
             "code_version": code_version("mlperf.tree"),
             "templates": files_version(_ROOT / "mlperf" / "templates"),
             "project": version(PROJECT),
         },
     )
+
+
+def public_settings(system: System) -> dict[str, JsonValue]:
+    """Return what everybody may read of a system file, in its own form."""
+    return system.model_dump(mode="json", by_alias=True, include={*_PUBLIC}, exclude_none=True)
 
 
 @step_task("package", shown="{system.name}")
@@ -106,7 +126,7 @@ def package(workspace: Workspace, system: System, full_length: bool, results: li
     def produce(folder: Path, _recorder: Recorder) -> dict[str, JsonValue]:
         with tempfile.TemporaryDirectory() as place:
             tuning = Path(place, f"{system.name}.yaml")
-            tuning.write_text(yaml.safe_dump(system.model_dump(mode="json", by_alias=True), sort_keys=False))
+            tuning.write_text(written_yaml(public_settings(system)), encoding="utf-8")
             plan = TreePlan(
                 round=system.round,
                 division=system.division,

@@ -19,13 +19,17 @@ def performance_step(bench: Bench) -> Step:
     "performance",
     shown="{bench.benchmark} {bench.scenario}",
     retries=RETRIES,
-    again=lambda error: isinstance(error, InvalidRunError | DisturbedRunError),
+    again=lambda error: (
+        isinstance(error, DisturbedRunError)
+        or (isinstance(error, InvalidRunError) and (error.disturbed or not error.over_latency))
+    ),
 )
 def performance(workspace: Workspace, bench: Bench) -> StepRecord:
-    """Run LoadGen in performance mode. Figures: those of `harness.record.RunOutcome`.
+    """Run LoadGen in performance mode. Figures: those of `tasks.measurement.run_loadgen`.
 
     Raises:
-        InvalidRunError: INVALID in each attempt; every attempt is kept as evidence.
+        InvalidRunError: INVALID in each attempt, or for its latency with nothing to blame but the target;
+            every attempt is kept as evidence.
         DisturbedRunError: something disturbed it, and a retry is left.
     """
     return run_loadgen(workspace, bench, RunKind.PERFORMANCE, performance_step(bench))

@@ -12,6 +12,7 @@ from harness.interference import shown_states
 from harness.record import DETAIL_LOG, ChildReport
 from harness.search import SearchOutcome
 from mlperf import page
+from mlperf.describe import MachineDescription
 from mlperf.describe_check import RunFacts, differences
 from mlperf.page import (
     EngineEvidence,
@@ -25,8 +26,10 @@ from mlperf.page import (
     write_page,
 )
 from mlperf.system import System
+from mlperf.triage.steps import AUDITS, RUNS
 from storage.cache import StepRecord, code_version
-from tasks.measurement import detail_log, disturbances_of
+from tasks.describe import to_fill_in
+from tasks.measurement import detail_log, disturbances_of, notices_of
 from tasks.package import Measured
 from tasks.step import Recorder, Step, perform, step_task
 from tasks.validate import read_verdict
@@ -83,8 +86,19 @@ def page_evidence(
     run: str,
     s3_address: str,
     notice: str,
+    described: MachineDescription | None = None,
 ) -> PageEvidence:
-    """Collect what a page shows beyond the tree: engines, links into the stored run, the time line."""
+    """Collect what a page shows beyond the tree: engines, links into the stored run, the time line.
+
+    Args:
+        system: as the tree describes it.
+        results: what was measured.
+        prepared: the steps of the preparation.
+        run: the run's name.
+        s3_address: where the run will lie.
+        notice: what ran the networks.
+        described: of a rehearsal: what the machine told, field by field.
+    """
     return PageEvidence(
         run_id=run,
         s3_address=s3_address,
@@ -92,7 +106,10 @@ def page_evidence(
         tree_link="../tree",
         notice=notice,
         rehearsal=system.is_rehearsal,
-        warnings=_differences(system, results),
+        warnings=(*_differences(system, results), *_left_to_a_person(described)),
+        field_sources=tuple(Fact(label=name, value=source) for name, source in described.sources().items())
+        if described
+        else (),
         results=tuple(_result(one) for one in results),
         timeline=tuple(
             sorted(
@@ -112,8 +129,13 @@ def _result(one: Measured) -> ResultEvidence:
         scenario=one.scenario,
         precision=one.precision,
         batch_size=one.batch_size,
-        disturbances=tuple(
-            f"{name}: {text}" for name, run in one.runs.items() for text in disturbances_of(run)
+        remarks=tuple(
+            f"{name}: {text}"
+            for name, run in one.runs.items()
+            for text in (
+                *disturbances_of(run),
+                *(f"would be INVALID as a submission: {notice.text}" for notice in notices_of(run)),
+            )
         ),
         host=_host(one),
         throughput=_throughput(one),
@@ -190,16 +212,19 @@ def _differences(system: System, results: list[Measured]) -> tuple[str, ...]:
     )
 
 
+def _left_to_a_person(described: MachineDescription | None) -> tuple[str, ...]:
+    names = to_fill_in(described) if described else []
+    return (f"for a submission a person fills in: {', '.join(names)}",) if names else ()
+
+
 def _runs(results: list[Measured]) -> list[StepRecord]:
     return [run for one in results for run in one.runs.values()]
 
 
 def _on_the_clock(record: StepRecord) -> TimelineStep:
     kind: Literal["prepare", "measure", "audit"] = "prepare"
-    if record.step in ("performance", "accuracy"):
-        kind = "measure"
-    elif record.step.startswith("test0"):
-        kind = "audit"
+    if record.step in RUNS:
+        kind = "audit" if record.step in AUDITS else "measure"
     return TimelineStep(
         name=f"{record.step} {record.label}",
         start=record.created - timedelta(seconds=record.seconds),

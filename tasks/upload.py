@@ -113,6 +113,7 @@ def upload(
     results: list[Measured],
     prepared: list[StepRecord],
     store: Store,
+    lacks: list[str],
 ) -> Stored:
     """Upload tree, page, verdict, engines, evidence and records; a run that is there already is left alone.
 
@@ -131,6 +132,7 @@ def upload(
         created=tree.created,
         rehearsal=system.is_rehearsal,
         tool_version=version(PROJECT),
+        lacks=tuple(lacks),
         figures={f"{one.benchmark}/{one.scenario}": one.performance.figures["value"] for one in results},
     )
     retain_until = tree.created + timedelta(days=system.store.retain_days)

@@ -36,6 +36,11 @@ class Workspace(BaseModel):
         return self.root / "downloads"
 
     @property
+    def timings(self) -> Path:
+        """What TensorRT measured of layers, so that it need not when it builds again; may be removed."""
+        return self.root / "timings"
+
+    @property
     def s3(self) -> Path:
         """The files of the embedded S3 server."""
         return self.root / "s3"

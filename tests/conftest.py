@@ -7,10 +7,13 @@ import os
 import signal
 import subprocess
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
 import yaml
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = ROOT / ".venv" / "bin" / "mlperf-submission"
@@ -64,6 +67,29 @@ def shell(*command: str, cwd: Path = ROOT, **environment: str) -> subprocess.Com
 def hear_ctrl_c() -> None:
     """Be called in a child before it begins: tests that were started in the background are deaf to SIGINT."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@cache
+def looks_at_the_rehearsal(path: Path) -> bool:
+    """Whether a file has tests that take the fixture `rehearsal`."""
+    return "rehearsal: Rehearsal" in path.read_text()
+
+
+class ByFile(LoadScopeScheduling):  # type: ignore[misc]
+    """Gives each file to one worker, and all that look at the rehearsal to the same one: it runs once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = nodeid.partition("::")[0]
+        return "rehearsal" if looks_at_the_rehearsal(ROOT / file) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
+    return ByFile(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the rehearsal, the longest of all."""
+    items.sort(key=lambda item: not looks_at_the_rehearsal(item.path))
 
 
 @pytest.fixture(scope="session")

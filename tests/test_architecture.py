@@ -28,6 +28,8 @@ MEASURED_PATH = [
     "harness.sut",
     "harness.verdict",
     "harness.backends.onnxruntime",
+    "harness.backends.tensorrt",
+    "harness.backends.tensorrt_build",
     "models.registry",
 ]
 

@@ -59,7 +59,6 @@ def test_types_are_checked_in_our_folders_and_not_in_the_copies_that_a_rehearsal
     assert set(project["mypy"]["files"]) == {*packages, "benchmarks", "tests", "tools"}
 
 
-@pytest.mark.measures
 def test_the_commands_of_the_command_line(rehearsal: Rehearsal, tmp_path: Path) -> None:
     (tmp_path / "work").symlink_to(rehearsal.work)
     for line in OURS:
@@ -80,7 +79,6 @@ def prefect_environment(tmp_path: Path) -> Iterator[dict[str, str]]:
     )
 
 
-@pytest.mark.measures
 def test_the_deployment_runs_on_a_real_server_and_worker(
     rehearsal: Rehearsal, prefect_environment: dict[str, str], tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +15,11 @@ class CudaError(StepFailedError):
 
 @dataclass(frozen=True)
 class GpuFacts:
-    """One GPU as its driver describes it."""
+    """One GPU as its driver describes it; `memory` in bytes, 0 where it was not asked for."""
 
     name: str
     compute_capability: str
+    memory: int = 0
 
 
 def import_cuda() -> Any:
@@ -37,44 +39,60 @@ def import_cuda() -> Any:
     return runtime
 
 
-def device_count() -> int:
-    """Return the number of GPUs.
+def call(cuda: Any, function: str, *arguments: Any) -> Any:
+    """Call a function of CUDA's runtime; return its first value, or None if it has none.
+
+    Where a call fails, some versions of the bindings leave the values out.
 
     Raises:
-        SettingError: no cuda-bindings, no driver, or no GPU.
+        PipelineError: CUDA refuses it.
     """
-    cuda = import_cuda()
-    error, count = cuda.cudaGetDeviceCount()
+    error, *values = getattr(cuda, function)(*arguments)
     if error != cuda.cudaError_t.cudaSuccess:
-        raise cuda_error(cuda, error, "cudaGetDeviceCount")
-    if count == 0:
-        raise _no_gpu("there is no GPU")
-    return int(count)
+        raise cuda_error(cuda, error, function)
+    return values[0] if values else None
 
 
-def gpu_at(cuda: Any, ordinal: int) -> GpuFacts:
-    """Return what CUDA says of a GPU.
-
-    Args:
-        cuda: the bindings of CUDA's runtime.
-        ordinal: CUDA's number of it.
-    """
-    error, properties = cuda.cudaGetDeviceProperties(ordinal)
-    if error != cuda.cudaError_t.cudaSuccess:
-        raise cuda_error(cuda, error, "cudaGetDeviceProperties")
-    name = properties.name
-    text = name.decode().rstrip("\0") if isinstance(name, bytes) else str(name)
-    return GpuFacts(text, f"{properties.major}.{properties.minor}")
-
-
-def visible_gpus() -> tuple[GpuFacts, ...]:
+def visible_gpus(cuda: Any) -> tuple[GpuFacts, ...]:
     """Return the GPUs that CUDA sees, in the order of its ordinals.
 
+    Args:
+        cuda: the bindings of CUDA's runtime (`import_cuda`).
+
     Raises:
-        SettingError: no cuda-bindings, no driver, or no GPU.
+        SettingError: no driver, or no GPU.
     """
-    cuda = import_cuda()
-    return tuple(gpu_at(cuda, ordinal) for ordinal in range(device_count()))
+    count = call(cuda, "cudaGetDeviceCount")
+    if not count:
+        raise _no_gpu("there is no GPU")
+    return tuple(_gpu_at(cuda, ordinal) for ordinal in range(count))
+
+
+def gpus_like(
+    found: Sequence[GpuFacts], compute_capability: str, name: str = "", *, only_name: bool = False
+) -> tuple[int, ...]:
+    """Return the ordinals of the GPUs of a compute capability, those with a name before others.
+
+    A host may have a further GPU of another kind, for its display or for other work.
+
+    Args:
+        found: the GPUs in the order of their ordinals.
+        compute_capability: e.g. `8.9`.
+        name: as CUDA gives it, e.g. `NVIDIA L40S`.
+        only_name: leave those out that have another name.
+    """
+    fitting = [number for number, gpu in enumerate(found) if gpu.compute_capability == compute_capability]
+    named = [number for number in fitting if found[number].name == name]
+    others = [] if only_name else [number for number in fitting if found[number].name != name]
+    return (*named, *others)
+
+
+def _gpu_at(cuda: Any, ordinal: int) -> GpuFacts:
+    properties = call(cuda, "cudaGetDeviceProperties", ordinal)
+    name = properties.name
+    text = name.decode().rstrip("\0") if isinstance(name, bytes) else str(name)
+    capability = f"{properties.major}.{properties.minor}"
+    return GpuFacts(text, capability, int(properties.totalGlobalMem))
 
 
 def cuda_error(cuda: Any, error: Any, function: str) -> PipelineError:

@@ -6,13 +6,14 @@ let copies and kernels of different batches overlap. Everything is allocated bef
 A benchmark's own loop (in-flight batching, shared sub-volumes) runs on a stream as on any session: a slot of
 a decoder is a row of its cache in device memory; a prompt is read by letting the context see that row alone.
 
-It has not run on a GPU yet: its logic is tested with a device that lives in host memory, and
-tests/harness/test_tensorrt_gpu.py runs where there is a GPU; tensorrt_device.py says what to check first.
+It has not run on a GPU yet: it is tested on GPUs that live in host memory. Where there is one,
+tests/harness/test_tensorrt_gpu.py runs; tensorrt_device.py says what to check first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 import numpy as np
@@ -20,17 +21,16 @@ from numpy.typing import NDArray
 
 from common.errors import NetworkFileError, SettingError
 from harness.backends.base import BackendOptions
-from harness.backends.cuda import device_count
-from harness.backends.tensorrt_device import Device, EngineTensor, GpuDevice
+from harness.backends.cuda import gpus_like, import_cuda, visible_gpus
+from harness.backends.tensorrt_device import EngineTensor, GpuDevice
 from harness.backends.tensorrt_library import EngineInfo, import_library
-from harness.backends.tensorrt_stream import Lane, Table
-from models.benchmark import Benchmark, Precision, Responses, SampleLoop
-
-_LOAD_BLOCK = 256
+from harness.backends.tensorrt_stream import Lane
+from harness.samples import ResidentSamples, can_be_resident
+from models.benchmark import Arrays, Benchmark, Precision, Responses, SampleLoop
 
 
 def open_backend(options: BackendOptions) -> TensorRTBackend:
-    """Open the GPUs that the options name, or all.
+    """Open the GPUs that the options name, or all that the engine was built for.
 
     Raises:
         SettingError: no driver, no GPU, no library, or an engine for another GPU or version.
@@ -38,16 +38,16 @@ def open_backend(options: BackendOptions) -> TensorRTBackend:
     """
     _, engine, _ = options.require("tensorrt")
     info = EngineInfo.beside(engine)
-    version = str(import_library(info.library).__version__)
-    if version != info.version:
+    trt = import_library(info.library)
+    if str(trt.__version__) != info.version:
         raise SettingError(
-            f"the engine was built by {info.library} {info.version}, but {version} is installed",
+            f"the engine was built by {info.library} {info.version}, but {trt.__version__} is installed",
             where=engine,
             remedy="build the engine again",
         )
-    count = device_count()
-    ordinals = options.devices or tuple(range(count))
-    return TensorRTBackend(options, [GpuDevice(ordinal, info) for ordinal in ordinals])
+    cuda = import_cuda()
+    ordinals = options.devices or gpus_like(visible_gpus(cuda), info.compute_capability)
+    return TensorRTBackend(options, [GpuDevice(ordinal, info, cuda, trt) for ordinal in ordinals])
 
 
 class TensorRTBackend:
@@ -56,17 +56,8 @@ class TensorRTBackend:
     Stream s is on device s modulo the number of devices, so that neighbouring batches go to different ones.
     """
 
-    def __init__(
-        self, options: BackendOptions, devices: Sequence[Device], *, samples_on_device: bool = False
-    ) -> None:
-        """Load the engine on every device, make the streams and capture their graphs.
-
-        Args:
-            options: what to run.
-            devices: where.
-            samples_on_device: keep the samples in device memory. In a closed submission this is allowed only
-                where data can reach the GPU without the host (MLPerf inference_rules, start from device).
-        """
+    def __init__(self, options: BackendOptions, devices: Sequence[GpuDevice]) -> None:
+        """Load the engine on every device, make the streams and capture their graphs."""
         benchmark, engine, samples = options.require("tensorrt")
         info = EngineInfo.beside(engine)
         _check(options, info, devices, engine)
@@ -74,16 +65,17 @@ class TensorRTBackend:
         self._devices = tuple(devices)
         self._samples = samples
         self._lanes: list[Lane] = []
-        self._tables: dict[str, Table] = {}
-        self._on_device = samples_on_device
-        self._slots = np.full(len(samples), -1, np.int64)
-        self._plain = type(benchmark).run_batch is Benchmark.run_batch
+        self._resident: ResidentSamples | None = None
+        if can_be_resident(benchmark):
+            self._resident = ResidentSamples(samples, devices[0].allocate_host, devices[0].free_host)
         self.name = f"{'TensorRT for RTX' if info.library == 'tensorrt_rtx' else 'TensorRT'} {info.version}"
         self.device_names = tuple(device.name for device in devices)
         self.streams = options.streams * len(devices)
         try:
-            tensors = [device.load_engine(engine) for device in devices]
-            self._tensors = _check_tensors(tensors[0], benchmark, options.precision, engine)
+            with engine.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+                loaded = [device.load_engine(content, engine) for device in devices]
+            self._tensors = loaded[0]
+            _check_tensors(self._tensors, benchmark, options.precision, engine)
             for stream in range(self.streams):
                 self._lanes.append(Lane(devices[stream % len(devices)], self._tensors, options.batch_size))
         except BaseException:
@@ -93,47 +85,27 @@ class TensorRTBackend:
         self.details: Mapping[str, str] = {
             "compute_capability": info.compute_capability,
             "engine_precision": info.precision,
-            "cuda_graphs": str(graphs),
+            "cuda_graphs": str(graphs) if graphs else f"none: {self._lanes[0].no_graphs}",
+            "profiles": str(len(devices[0].profiles)),
             "scattered_samples": "one batched copy"
             if all(device.batches_copies for device in devices)
             else "a copy each",
-            "samples": "device memory" if samples_on_device else "pinned host memory",
         }
 
     def load(self, indices: NDArray[np.int64]) -> None:
-        """Copy these samples into pinned memory (and on to the devices), one contiguous piece per input.
+        """Copy these samples into pinned memory; a benchmark with a loop of its own reads them itself.
 
         Raises:
             NetworkFileError: the samples have another dtype or shape than the engine's inputs.
         """
-        self.unload()
-        if not self._plain:
-            return  # a benchmark with a loop of its own reads its samples itself
-        unique = np.unique(indices)
-        inputs = {tensor.name: tensor for tensor in self._tensors if tensor.is_input}
-        self._tables = {name: Table(self._devices, tensor, len(unique)) for name, tensor in inputs.items()}
-        for start in range(0, len(unique), _LOAD_BLOCK):
-            block = self._samples.gather(unique[start : start + _LOAD_BLOCK])
-            for name, tensor in inputs.items():
-                rows = block.get(name)
-                if rows is None or rows.dtype != tensor.dtype or rows.shape[1:] != tensor.shape:
-                    found = f"{rows.dtype} {rows.shape[1:]}" if rows is not None else "missing"
-                    raise NetworkFileError(
-                        f"the samples' {name} is {found}, the engine takes {tensor.dtype} {tensor.shape}",
-                        remedy="preprocess the samples in the precision that the engine was built for",
-                    )
-                self._tables[name].rows[start : start + len(rows)] = rows
-        if self._on_device:
-            for table in self._tables.values():
-                table.move_to_devices()
-        self._slots[unique] = np.arange(len(unique))
+        if self._resident:
+            _check_samples(self._samples.gather(indices[:1]), self._tensors)
+            self._resident.load(indices)
 
     def unload(self) -> None:
         """Free the resident samples."""
-        self._slots.fill(-1)
-        for table in self._tables.values():
-            table.close()
-        self._tables = {}
+        if self._resident:
+            self._resident.unload()
 
     def run(self, stream: int, indices: NDArray[np.int64]) -> Responses:
         """Answer one batch; the responses may lie in memory that the stream's next batch overwrites.
@@ -143,17 +115,12 @@ class TensorRTBackend:
         """
         lane = self._lanes[stream]
         lane.device.use()
-        if not self._plain:
+        if self._resident is None:
             return self._benchmark.run_batch(lane, self._samples, indices)
-        slots = self._slots[indices]
-        if len(slots) == 0 or slots.min() < 0:
-            raise SettingError(
-                "the batch is empty, or one of its samples is not loaded",
-                remedy="report this to the project: LoadGen loads samples before it asks for them",
-            )
+        slots = self._resident.slots(indices)
         lane.begin(len(slots))
-        for name, table in self._tables.items():
-            lane.feed(name, table, slots)
+        for name, rows in self._resident.arrays.items():
+            lane.feed(name, rows, slots)
         return self._benchmark.respond(lane.finish(len(slots)), indices)
 
     def open_loop(self, stream: int) -> SampleLoop:
@@ -171,10 +138,14 @@ class TensorRTBackend:
             device.close()
 
 
-def _check(options: BackendOptions, info: EngineInfo, devices: Sequence[Device], engine: Path) -> None:
+def _check(options: BackendOptions, info: EngineInfo, devices: Sequence[GpuDevice], engine: Path) -> None:
     remedy = "build the engine again for this machine and these settings"
     if not devices:
-        raise SettingError("no device is named", where=engine, remedy="name at least one GPU")
+        raise SettingError(
+            f"the engine is for compute capability {info.compute_capability}, and no GPU here has that",
+            where=engine,
+            remedy=remedy,
+        )
     for device in devices:
         if device.compute_capability != info.compute_capability:
             raise SettingError(
@@ -197,7 +168,7 @@ def _check(options: BackendOptions, info: EngineInfo, devices: Sequence[Device],
 
 def _check_tensors(
     tensors: tuple[EngineTensor, ...], benchmark: Benchmark, precision: Precision, engine: Path
-) -> tuple[EngineTensor, ...]:
+) -> None:
     found = {tensor.name: tensor for tensor in tensors}
     specs = (*benchmark.network_inputs(precision), *benchmark.outputs)
     for spec in specs:
@@ -212,7 +183,19 @@ def _check_tensors(
                 where=engine,
                 remedy="build the engine again from this benchmark's network",
             )
-    return tensors
+
+
+def _check_samples(samples: Arrays, tensors: tuple[EngineTensor, ...]) -> None:
+    for tensor in tensors:
+        if not tensor.is_input:
+            continue
+        rows = samples.get(tensor.name)
+        if rows is None or rows.dtype != tensor.dtype or rows.shape[1:] != tensor.shape:
+            found = f"{rows.dtype} {rows.shape[1:]}" if rows is not None else "missing"
+            raise NetworkFileError(
+                f"the samples' {tensor.name} is {found}, the engine takes {tensor.dtype} {tensor.shape}",
+                remedy="preprocess the samples in the precision that the engine was built for",
+            )
 
 
 def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:

@@ -20,20 +20,18 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from common.errors import NetworkFileError, SettingError, StepFailedError
 from common.files import disk_full_named, write_atomic
 from common.process import peak_bytes, serve_request
-from harness.backends.tensorrt_library import (
-    EngineInfo,
-    LibraryName,
-    Messages,
-    gpu_facts,
-    import_library,
-    library_for,
-)
+from harness.backends.cuda import call, gpus_like, import_cuda, visible_gpus
+from harness.backends.tensorrt_library import EngineInfo, Messages, import_library, library_for
 from models.benchmark import Precision
 from models.onnx_checks import all_tensors, dimensions, read_network
 
 _PROFILES = "profiles."
-_RANGE = re.compile(r"(\d+):(\d+):(\d+)")
+_BATCH = "N"
+_RANGE = re.compile(r"(\d+):(\d+|\*):(\d+|\*)")
 _MEMORY = re.compile(r"Total (Activation|Weights) Memory: (\d+)")
+_NEEDED = {"Attention": (10, 14), "RotaryEmbedding": (10, 15), "TensorScatter": (10, 15)}
+"""Operators that the parser of `tensorrt` knows from this version on (NVIDIA/TensorRT, CHANGELOG.md); what
+else our networks have is older. `tensorrt_rtx` knows them from 1.7 on."""
 
 
 class BuildRequest(BaseModel):
@@ -44,9 +42,8 @@ class BuildRequest(BaseModel):
     output: Path
     precision: Precision
     max_batch_size: int = Field(ge=1)
-    optimal_batch_size: int | None = None
     compute_capability: str
-    workspace_bytes: int | None = None
+    accelerator: str = ""
     timing_cache: Path | None = None
 
 
@@ -56,9 +53,8 @@ def build(
     *,
     precision: Precision,
     max_batch_size: int,
-    optimal_batch_size: int | None = None,
     compute_capability: str,
-    workspace_bytes: int | None = None,
+    accelerator: str = "",
     timing_cache: Path | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, JsonValue]:
@@ -68,32 +64,32 @@ def build(
     has to be in the network (models.quantization) and is only checked here.
 
     Args:
-        network: an ONNX file whose only free dimension is the batch, or that states the sizes of the others.
+        network: an ONNX file whose only free dimension is the batch, or that states the sizes of the others
+            (`_stated_profiles`).
         output: the engine file to write.
         precision: what the network was converted to.
-        max_batch_size: the largest batch that the engine takes, samples.
-        optimal_batch_size: the batch that it is made fastest for; the largest by default.
-        compute_capability: of the GPU, e.g. `8.9`. With `tensorrt` it must be that of the GPU at hand.
-        workspace_bytes: limit of the device memory that layers may use for scratch; by default the library's.
+        max_batch_size: the largest batch that the engine takes, samples; it is made fastest for that.
+        compute_capability: of the GPU, e.g. `8.9`. With `tensorrt` it must be that of a GPU at hand.
+        accelerator: name of the GPU, which is taken before others of its compute capability.
         timing_cache: a file that keeps measured timings of layers for the next build (`tensorrt` only).
         say: told each warning and error of TensorRT.
 
     Returns:
         Figures: library, version, compute_capability, precision, precisions (layer outputs by type), layers
-        (before fusion), bytes, seconds, parse_seconds, max_batch_size, optimal_batch_size, peak_host_bytes
-        (of this process), activation_bytes and weights_bytes (device memory as TensorRT states it, or None).
+        (before fusion), bytes, seconds, parse_seconds, max_batch_size, profiles (their number),
+        peak_host_bytes (of this process), activation_bytes and weights_bytes (device memory as TensorRT
+        states it, or None).
 
     Raises:
         NetworkFileError: no ONNX network, one that TensorRT does not understand, a free dimension that is not
             the batch, or another precision than stated.
-        SettingError: no TensorRT, or it cannot build for this compute capability, or impossible batch sizes.
+        SettingError: no TensorRT, one that is too old for the network, or it cannot build for this compute
+            capability, or impossible batch sizes.
         StepFailedError: TensorRT did not build it; the message has its reasons.
     """
-    optimal = optimal_batch_size or max_batch_size
-    if not 1 <= optimal <= max_batch_size:
+    if max_batch_size < 1:
         raise SettingError(
-            f"the optimal batch size {optimal} does not lie between 1 and the largest, {max_batch_size}",
-            remedy="correct batch_size in the system file",
+            f"batches of {max_batch_size} are asked for", remedy="correct batch_size in the system file"
         )
     started = time.monotonic()
     model = read_network(network, with_weights=False)
@@ -101,17 +97,19 @@ def build(
     model.graph.ClearField("initializer")  # the parser reads the weights anew
     library = library_for(compute_capability)
     trt = import_library(library)
+    if library == "tensorrt":
+        check_operators(model, str(trt.__version__), network)
+        _choose_gpu(compute_capability, accelerator)
     memory: dict[str, int] = {}
     messages = Messages(trt, say, lambda line: memory.update(_memory(line)))
     builder = trt.Builder(messages.logger)
     if builder is None:
         raise _no_engine(messages, network)
     config = builder.create_builder_config()
-    _aim_at(trt, library, config, compute_capability)
+    if library == "tensorrt_rtx":
+        _aim_at(trt, config, compute_capability)
     definition = _parse(trt, builder, messages, network)
-    _add_profiles(builder, config, definition, model, optimal, max_batch_size, network)
-    if workspace_bytes is not None:
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_bytes)
+    profiles = _add_profiles(builder, config, definition, model, max_batch_size, network)
     parsed = time.monotonic()
     timings = _Timings(config, timing_cache if library == "tensorrt" else None)
     engine = builder.build_serialized_network(definition, config)
@@ -132,7 +130,7 @@ def build(
     precisions: dict[str, JsonValue] = dict(_precisions(definition))
     return {
         **info.model_dump(),
-        "optimal_batch_size": optimal,
+        "profiles": profiles,
         "precisions": precisions,
         "layers": definition.num_layers,
         "bytes": content.nbytes,
@@ -152,36 +150,57 @@ def supported_capabilities(trt: Any) -> dict[str, Any]:
     return {f"{name[2:-1]}.{name[-1]}": value for name, value in names.items()}
 
 
-def _aim_at(trt: Any, library: LibraryName, config: Any, wanted: str) -> None:
-    if library == "tensorrt_rtx":
-        known = supported_capabilities(trt)
-        if wanted not in known:
-            raise SettingError(
-                f"tensorrt_rtx {trt.__version__} cannot build for compute capability {wanted}",
-                remedy=f"it builds for {', '.join(known)}; for others install tensorrt where the GPU is",
-            )
-        config.num_compute_capabilities = 1
-        if not config.set_compute_capability(known[wanted], 0):
-            raise StepFailedError(
-                f"tensorrt_rtx refused compute capability {wanted}", remedy="see its messages"
-            )
-        return
-    _, gpus = gpu_facts()
-    here = sorted({gpu.compute_capability for gpu in gpus})
-    if here != [wanted]:
-        found = f"here are GPUs of {', '.join(here)}" if here else "here is no GPU"
+def check_operators(model: ModelProto, version: str, network: Path) -> None:
+    """Refuse a network with an operator that the parser of this `tensorrt` does not know yet.
+
+    Raises:
+        SettingError: names operator, needed and found version.
+    """
+    found = tuple(int(part) for part in version.split(".")[:2])
+    kinds = {node.op_type for node in model.graph.node if node.domain in ("", "ai.onnx")}
+    missing = {kind: needed for kind, needed in _NEEDED.items() if kind in kinds and found < needed}
+    if missing:
         raise SettingError(
-            f"tensorrt builds for the GPU at hand only; compute capability {wanted} is wanted, but {found}",
+            f"tensorrt {version} does not know "
+            + ", ".join(f"{kind} (from {major}.{minor} on)" for kind, (major, minor) in missing.items()),
+            where=network,
+            remedy="install the newest tensorrt for the driver's CUDA: pip install -e '.[tensorrt-cu12]' or "
+            "'.[tensorrt-cu13]'",
+        )
+
+
+def _aim_at(trt: Any, config: Any, wanted: str) -> None:
+    known = supported_capabilities(trt)
+    if wanted not in known:
+        raise SettingError(
+            f"tensorrt_rtx {trt.__version__} cannot build for compute capability {wanted}",
+            remedy=f"it builds for {', '.join(known)}; for others install tensorrt where the GPU is",
+        )
+    config.num_compute_capabilities = 1
+    if not config.set_compute_capability(known[wanted], 0):
+        raise StepFailedError(f"tensorrt_rtx refused compute capability {wanted}", remedy="see its messages")
+
+
+def _choose_gpu(wanted: str, accelerator: str) -> None:
+    """Make a GPU of this compute capability the calling thread's, for which `tensorrt` then builds."""
+    cuda = import_cuda()
+    found = visible_gpus(cuda)
+    fitting = gpus_like(found, wanted, accelerator)
+    if not fitting:
+        here = ", ".join(f"{gpu.name} ({gpu.compute_capability})" for gpu in found)
+        raise SettingError(
+            f"tensorrt builds for a GPU at hand only; {wanted} is wanted, but here are {here}",
             remedy="correct accelerator.compute_capability in the system file, or build on the machine that "
             "it describes; without a GPU, uninstall tensorrt and install tensorrt-rtx",
         )
+    call(cuda, "cudaSetDevice", fitting[0])
 
 
 def _parse(trt: Any, builder: Any, messages: Messages, network: Path) -> Any:
     # TensorRT 10 wants the flag; newer ones and TensorRT for RTX are always strongly typed and ignore it.
     definition = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(definition, messages.logger)
-    if not parser.parse(network.read_bytes(), str(network)):
+    if not parser.parse_from_file(str(network)):
         errors = [parser.get_error(index) for index in range(parser.num_errors)]
         texts = [
             f"node {error.node_name() or error.node()} ({error.node_operator() or 'unknown'}): {error.desc()}"
@@ -196,46 +215,52 @@ def _parse(trt: Any, builder: Any, messages: Messages, network: Path) -> Any:
 
 
 def _add_profiles(
-    builder: Any, config: Any, definition: Any, model: ModelProto, optimal: int, largest: int, network: Path
-) -> None:
-    """Add one profile, or those that the network's metadata ask for (see `_stated_profiles`)."""
+    builder: Any, config: Any, definition: Any, model: ModelProto, largest: int, network: Path
+) -> int:
+    """Add one profile, or those that the network's metadata ask for (`_stated_profiles`); return how many."""
     names = {value.name: dimensions(value) for value in model.graph.input}
-    for sizes in _stated_profiles(model, network):
+    stated = _stated_profiles(model, largest, network)
+    for sizes in stated:
         profile = builder.create_optimization_profile()
         for index in range(definition.num_inputs):
-            tensor = definition.get_input(index)
-            shape = tuple(tensor.shape)
+            name, shape = definition.get_input(index).name, tuple(definition.get_input(index).shape)
             if not shape or shape[0] != -1:
                 raise NetworkFileError(
-                    f"the batch dimension of input {tensor.name} {shape} is fixed, a free one is needed",
+                    f"the batch dimension of input {name} {shape} is fixed, a free one is needed",
                     where=network,
                     remedy="convert the network again with models.quantization",
                 )
-            named = names.get(tensor.name) or shape
+            named = names.get(name) or shape
             ranges = [
-                (size, size, size) if size != -1 else sizes.get(str(name), (-1, -1, -1))
-                for size, name in zip(shape[1:], named[1:], strict=True)
+                (size, size, size) if size != -1 else sizes.get(str(axis), (-1, -1, -1))
+                for size, axis in zip(shape[1:], named[1:], strict=True)
             ]
             if (-1, -1, -1) in ranges:
                 raise NetworkFileError(
-                    f"input {tensor.name} {shape} has a free dimension beside the batch",
+                    f"input {name} {shape} has a free dimension beside the batch",
                     where=network,
                     remedy="convert the network again with models.quantization, which fixes it",
                 )
-            least, usual, most = ([limits[place] for limits in ranges] for place in range(3))
-            profile.set_shape(tensor.name, (1, *least), (optimal, *usual), (largest, *most))
+            least, usual, most = (
+                [limits[place] for limits in (sizes[_BATCH], *ranges)] for place in range(3)
+            )
+            profile.set_shape(name, tuple(least), tuple(usual), tuple(most))
         if config.add_optimization_profile(profile) < 0:
             raise StepFailedError(
                 "TensorRT refused the batch sizes", where=network, remedy="choose a smaller batch_size"
             )
+    return len(stated)
 
 
-def _stated_profiles(model: ModelProto, network: Path) -> list[dict[str, tuple[int, int, int]]]:
-    """Return for each profile the smallest, usual and largest size of each named dimension beside the batch.
+def _stated_profiles(model: ModelProto, largest: int, network: Path) -> list[dict[str, tuple[int, int, int]]]:
+    """Return for each profile the smallest, usual and largest size of each named free dimension.
 
     A network states them in its metadata: `profiles.S` = `4:4:1919` says that dimension S is 4 to 1919, and
-    most often 4; several such groups make several profiles. A network that states none has one profile and
-    no such dimension.
+    most often 4; several such groups make several profiles. Those of `profiles.N` are the batch, in which `*`
+    stands for the largest one; without them it is 1 to the largest in each profile. So `profiles.S` =
+    `4:4:4 4:900:1919` with `profiles.N` = `1:*:* 1:1:2` are steps of many beside prompts one by one (a batch
+    of 1 alone is what TensorRT for RTX 1.7 fails to build with GPT-J). A network that states none has one
+    profile, and the batch alone is free.
     """
     stated = {
         entry.key.removeprefix(_PROFILES): _RANGE.findall(entry.value)
@@ -249,13 +274,27 @@ def _stated_profiles(model: ModelProto, network: Path) -> list[dict[str, tuple[i
             where=network,
             remedy="export the network again",
         )
-    profiles = []
-    for number in range(counts.pop() if counts else 1):
-        chosen = {name: ranges[number] for name, ranges in stated.items()}
-        profiles.append(
-            {name: (int(low), int(usual), int(high)) for name, (low, usual, high) in chosen.items()}
+    count = counts.pop() if counts else 1
+    stated.setdefault(_BATCH, [("1", "*", "*")] * count)
+    return [
+        {
+            name: _sizes(ranges[number], largest if name == _BATCH else 0, network)
+            for name, ranges in stated.items()
+        }
+        for number in range(count)
+    ]
+
+
+def _sizes(stated: tuple[str, str, str], star: int, network: Path) -> tuple[int, int, int]:
+    """Return smallest, usual and largest size, with what `*` stands for."""
+    low, usual, high = (star if size == "*" else int(size) for size in stated)
+    if not 1 <= low <= usual <= high:
+        raise NetworkFileError(
+            f"the network's metadata state a profile of {':'.join(stated)}",
+            where=network,
+            remedy="export the network again",
         )
-    return profiles
+    return low, usual, high
 
 
 class _Timings:

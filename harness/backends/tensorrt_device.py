@@ -1,6 +1,7 @@
 """One GPU: every call of CUDA and of TensorRT's runtime that the backend makes, behind one small class.
 
-Has not run on a GPU yet; a test without one shows that CUDA's bindings take every call as it is made here.
+Has not run on a GPU yet. Without one, tests run it on a CUDA and a TensorRT in host memory that are stricter
+than the real ones (tests/harness/fake_gpu.py), and show that the real bindings take every call as it is made.
 Assumptions to check first on a GPU: the bindings let go of Python's global lock in their calls; contexts of
 one engine may share its optimisation profile (TensorRT 10 and newer); a context can be captured in a graph
 after one run of that shape; TensorRT for RTX has compiled its kernels for a shape after that run.
@@ -9,20 +10,22 @@ after one run of that shape; TensorRT for RTX has compiled its kernels for a sha
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from mmap import mmap
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import StepFailedError
-from harness.backends.cuda import CudaError, cuda_error, gpu_at, import_cuda, out_of_memory
-from harness.backends.tensorrt_library import EngineInfo, Messages, import_library
+from harness.backends.cuda import CudaError, call, out_of_memory, visible_gpus
+from harness.backends.tensorrt_library import EngineInfo, Messages
 
 Handle = Any
 """A stream, context or graph; only the device that made it knows what it is."""
+Buffer = bytes | memoryview | mmap
 
 
 @dataclass(frozen=True)
@@ -39,94 +42,59 @@ class EngineTensor:
     shape: tuple[int, ...]
     free: tuple[int, ...] = ()
 
-    @property
-    def sample_bytes(self) -> int:
-        """Bytes of one sample, at most."""
-        return self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
+    def bytes_at(self, length: int) -> int:
+        """Return the bytes of one sample whose free dimensions have this size."""
+        return self.dtype.itemsize * int(np.prod(self.shape_at(length), dtype=np.int64))
 
-    def shape_at(self, length: int | None) -> tuple[int, ...]:
-        """Return the shape of one sample whose free dimensions have this size; None: the largest."""
-        if length is None:
-            return self.shape
+    def shape_at(self, length: int) -> tuple[int, ...]:
+        """Return the shape of one sample whose free dimensions have this size."""
         return tuple(length if axis in self.free else size for axis, size in enumerate(self.shape))
 
 
-class Device(Protocol):
-    """What the backend needs of a GPU. Addresses are integers; everything but `wait` may return at once."""
+@dataclass(frozen=True)
+class Profile:
+    """What an engine was built for: batches up to `rows`, free dimensions from `shortest` to `longest`."""
 
-    name: str
-    compute_capability: str
-    batches_copies: bool
-    """Whether `copy_each` is one call of CUDA."""
+    rows: int
+    shortest: int
+    longest: int
 
-    def use(self) -> None:
-        """Make this the calling thread's GPU."""
-
-    def load_engine(self, engine: Path) -> tuple[EngineTensor, ...]:
-        """Load the engine that contexts are made of; return its inputs and outputs."""
-
-    def allocate(self, size: int) -> int:
-        """Return the address of new memory on the device."""
-
-    def free(self, address: int) -> None:
-        """Free memory of the device."""
-
-    def allocate_host(self, size: int) -> NDArray[np.uint8]:
-        """Return new pinned host memory that all devices can copy from and to."""
-
-    def free_host(self, memory: NDArray[np.uint8]) -> None:
-        """Free pinned host memory."""
-
-    def make_stream(self) -> Handle:
-        """Return a new stream."""
-
-    def free_stream(self, stream: Handle) -> None:
-        """Destroy a stream."""
-
-    def copy(self, target: int, source: int, size: int, stream: Handle) -> None:
-        """Copy bytes in the order of the stream, between host and device in any direction."""
-
-    def copy_each(self, targets: list[int], sources: list[int], sizes: list[int], stream: Handle) -> None:
-        """Copy several pieces, in any order among themselves, in the order of the stream."""
-
-    def wait(self, stream: Handle) -> None:
-        """Block, without spinning, until the stream has done all of its work."""
-
-    def make_context(self, addresses: dict[str, int]) -> Handle:
-        """Return an execution context whose inputs and outputs lie at these device addresses."""
-
-    def set_address(self, context: Handle, name: str, address: int) -> None:
-        """Let a context's input or output lie elsewhere from the next `enqueue` on."""
-
-    def enqueue(self, context: Handle, batch: int, stream: Handle, length: int | None = None) -> None:
-        """Run the engine on a batch in the order of the stream; `length` is that of free dimensions."""
-
-    def capture(self, stream: Handle, work: Callable[[], None]) -> Handle | None:
-        """Return the calls of `work` on the stream as a graph; None if they cannot be captured."""
-
-    def launch(self, graph: Handle, stream: Handle) -> None:
-        """Run a graph in the order of the stream."""
-
-    def free_graph(self, graph: Handle) -> None:
-        """Destroy a graph."""
-
-    def close(self) -> None:
-        """Let go of the engine; contexts are gone before."""
+    def takes(self, count: int, length: int) -> bool:
+        """Whether a batch of this size and length fits."""
+        return count <= self.rows and self.shortest <= length <= self.longest
 
 
 class GpuDevice:
-    """A real GPU, through CUDA's bindings and TensorRT."""
+    """A GPU, through CUDA's bindings and TensorRT.
 
-    def __init__(self, ordinal: int, info: EngineInfo) -> None:
-        self._cuda = import_cuda()
+    Whatever makes, loads or frees something chooses the GPU for the calling thread itself. Calls in the order
+    of a stream (`copy`, `copy_each`, `enqueue`, `launch`, `wait`) come from a thread that chose it by `use`.
+    Addresses are integers; everything but `wait` may return at once.
+
+    Args:
+        ordinal: CUDA's number of the GPU.
+        info: of the engine.
+        cuda: the bindings of CUDA's runtime.
+        trt: the TensorRT that built the engine.
+
+    Attributes:
+        batches_copies: whether `copy_each` is one call of CUDA.
+        profiles: those of the engine, once it is loaded.
+    """
+
+    def __init__(self, ordinal: int, info: EngineInfo, cuda: Any, trt: Any) -> None:
+        self._cuda, self._trt = cuda, trt
         self._ordinal = ordinal
-        self._info = info
+        self._is_rtx = info.library == "tensorrt_rtx"
         self._engine: Any = None
         self._runtime: Any = None
         self._inputs: tuple[EngineTensor, ...] = ()
+        self.profiles: tuple[Profile, ...] = ()
         self._events: dict[Handle, Any] = {}
-        self.use()
-        facts = gpu_at(self._cuda, ordinal)
+        attributes = cuda.cudaMemcpyAttributes()
+        attributes.srcAccessOrder = cuda.cudaMemcpySrcAccessOrder.cudaMemcpySrcAccessOrderStream
+        self._copy_attributes = [attributes]
+        facts = visible_gpus(cuda)[ordinal]
         self.name, self.compute_capability = facts.name, facts.compute_capability
         self.batches_copies = True
         self.batches_copies = self._can_batch_copies()
@@ -135,54 +103,68 @@ class GpuDevice:
         """Make this the calling thread's GPU."""
         self._call("cudaSetDevice", self._ordinal)
 
-    def load_engine(self, engine: Path) -> tuple[EngineTensor, ...]:
+    def load_engine(self, content: Buffer, path: Path) -> tuple[EngineTensor, ...]:
         """Load the engine that contexts are made of; return its inputs and outputs.
+
+        Args:
+            content: the engine, which all devices may share.
+            path: for messages.
 
         Raises:
             StepFailedError: TensorRT refuses it; the message has its reasons.
         """
-        trt = import_library(self._info.library)
-        self._messages = Messages(trt, lambda line: print(line, flush=True))
-        self._runtime = trt.Runtime(self._messages.logger)
-        self._engine = self._runtime.deserialize_cuda_engine(engine.read_bytes())
+        self.use()
+        self._messages = Messages(self._trt, lambda line: print(line, flush=True))
+        self._runtime = self._trt.Runtime(self._messages.logger)
+        self._engine = self._runtime.deserialize_cuda_engine(content)
         if self._engine is None:
             raise StepFailedError(
                 f"TensorRT cannot load the engine on {self.name}: {self._messages.last}",
-                where=engine,
+                where=path,
                 remedy="build the engine again on this machine; if memory is short, free some on the GPU",
             )
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
-        tensors = tuple(self._tensor(trt, name) for name in names)
+        inputs = [name for name in names if self._mode(name) == self._trt.TensorIOMode.INPUT]
+        self.profiles = tuple(
+            self._profile(inputs, number) for number in range(self._engine.num_optimization_profiles)
+        )
+        tensors = tuple(self._tensor(name, name in inputs) for name in names)
         self._inputs = tuple(tensor for tensor in tensors if tensor.is_input)
         return tensors
 
     def allocate(self, size: int) -> int:
         """Return the address of new memory on the device."""
+        self.use()
         return int(self._call("cudaMalloc", size))
 
     def free(self, address: int) -> None:
         """Free memory of the device."""
+        self.use()
         self._call("cudaFree", address)
 
     def allocate_host(self, size: int) -> NDArray[np.uint8]:
         """Return new pinned host memory that all devices can copy from and to."""
+        self.use()
         address = int(self._call("cudaHostAlloc", size, self._cuda.cudaHostAllocPortable))
         return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
 
     def free_host(self, memory: NDArray[np.uint8]) -> None:
         """Free pinned host memory."""
+        self.use()
         self._call("cudaFreeHost", memory.ctypes.data)
 
     def make_stream(self) -> Handle:
         """Return a new stream with an event to wait for."""
-        stream = self._call("cudaStreamCreateWithFlags", self._cuda.cudaStreamNonBlocking)
+        self.use()
+        stream = int(self._call("cudaStreamCreateWithFlags", self._cuda.cudaStreamNonBlocking))
         # A waiting thread sleeps: threads that spin would take the cores from LoadGen.
         flags = self._cuda.cudaEventBlockingSync | self._cuda.cudaEventDisableTiming
-        self._events[int(stream)] = self._call("cudaEventCreateWithFlags", flags)
-        return int(stream)
+        self._events[stream] = self._call("cudaEventCreateWithFlags", flags)
+        return stream
 
     def free_stream(self, stream: Handle) -> None:
         """Destroy a stream and its event."""
+        self.use()
         self._call("cudaEventDestroy", self._events.pop(stream))
         self._call("cudaStreamDestroy", stream)
 
@@ -198,9 +180,9 @@ class GpuDevice:
             for target, source, size in zip(targets, sources, sizes, strict=True):
                 self.copy(target, source, size, stream)
             return
-        attributes = self._cuda.cudaMemcpyAttributes()
-        attributes.srcAccessOrder = self._cuda.cudaMemcpySrcAccessOrder.cudaMemcpySrcAccessOrderStream
-        self._call("cudaMemcpyBatchAsync", targets, sources, sizes, len(sizes), [attributes], [0], 1, stream)
+        self._call(
+            "cudaMemcpyBatchAsync", targets, sources, sizes, len(sizes), self._copy_attributes, [0], 1, stream
+        )
 
     def wait(self, stream: Handle) -> None:
         """Block, without spinning, until the stream has done all of its work."""
@@ -208,24 +190,28 @@ class GpuDevice:
         self._call("cudaEventRecord", event, stream)
         self._call("cudaEventSynchronize", event)
 
-    def make_context(self, addresses: dict[str, int]) -> Handle:
-        """Return an execution context whose inputs and outputs lie at these device addresses."""
-        trt = import_library(self._info.library)
-        if self._info.library == "tensorrt_rtx":
+    def make_context(self, profile: int, addresses: Mapping[str, int], stream: Handle) -> Handle:
+        """Return an execution context of a profile whose inputs and outputs lie at these device addresses."""
+        self.use()
+        config = self._engine.create_runtime_config()
+        # Otherwise each context would take the memory of the profile that needs most.
+        strategies = self._trt.ExecutionContextAllocationStrategy
+        config.set_execution_context_allocation_strategy(
+            strategies.ON_PROFILE_CHANGE if len(self.profiles) > 1 else strategies.STATIC
+        )
+        if self._is_rtx:
             # It compiles kernels for each shape at run time. Where only the batch is free, every shape is run
             # once before the timed part, so all of that is done there. Lengths are too many for that: a run
             # must not stop for each of them, and its cores are not for compiling.
-            strategies = trt.DynamicShapesKernelSpecializationStrategy
+            kernels = self._trt.DynamicShapesKernelSpecializationStrategy
             is_free = any(tensor.free for tensor in self._inputs)
-            config = self._engine.create_runtime_config()
-            config.dynamic_shapes_kernel_specialization_strategy = (
-                strategies.NONE if is_free else strategies.EAGER
-            )
-            context = self._engine.create_execution_context(config)
-        else:
-            context = self._engine.create_execution_context()
+            config.dynamic_shapes_kernel_specialization_strategy = kernels.NONE if is_free else kernels.EAGER
+        context = self._engine.create_execution_context(config)
         if context is None:
             raise out_of_memory(f"an execution context on {self.name}: {self._messages.last}")
+        if not context.set_optimization_profile_async(profile, stream):
+            raise CudaError(f"TensorRT refused profile {profile}: {self._messages.last}")
+        self.wait(stream)
         for name, address in addresses.items():
             self.set_address(context, name, address)
         return context
@@ -235,31 +221,36 @@ class GpuDevice:
         if not context.set_tensor_address(name, address):
             raise CudaError(f"TensorRT refused the address of {name}: {self._messages.last}")
 
-    def enqueue(self, context: Handle, batch: int, stream: Handle, length: int | None = None) -> None:
-        """Run the engine on a batch in the order of the stream; `length` is that of free dimensions."""
+    def set_shape(self, context: Handle, batch: int, length: int) -> None:
+        """Let a context's batches have this size, and its free dimensions this length, from now on."""
         for tensor in self._inputs:
             if not context.set_input_shape(tensor.name, (batch, *tensor.shape_at(length))):
                 raise CudaError(
                     f"TensorRT refused {batch} x {tensor.shape_at(length)} as {tensor.name}: "
                     f"{self._messages.last}"
                 )
-        if not context.execute_async_v3(stream):
-            raise CudaError(f"TensorRT did not run a batch of {batch}: {self._messages.last}")
 
-    def capture(self, stream: Handle, work: Callable[[], None]) -> Handle | None:
-        """Return the calls of `work` on the stream as a graph; None if they cannot be captured."""
+    def enqueue(self, context: Handle, stream: Handle) -> None:
+        """Run the engine on a batch in the order of the stream."""
+        if not context.execute_async_v3(stream):
+            raise CudaError(f"TensorRT did not run a batch: {self._messages.last}")
+
+    def capture(self, stream: Handle, work: Callable[[], None]) -> Handle:
+        """Return the calls of `work` on the stream as a graph.
+
+        Raises:
+            CudaError: they cannot be captured; the stream is as before.
+        """
+        self.use()
         mode = self._cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         self._call("cudaStreamBeginCapture", stream, mode)
         try:
             work()
+            graph = self._call("cudaStreamEndCapture", stream)
         except CudaError:
-            self._cuda.cudaStreamEndCapture(stream)
+            self._cuda.cudaStreamEndCapture(stream)  # where `work` was refused it has not ended yet
             self._cuda.cudaGetLastError()
-            return None
-        error, graph = self._cuda.cudaStreamEndCapture(stream)
-        if error != self._cuda.cudaError_t.cudaSuccess:
-            self._cuda.cudaGetLastError()
-            return None
+            raise
         ready = self._call("cudaGraphInstantiate", graph, 0)
         self._call("cudaGraphDestroy", graph)
         return ready
@@ -270,11 +261,14 @@ class GpuDevice:
 
     def free_graph(self, graph: Handle) -> None:
         """Destroy a graph."""
+        self.use()
         self._call("cudaGraphExecDestroy", graph)
 
     def close(self) -> None:
         """Let go of the engine; contexts are gone before."""
-        self._engine = self._runtime = None
+        self.use()
+        self._engine = None
+        self._runtime = None
 
     def _can_batch_copies(self) -> bool:
         """Exchange the halves of a few bytes by `copy_each`, and see that they arrived."""
@@ -294,34 +288,31 @@ class GpuDevice:
             self.free(address)
             self.free_host(memory)
 
-    def _tensor(self, trt: Any, name: str) -> EngineTensor:
-        shape = tuple(self._engine.get_tensor_shape(name))[1:]
-        is_input = self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
-        free = tuple(axis for axis, size in enumerate(shape) if size < 0)
-        if free:
-            largest = self._largest(trt)
-            shape = tuple(largest if axis in free else size for axis, size in enumerate(shape))
-        dtype = np.dtype(trt.nptype(self._engine.get_tensor_dtype(name)))
+    def _mode(self, name: str) -> Any:
+        return self._engine.get_tensor_mode(name)
+
+    def _tensor(self, name: str, is_input: bool) -> EngineTensor:
+        sizes = tuple(self._engine.get_tensor_shape(name))[1:]
+        free = tuple(axis for axis, size in enumerate(sizes) if size < 0)
+        longest = max(profile.longest for profile in self.profiles)
+        shape = tuple(longest if axis in free else int(size) for axis, size in enumerate(sizes))
+        dtype = np.dtype(self._trt.nptype(self._engine.get_tensor_dtype(name)))
         return EngineTensor(name, is_input, dtype, shape, free)
 
-    def _largest(self, trt: Any) -> int:
-        """Return the largest size of the inputs' free dimensions beside the batch in the first profile."""
-        names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
-        sizes = [
-            int(most)
-            for name in names
-            if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
-            for size, most in zip(
-                tuple(self._engine.get_tensor_shape(name))[1:],
-                tuple(self._engine.get_tensor_profile_shape(name, 0)[2])[1:],
-                strict=True,
-            )
-            if size < 0
+    def _profile(self, inputs: list[str], number: int) -> Profile:
+        """Read a profile; its lengths are 0 where no dimension but the batch is free."""
+        limits = [self._engine.get_tensor_profile_shape(name, number) for name in inputs]
+        lengths = [
+            (int(least[axis]), int(most[axis]))
+            for name, (least, _, most) in zip(inputs, limits, strict=True)
+            for axis, size in enumerate(self._engine.get_tensor_shape(name))
+            if axis and size < 0
         ]
-        return max(sizes)
+        return Profile(
+            rows=min(int(most[0]) for _, _, most in limits),
+            shortest=max((least for least, _ in lengths), default=0),
+            longest=min((most for _, most in lengths), default=0),
+        )
 
     def _call(self, function: str, *arguments: Any) -> Any:
-        error, *values = getattr(self._cuda, function)(*arguments)
-        if error != self._cuda.cudaError_t.cudaSuccess:
-            raise cuda_error(self._cuda, error, function)
-        return values[0] if values else None
+        return call(self._cuda, function, *arguments)

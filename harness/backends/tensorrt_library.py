@@ -6,7 +6,6 @@ import importlib
 import importlib.util
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -75,12 +74,13 @@ def library_for(compute_capability: str) -> LibraryName:
     """
     installed = [name for name in LIBRARIES if importlib.util.find_spec(name) is not None]
     if installed:
-        is_at_hand = {gpu.compute_capability for gpu in gpu_facts()[1]} == {compute_capability}
+        is_at_hand = any(gpu.compute_capability == compute_capability for gpu in gpu_facts()[1])
         return installed[0] if is_at_hand else installed[-1]
     raise SettingError(
         "neither tensorrt nor tensorrt_rtx is installed, so no engine can be built or run",
         where="this Python environment",
-        remedy="pip install -e '.[tensorrt]' on a machine with the GPU, or '.[tensorrt-rtx]' on one without; "
+        remedy="pip install -e '.[tensorrt-cu13]' on a machine with the GPU ('.[tensorrt-cu12]' where the "
+        "driver is older than 580), or '.[tensorrt-rtx]' on one without; "
         "or choose backend onnxruntime in the system file",
     )
 
@@ -108,20 +108,20 @@ def builder_identity(compute_capability: str) -> dict[str, JsonValue]:
         compute_capability: of the GPUs that it is for.
 
     Keys: library, version, cuda (major version that the library was made for, or None), driver (or None),
-    gpus (name and compute capability of each; empty on a machine without one).
+    gpus (names of those that it can be for; empty on a machine without one).
 
     Raises:
         SettingError: no TensorRT is installed.
     """
     name = library_for(compute_capability)
     driver, gpus = gpu_facts()
-    facts: list[JsonValue] = [dict(asdict(gpu)) for gpu in gpus]
+    names = {gpu.name for gpu in gpus if gpu.compute_capability == compute_capability}
     return {
         "library": name,
         "version": _version(name),
         "cuda": _cuda_major(name),
         "driver": driver,
-        "gpus": facts,
+        "gpus": [*sorted(names)],
     }
 
 

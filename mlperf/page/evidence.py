@@ -64,8 +64,9 @@ class ResultEvidence(_Evidence):
     precision: str = ""
     engine: EngineEvidence | None = None
     links: tuple[Link, ...] = ()
-    disturbances: tuple[str, ...] = Field(
-        default=(), description="what disturbed its timed runs beyond the limits, each with the run's name"
+    remarks: tuple[str, ...] = Field(
+        default=(),
+        description="what disturbed its runs, and what a rehearsal's would be refused for, each with its run",
     )
     host: tuple[Fact, ...] = Field(default=(), description="the host before and after the performance run")
     throughput: tuple[ThroughputPoint, ...] = ()

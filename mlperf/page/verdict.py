@@ -15,7 +15,10 @@ _AUDIT_NAME = re.compile(r"\s*\(TEST\d\d\)")
 
 @dataclass(frozen=True)
 class Finding:
-    """One failure or warning, ready to show. Cause and redo are given of errors only."""
+    """One failure, ready to show. Cause and redo are given of errors only.
+
+    Its severity is `error`, `warning`, or `notice` for what a rehearsal need not keep.
+    """
 
     rule: str
     severity: str
@@ -75,7 +78,7 @@ class SystemVerdict:
     @property
     def warnings(self) -> int:
         """Findings that the rules let pass and that are wrong all the same."""
-        return len(self.findings) - self.errors
+        return sum(one.severity == "warning" for one in self.findings)
 
     @property
     def ok(self) -> bool:
@@ -113,10 +116,10 @@ def verdict_on(verdict: Verdict, division: str, submitter: str, system: str) -> 
         findings.append(
             Finding(
                 rule=clean(failure.rule),
-                severity=clean(failure.severity),
+                severity="notice" if failure.by_design else clean(failure.severity),
                 path=clean(failure.path),
-                message=clean(failure.message),
-                remedy=clean(failure.remedy),
+                message=clean(failure.by_design or failure.message),
+                remedy="" if failure.by_design else clean(failure.remedy),
                 cause=known.cause if known else "",
                 redo=known.redo if known else "",
                 benchmark=clean(below[0]) if below else "",

@@ -65,6 +65,38 @@ DELIVERING = (
         kinds=_TREE,
     ),
     Entry(
+        id="incomplete",
+        signs=("results are missing: …", "none of the results was measured: …"),
+        cause="Results failed; each is named with its reason. What was measured of the others is kept, and "
+        "stored as a candidate that lacks them.",
+        remedy="Mend what each reason names and start the same command again: it measures what is missing. "
+        "Or take the missing results out with --without.",
+        kinds=("IncompleteError",),
+    ),
+    Entry(
+        id="incomplete-published",
+        signs=("lacks …, and an incomplete run is not published",),
+        cause="The candidate lacks results that were asked for, or that the round asks for.",
+        remedy="Measure what is missing, or make a complete run of the others with --without.",
+        kinds=_STORE,
+    ),
+    Entry(
+        id="ended-together",
+        signs=("was ended: the work beside it was stopped or failed",),
+        cause="The flow was stopped, or something of the host or the request failed that ends all of it.",
+        remedy="Look at what failed first; the same command goes on from what is finished.",
+        kinds=("StepFailedError",),
+    ),
+    Entry(
+        id="left-out",
+        signs=("there is no result … to leave out", "it cannot be handed in with …"),
+        cause="--without names a result that the system file has not, or leaves a benchmark without a "
+        "scenario that the round asks for.",
+        remedy="Name results of the system file, and a whole benchmark where the round asks for each "
+        "scenario.",
+        kinds=("SettingError",),
+    ),
+    Entry(
         id="no-tree",
         signs=("there is no submission tree here", "there is no such folder", "the folder cannot be read"),
         cause="The path is not the root of a submission tree, or may not be read.",
@@ -187,11 +219,9 @@ DELIVERING = (
     ),
     Entry(
         id="prefect-not-started",
-        signs=("the Prefect server did not start",),
-        cause="The Prefect server of the command line ended: most often the disk is full, or its database "
-        "in work/prefect is of another version.",
-        remedy="Its log (work/logs/prefect.log) says why; work/prefect may be removed, it holds only "
-        "history.",
+        signs=("the command's own Prefect server …: …",),
+        cause="The Prefect server of the command line ended or did not answer; its log's words are named.",
+        remedy="Mend what it says; work/prefect may be removed, it holds only history.",
         kinds=("UnreachableError",),
     ),
     Entry(

@@ -59,6 +59,7 @@ class _Judged:
     row: Row
     severity: Severity
     message: str
+    by_design: str
 
     @property
     def refuses(self) -> str | None:
@@ -93,6 +94,7 @@ def judge_tree(root: Path, round_name: str, *, strict: bool, rehearsal: bool) ->
             path=one.row.path,
             message=one.message,
             remedy=one.rule.remedy,
+            by_design=one.by_design,
         )
         for one in judged
     )
@@ -130,10 +132,10 @@ def _judge(round_: Round, contents: Contents, *, strict: bool, rehearsal: bool) 
                 severity = "warning"
             if rule.id in round_.enforced or strict:
                 severity = "error"
-            if rehearsal and rule.by_length:
-                refused = "; as a submission this is refused" if severity == "error" else ""
-                severity, message = "warning", f"{message} (a rehearsal{refused})"
-            yield _Judged(rule, row, severity, message)
+            by_design = ""
+            if rehearsal and rule.in_rehearsal:
+                severity, by_design = "warning", shown(rule.in_rehearsal(row))
+            yield _Judged(rule, row, severity, message, by_design)
 
 
 def _result(round_: Round, found: Found, refused: set[str]) -> ResultVerdict:

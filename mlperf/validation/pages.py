@@ -49,8 +49,8 @@ def page(rule: Rule) -> str:
         lines.append(f"- **Only a warning in**: {', '.join(relaxed)}, whose checker does not look")
     if enforced:
         lines.append(f"- **An error in**: {', '.join(enforced)}")
-    if rule.by_length:
-        lines.append("- **In a rehearsal**: a warning, because a rehearsal cannot keep it by design")
+    if rule.in_rehearsal:
+        lines.append("- **In a rehearsal**: a notice, because it hangs on speed, length or completeness")
     return "\n".join(lines) + "\n"
 
 

@@ -33,6 +33,7 @@ RULES = (
         remedy="The summary says why it is not valid; tune the target and run again.",
         passes=lambda d: ~_timed(d) | d.token_model | (d.validity == "VALID"),
         message=lambda row: f"result_validity is {row.validity or 'missing'}{_place(row)}",
+        in_rehearsal=lambda _: "runs that LoadGen calls INVALID",
     ),
     Rule(
         id="P-03",
@@ -54,7 +55,7 @@ RULES = (
             f"effective_performance_sample_count is {row.performance_samples:g}, at least "
             f"{row.needed_performance_samples:g} are needed{_place(row)}"
         ),
-        by_length=True,
+        in_rehearsal=lambda _: "runs with fewer loaded samples than the round asks for",
     ),
     Rule(
         id="P-05",
@@ -78,7 +79,9 @@ RULES = (
             f"effective_min_duration_ms is {row.min_duration_ms:g}, at least "
             f"{row.needed_duration_ms:g} are needed{_place(row)}"
         ),
-        by_length=True,
+        in_rehearsal=lambda row: (
+            f"runs of {row.min_duration_ms / 1000:g} s instead of {row.needed_duration_ms / 1000:g} s"
+        ),
     ),
     Rule(
         id="P-07",
@@ -100,7 +103,7 @@ RULES = (
             f"effective_samples_per_query is {row.samples_per_query:g}, at least "
             f"{row.needed_samples_per_query:g} are needed{_place(row)}"
         ),
-        by_length=True,
+        in_rehearsal=lambda _: "Offline queries with fewer samples than the round asks for",
     ),
     Rule(
         id="P-10",
@@ -177,6 +180,7 @@ RULES = (
         passes=lambda d: ~_timed(d) | ~d.uses_early_stopping | d.early_stopping_met,
         message=lambda row: f"early_stopping_met is false{_place(row)}",
         severity="warning",
+        in_rehearsal=lambda _: "runs with too few queries for early stopping",
     ),
     Rule(
         id="+later-validity",
@@ -202,7 +206,7 @@ RULES = (
         ),
         message=lambda row: f"the run took {row.measured_duration_ms / 1000:.1f} s{_place(row)}",
         severity="warning",
-        by_length=True,
+        in_rehearsal=lambda _: "runs that took less than the round's minimum",
     ),
     Rule(
         id="+measured-latency",
@@ -216,6 +220,7 @@ RULES = (
             f"{row.limit_measured_ns:.0f} ns{_place(row)}"
         ),
         severity="warning",
+        in_rehearsal=lambda _: "runs over the latency limit",
     ),
     Rule(
         id="+target-percentile",

@@ -46,7 +46,8 @@ class Rule:
         message: what is wrong with a row that fails.
         severity: `error` where the official v4.1 checker refuses, else `warning`.
         covers: what is refused with it.
-        by_length: a rehearsal cannot keep it by design.
+        in_rehearsal: for a rule that a rehearsal need not keep, since it hangs on speed, length or
+            completeness: what such places are, in the plural, the same for all that are alike.
     """
 
     id: str
@@ -58,7 +59,7 @@ class Rule:
     message: Callable[[Any], str]
     severity: Severity = "error"
     covers: Cover = "result"
-    by_length: bool = False
+    in_rehearsal: Callable[[Any], str] | None = None
 
 
 def frame_of(rows: Sequence[Row], kind: type[Row]) -> pd.DataFrame:

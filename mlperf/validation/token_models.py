@@ -32,6 +32,7 @@ RULES = (
             f"first token {row.first_token_ns:.0f} ns (below {row.limit_first_token_ns:.0f}), "
             f"per token {row.per_token_ns:.0f} ns (below {row.limit_per_token_ns:.0f})"
         ),
+        in_rehearsal=lambda _: "runs over a latency limit of tokens",
     ),
     Rule(
         id="+token-run-invalid",
@@ -42,6 +43,7 @@ RULES = (
         passes=lambda d: ~_token(d) | (d.validity == "VALID"),
         message=lambda row: f"result_validity is {row.validity or 'missing'}",
         severity="warning",
+        in_rehearsal=lambda _: "runs that LoadGen calls INVALID",
     ),
     Rule(
         id="+scenario-differs",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -60,6 +61,7 @@ class Failure(_Model):
         path: the file or folder, relative to the tree.
         message: what is wrong, with the values found.
         remedy: what the submitter can do.
+        by_design: of a rehearsal, which need not keep the rule: what such places are, in the plural.
     """
 
     rule: str
@@ -67,6 +69,7 @@ class Failure(_Model):
     path: str
     message: str
     remedy: str
+    by_design: str = ""
 
 
 class ResultVerdict(_Model):
@@ -114,8 +117,14 @@ class Verdict(_Model):
 
     @property
     def warnings(self) -> tuple[Failure, ...]:
-        """The failures that the official rules let pass."""
-        return tuple(one for one in self.failures if one.severity == "warning")
+        """The failures that the official rules let pass; of a rehearsal without what it need not keep."""
+        return tuple(one for one in self.failures if one.severity == "warning" and not one.by_design)
+
+    @property
+    def by_design(self) -> tuple[str, ...]:
+        """What a rehearsal need not keep, each fact once, e.g. `P-06: 25 runs of 2 s instead of 600 s`."""
+        counts = Counter((one.rule, one.by_design) for one in self.failures if one.by_design)
+        return tuple(f"{rule}: {count} {what}" for (rule, what), count in counts.items())
 
     def to_json(self) -> str:
         """Return the verdict as JSON text (architecture.md, "Command line")."""
@@ -124,7 +133,7 @@ class Verdict(_Model):
             "round": self.round,
             "ok": self.ok,
             "results": [{key: getattr(one, key) for key in keys} for one in self.results],
-            "failures": [one.model_dump() for one in self.failures],
+            "failures": [one.model_dump(exclude_defaults=True) for one in self.failures],
         }
         if self.rehearsal:
             content["rehearsal"] = True
@@ -156,6 +165,7 @@ class Verdict(_Model):
         return (
             f"{kind} {word} by the rules of {self.round}: {accepted} of {len(self.results)} results, "
             f"{len(self.errors)} errors, {len(self.warnings)} warnings"
+            + (f", {len(self.by_design)} notices" if self.by_design else "")
         )
 
 

@@ -24,7 +24,7 @@ from common.process import LOCKED_LINE, print_progress, serve_request
 def main(request):
     if request["do"] == "echo":
         print_progress(1, 4)
-        print("a line")
+        print("a line ✓")
         return {"got": request}
     if request["do"] == "refuse":
         raise SourceError("a file is missing", where="there", remedy="bring it")
@@ -62,13 +62,16 @@ def eventually(condition: Callable[[], bool], seconds: float = 10) -> bool:
     return condition()
 
 
-def test_a_child_gets_its_request_and_gives_its_result(child: str, tmp_path: Path) -> None:
+def test_a_child_gets_its_request_and_gives_its_result(
+    child: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")  # as a locale that lacks what the child prints
     lines: list[str] = []
     log = tmp_path / "log"
     request = {"do": "echo", "deep": [1, {"two": None}]}
     assert run_module(child, request, timeout_seconds=20, on_line=lines.append, log=log) == {"got": request}
     assert [progress_in(line) for line in lines] == [0.25, None]
-    assert log.read_text().splitlines()[-1] == "a line"
+    assert log.read_text().splitlines()[-1] == "a line ✓"
 
 
 def test_an_error_of_ours_comes_back_with_its_place_and_remedy(child: str) -> None:
@@ -101,6 +104,27 @@ def test_the_whole_group_is_ended_at_the_limit(tmp_path: Path) -> None:
     with pytest.raises(StepTimeoutError):
         run_command(["sh", "-c", script], timeout_seconds=0.7)
     assert eventually(lambda: not alive(int(pid_file.read_text())))
+
+
+def test_a_companion_sees_nothing_of_the_persons_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (
+        "HTTPS_PROXY",
+        "all_proxy",
+        "AWS_PROFILE",
+        "RCLONE_EXCLUDE",
+        "PREFECT_PROFILE",
+        "PYTHONSTARTUP",
+    ):
+        monkeypatch.setenv(name, "the person's")
+    monkeypatch.setenv("TZ", "Asia/Kathmandu")
+    log = tmp_path / "log"
+    with companion(["env"], log=log, environment={"OURS": "1"}, cwd=tmp_path) as server:
+        server.wait(20)
+    seen = dict(line.split("=", 1) for line in log.read_text().splitlines())
+    assert "the person's" not in seen.values()
+    assert (seen["OURS"], seen["TZ"], seen["PATH"]) == ("1", "Asia/Kathmandu", os.environ["PATH"])
 
 
 def test_children_and_companions_end_with_a_parent_that_is_killed(child: str, tmp_path: Path) -> None:

@@ -22,7 +22,6 @@ from tests.deployments.hosts import cluster, postgres, postgres_folder, prefect_
 from tests.small_system import prepared_folder, small_system
 
 pytestmark = [
-    pytest.mark.measures,
     pytest.mark.skipif(postgres_folder() is None, reason="PostgreSQL is not installed (Debian: postgresql)"),
 ]
 HOSTS = ("one_rehearsal", "two_rehearsal")

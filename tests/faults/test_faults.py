@@ -15,8 +15,6 @@ from tests.faults.kills import kill_trials
 from tests.faults.site import Site
 from tests.faults.trials import table
 
-pytestmark = pytest.mark.measures
-
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:

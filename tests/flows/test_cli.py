@@ -74,9 +74,9 @@ def test_a_plan_starts_nothing_and_names_every_step(tmp_path: Path) -> None:
     done = command("plan", "rehearsal", "--models", "resnet50", "--work", str(tmp_path / "work"))
     assert done.returncode == 0, done.stderr
     steps = ("make_mini", "download", "preprocess", "quantize", "build_engine", "probe", "performance")
-    later = ("accuracy", "test01", "test04", "test05", "package", "validate", "report", "upload")
+    later = ("accuracy", "test01", "test04", "test05", "describe", "package", "validate", "report", "upload")
     assert all(step in done.stdout for step in (*steps, *later))
-    assert "0 of 22 steps finished" in done.stdout
+    assert "0 of 23 steps finished" in done.stdout
     assert not (tmp_path / "work").exists()
 
 

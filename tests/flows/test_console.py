@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 
 import pytest
 from rich.console import Console
@@ -25,19 +26,57 @@ def test_the_estimate_counts_what_is_left() -> None:
     assert estimate.finished == 1
 
 
-def test_each_step_is_a_line_with_its_reason_and_the_time_left() -> None:
+@pytest.fixture
+def clock_moves(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """A monotonic clock that only the test moves, by seconds."""
+    now = [1000.0]
+    monkeypatch.setattr("flows.console.time.monotonic", lambda: now[0])
+
+    def move(seconds: float) -> None:
+        now[0] += seconds
+
+    return move
+
+
+def test_each_step_is_a_line_with_its_reason_and_the_time_left(clock_moves: Callable[[float], None]) -> None:
     output = io.StringIO()
     console = ProgressConsole(Console(file=output, width=200), Estimate(PLAN))
     with console.shown():
         emit(StepEvent("start", "build", "x"))
-        emit(StepEvent("done", "build", "x", seconds=9.5, text="batch_size: 4 -> 8"))
+        clock_moves(9.5)
+        emit(StepEvent("done", "build", "x", text="batch_size: 4 -> 8"))
+        emit(StepEvent("start", "measure", "x"))
+        clock_moves(40)
         emit(StepEvent("failed", "measure", "x", text="it is INVALID"))
     emit(StepEvent("done", "measure", "x"))
     built, failed = output.getvalue().splitlines()
     assert all(
         text in built for text in ("✓", "1/2", "build", "9.5 s", "batch_size: 4 -> 8", "about 0:30 left")
     )
-    assert "✗" in failed and "it is INVALID" in failed
+    assert all(text in failed for text in ("✗", "it is INVALID", "40.0 s"))
+
+
+def test_found_steps_take_one_line_together() -> None:
+    output = io.StringIO()
+    console = ProgressConsole(Console(file=output, width=200), Estimate(PLAN))
+    with console.shown():
+        for step in ("build", "measure"):
+            emit(StepEvent("start", step, "x"))
+            emit(StepEvent("found", step, "x"))
+    assert output.getvalue().split() == ["=", "2/2", "2", "steps", "were", "found"]
+
+
+def test_the_time_of_steps_side_by_side_counts_once(clock_moves: Callable[[float], None]) -> None:
+    console = ProgressConsole(Console(file=io.StringIO(), width=200), Estimate(PLAN))
+    with console.shown():
+        emit(StepEvent("start", "quantize", "x"))
+        clock_moves(10)
+        emit(StepEvent("start", "quantize", "y"))
+        clock_moves(10)
+        emit(StepEvent("done", "quantize", "x"))
+        clock_moves(5)
+        emit(StepEvent("done", "quantize", "y"))
+    assert console.split(30) == "prepare 0:25, start and end 0:05"
 
 
 def test_a_terminal_shows_the_step_at_work() -> None:

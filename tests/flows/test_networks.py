@@ -112,7 +112,7 @@ def test_it_can_be_neither_packaged_nor_uploaded(random_run: RandomRun, tmp_path
             package.fn(random_run.workspace, random_run.system, False, [measured])
         store = Store("mlperf", endpoint_url="http://127.0.0.1:9")
         with pytest.raises(TreeError, match="random weights"):
-            upload.fn(random_run.workspace, random_run.system, "run", trained, {}, [measured], [], store)
+            upload.fn(random_run.workspace, random_run.system, "run", trained, {}, [measured], [], store, [])
     assert not (random_run.workspace.root / "cache" / "package").exists()
 
 

@@ -16,8 +16,10 @@ from flows.durations import issued_samples
 from flows.needs import require_fit, total
 from flows.plan import Plan, make_plan, show_plan
 from flows.request import SubmissionRequest
+from harness.backends.cuda import GpuFacts
 from mlperf.rounds import Scenario
 from mlperf.triage.steps import STEPS
+from tasks import hardware
 from tasks.workspace import Workspace
 from tests.conftest import PROGRAM, shell
 
@@ -83,10 +85,50 @@ def test_each_need_has_its_figure_or_is_said_to_be_unknown(plan: Plan) -> None:
         assert text in output.getvalue()
 
 
+def model_system(folder: Path, **gptj: int) -> SubmissionRequest:
+    """Return the request of the model system, with other batch sizes of gptj-99."""
+    content = yaml.safe_load(Path("deployments/systems/SR650_V3_3xL40S_TRT.yaml").read_text())
+    for scenario, size in gptj.items():
+        content["benchmarks"]["gptj-99"][scenario]["batch_size"] = size
+    (folder / "system.yaml").write_text(yaml.safe_dump(content))
+    return SubmissionRequest.checked(str(folder / "system.yaml"))
+
+
+def test_the_model_system_fits_into_its_gpus(tmp_path: Path) -> None:
+    needs = make_plan(Workspace.at(tmp_path), model_system(tmp_path)).needs
+    assert needs.device_memory == 48e9
+    assert needs.too_large == ()
+    assert len(needs.device) == 9
+
+
+def test_what_no_gpu_has_room_for_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    """The published batch sizes of gptj-99 are for an FP8 cache of pages: ours would take 111 GB of 48."""
+    needs = make_plan(Workspace.at(tmp_path), model_system(tmp_path, Offline=100)).needs
+    [need] = needs.too_large
+    assert need.label == "gptj-99 Offline"
+    assert need.size == pytest.approx(124.3e9, rel=0.01)
+    assert "100 x 1.1 GB of state and buffers" in need.source
+    with pytest.raises(
+        HostTooSmallError, match=r"of a GPU that has 48\.0 GB .* batch_size of at most 31 fits"
+    ):
+        require_fit(replace(needs, free_disk=1 << 50, free_memory=1 << 50, gpus=""), tmp_path)
+
+
+def test_what_the_gpus_at_hand_have_counts_before_what_is_described(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpus = tuple(GpuFacts("NVIDIA L40S", "8.9", memory) for memory in (48 << 30, 24 << 30, 48 << 30))
+    monkeypatch.setattr(hardware, "gpu_facts", lambda: ("580.95", gpus))
+    monkeypatch.setattr(hardware, "visible_gpus", lambda _: gpus)
+    needs = make_plan(Workspace.at(tmp_path), model_system(tmp_path)).needs
+    assert needs.device_memory == 24 << 30
+    assert {need.label for need in needs.too_large} == {"gptj-99 Offline", "gptj-99 Server"}
+
+
 def test_a_plan_that_does_not_fit_is_refused(plan: Plan, tmp_path: Path) -> None:
     enough = replace(plan.needs, free_disk=1 << 50, free_memory=1 << 50, gpus="")
     require_fit(enough, tmp_path)
-    with pytest.raises(HostTooSmallError, match=r"disk space are needed, 0\.0 MB are free"):
+    with pytest.raises(HostTooSmallError, match=r"disk space are needed, 0\.0 KB are free"):
         require_fit(replace(enough, free_disk=0), tmp_path)
     with pytest.raises(HostTooSmallError, match="GB of memory are needed"):
         require_fit(replace(enough, free_memory=total(plan.needs.memory) - 1), tmp_path)

@@ -89,7 +89,6 @@ def test_earlier_runs_are_those_of_the_system_newest_first(tmp_path: Path) -> No
         assert [run.run for run in earlier_runs(store, "box", rehearsal=False)] == ["result"]
 
 
-@pytest.mark.measures
 def test_a_worker_measures_again_and_fails_where_a_result_fell(rehearsal: Rehearsal, tmp_path: Path) -> None:
     name = "small_rehearsal"
     parameters = {

@@ -21,10 +21,9 @@ from mlperf.logs import read_detail
 from mlperf.rounds import get_round
 from tests.conftest import PROGRAM, ROOT, Rehearsal, hear_ctrl_c, shell
 
-pytestmark = pytest.mark.measures
-
 PREPARED = {"make_mini", "download", "preprocess", "quantize", "build_engine"}
 MEASURED = {"probe", "performance", "accuracy", "test01", "test04", "test05"}
+STEPS = 79
 RESNET50 = (str(PROGRAM), "run", "rehearsal", "--models", "resnet50")
 STEP = re.compile(r"^ ([=✓✗]) +\d+/\d+ +(\S+) +(.+?)  ", re.MULTILINE)
 
@@ -47,13 +46,18 @@ def test_it_ends_with_results_verdict_page_and_address(rehearsal: Rehearsal) -> 
     assert f"s3://mlperf/rehearsals/rehearsal/{rehearsal.run}" in rehearsal.output
     page = (rehearsal.place / "page" / "index.html").read_text()
     assert "Throughput over time, resnet Offline" in page
+    assert f"{psutil.virtual_memory().total / 2**30:.1f} GiB" in page, "the page describes this machine"
+    assert "for a submission a person fills in: " in page
 
 
 def test_the_tree_is_no_submission_for_whoever_is_not_told_that_it_is_a_rehearsal(
     rehearsal: Rehearsal,
 ) -> None:
     tree = str(rehearsal.place / "tree")
-    assert shell(str(PROGRAM), "validate", tree, "--rehearsal").returncode == 0
+    kept = shell(str(PROGRAM), "validate", tree, "--rehearsal")
+    assert kept.returncode == 0
+    assert "P-06: 25 runs of 2 s instead of 600 s, by design" in kept.stdout
+    assert kept.stdout.count("P-06") == 1, "each fact of a rehearsal is said once"
     refused = shell(str(PROGRAM), "validate", tree)
     assert refused.returncode == 1
     assert "P-06" in refused.stdout
@@ -94,7 +98,15 @@ def test_a_second_run_repeats_no_work(rehearsal: Rehearsal) -> None:
     again = shell("make", "rehearsal", f"WORK={rehearsal.work}")
     assert again.returncode == 0, again.stdout + again.stderr
     assert done_steps(again.stdout) == set()
+    assert f"{STEPS} steps were found" in again.stdout
     assert rehearsal.run in again.stdout
+
+
+def test_a_part_of_a_rehearsal_ends_well_and_says_what_a_submission_needs(rehearsal: Rehearsal) -> None:
+    part = shell(*RESNET50, "--scenarios", "Offline", "--work", str(rehearsal.work))
+    assert part.returncode == 0, part.stdout + part.stderr
+    assert "1 of 1 results, 0 errors" in part.stdout
+    assert "a submission needs Server of resnet50 too (rule M-05)" in part.stdout
 
 
 def test_a_changed_setting_repeats_exactly_what_stands_on_it(

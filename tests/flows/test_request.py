@@ -16,7 +16,7 @@ def test_everything_that_the_file_names_is_the_default() -> None:
         *((name, scenario) for name in both for scenario in ("Offline", "Server")),
     }
     assert not request.full_length
-    assert request.sample_count("resnet50") == 1200
+    assert request.sample_count("resnet50") == 500
     assert request.largest_batch("resnet50") == 16
 
 

@@ -28,7 +28,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> list[GpuFacts]:
     """The GPUs of the host; a test puts in what it wants."""
     found: list[GpuFacts] = []
     monkeypatch.setattr(tasks.hardware, "gpu_facts", lambda: ("580.95", tuple(found)))
-    monkeypatch.setattr(tasks.hardware, "visible_gpus", lambda: tuple(found))
+    monkeypatch.setattr(tasks.hardware, "visible_gpus", lambda _: tuple(found))
     return found
 
 
@@ -77,12 +77,16 @@ def test_a_rehearsal_takes_any_gpu_that_its_engines_fit(tmp_path: Path, gpus: li
     gpus += [L4, L4, L4]
     assert runner_of(rehearsal(tmp_path, backend="auto")) == Runner("tensorrt", (0, 1, 2))
     assert runner_of(request(tmp_path)).is_stuck
+    gpus[2] = L40S
+    assert runner_of(rehearsal(tmp_path, backend="auto")) == Runner("tensorrt", (2, 0, 1)), (
+        "what is named first"
+    )
 
 
 def test_a_gpu_without_cuda_bindings_is_no_reason_to_fail_a_rehearsal(
     tmp_path: Path, gpus: list[GpuFacts], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def missing() -> tuple[GpuFacts, ...]:
+    def missing(_: object) -> tuple[GpuFacts, ...]:
         raise SettingError("cuda-bindings is not installed", remedy="pip install it")
 
     gpus.append(L40S)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator
+import functools
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ import tensorrt_rtx
 
 from common.errors import SettingError
 from harness.backends import tensorrt_device
-from harness.backends.cuda import device_count, gpu_at, import_cuda
+from harness.backends.cuda import call, import_cuda, visible_gpus
 from harness.backends.tensorrt_device import GpuDevice
 from harness.backends.tensorrt_library import gpu_facts
 
@@ -28,6 +30,7 @@ def device() -> GpuDevice:
     made = GpuDevice.__new__(GpuDevice)
     made._cuda, made._ordinal = import_cuda(), 0
     made._events = {STREAM: made._cuda.cudaEvent_t(7)}
+    made._copy_attributes = [made._cuda.cudaMemcpyAttributes()]
     made.batches_copies = True
     return made
 
@@ -52,8 +55,8 @@ CALLS: dict[str, Callable[[GpuDevice], object]] = {
     "capture": lambda device: device.capture(STREAM, lambda: None),
     "launch": lambda device: device.launch(device._cuda.cudaGraphExec_t(3), STREAM),
     "free_graph": lambda device: device.free_graph(device._cuda.cudaGraphExec_t(3)),
-    "gpu_at": lambda device: gpu_at(device._cuda, 0),
-    "device_count": lambda _: device_count(),
+    "properties of a GPU": lambda device: call(device._cuda, "cudaGetDeviceProperties", 0),
+    "visible_gpus": lambda device: visible_gpus(device._cuda),
     "event for a stream": lambda device: device._call(
         "cudaEventCreateWithFlags",
         device._cuda.cudaEventBlockingSync | device._cuda.cudaEventDisableTiming,
@@ -75,29 +78,77 @@ def test_the_call_reaches_the_driver_that_is_not_there(device: GpuDevice, name: 
 
 def test_cuda_says_name_and_compute_capability_where_they_are_read() -> None:
     properties = import_cuda().cudaDeviceProp()
-    assert (properties.major, properties.minor) == (0, 0)
+    assert (properties.major, properties.minor, properties.totalGlobalMem) == (0, 0, 0)
     assert isinstance(properties.name, bytes)
 
 
+NAMES: dict[str, dict[str, str]] = json.loads(Path(__file__).with_name("tensorrt_names.json").read_text())
+"""The names that TensorRT's bindings have, by version and class (`python -m tools.record_bindings`)."""
 KINDS = {
-    "trt": tensorrt_rtx,
-    "self._engine": tensorrt_rtx.ICudaEngine,
-    "self._runtime": tensorrt_rtx.Runtime,
-    "context": tensorrt_rtx.IExecutionContext,
-    "config": tensorrt_rtx.IRuntimeConfig,
-    "strategies": tensorrt_rtx.DynamicShapesKernelSpecializationStrategy,
+    "tensorrt_device.py": {
+        "self._trt": "module",
+        "self._engine": "ICudaEngine",
+        "self._runtime": "Runtime",
+        "context": "IExecutionContext",
+        "config": "IRuntimeConfig",
+        "self._trt.TensorIOMode": "TensorIOMode",
+        "strategies": "ExecutionContextAllocationStrategy",
+    },
+    "tensorrt_build.py": {
+        "trt": "module",
+        "trt.NetworkDefinitionCreationFlag": "NetworkDefinitionCreationFlag",
+        "builder": "Builder",
+        "config": "IBuilderConfig",
+        "self._config": "IBuilderConfig",
+        "self._config.get_timing_cache()": "ITimingCache",
+        "definition": "INetworkDefinition",
+        "definition.get_layer(layer)": "ILayer",
+        "definition.get_input(index)": "ITensor",
+        "parser": "OnnxParser",
+        "error": "ParserError",
+        "profile": "IOptimizationProfile",
+    },
+    "tensorrt_library.py": {
+        "trt": "module",
+        "trt.ILogger": "ILogger",
+        "severities": "ILogger.Severity",
+        "import_library(name)": "module",
+    },
+    "tensorrt.py": {"trt": "module"},
 }
-"""What the names in `tensorrt_device` stand for."""
+"""What the expressions in these files stand for."""
+OF_RTX = {
+    *("ComputeCapability", "num_compute_capabilities", "set_compute_capability"),
+    *("DynamicShapesKernelSpecializationStrategy", "dynamic_shapes_kernel_specialization_strategy"),
+}
+"""Names that only TensorRT for RTX has, and that are used only with it."""
 
 
-def named() -> Iterator[tuple[str, str]]:
-    """Yield each attribute that the backend takes of TensorRT's objects, after the name of the object."""
-    for node in ast.walk(ast.parse(Path(tensorrt_device.__file__).read_text())):
-        if isinstance(node, ast.Attribute) and (owner := ast.unparse(node.value)) in KINDS:
-            yield owner, node.attr
+def used() -> set[tuple[str, str]]:
+    """Return class and name of everything that we take of TensorRT's objects."""
+    found = set()
+    for file, kinds in KINDS.items():
+        tree = ast.parse(Path(tensorrt_device.__file__).with_name(file).read_text())
+        seen = {
+            (ast.unparse(node.value), node.attr) for node in ast.walk(tree) if isinstance(node, ast.Attribute)
+        }
+        assert kinds.keys() <= {owner for owner, _ in seen}, file
+        found |= {(kinds[owner], name) for owner, name in seen if owner in kinds}
+    return {(kind, name) for kind, name in found if not name.startswith("_")}
 
 
-def test_tensorrt_has_what_the_backend_takes_of_it() -> None:
-    found = set(named())
-    assert {owner for owner, _ in found} == set(KINDS)
-    assert {f"{owner}.{name}" for owner, name in found if not hasattr(KINDS[owner], name)} == set()
+def test_the_recorded_versions_are_those_that_the_extras_install() -> None:
+    assert {version.split(".")[0] for version in NAMES} == {"10", "11"}
+
+
+@pytest.mark.parametrize("version", NAMES)
+def test_tensorrt_has_what_we_take_of_it(version: str) -> None:
+    names = {kind: set(text.split()) for kind, text in NAMES[version].items()}
+    assert {name for kind, name in used() if name not in names[kind]} == OF_RTX
+
+
+def test_tensorrt_for_rtx_has_what_we_take_of_it() -> None:
+    def of(kind: str) -> object:
+        return functools.reduce(getattr, kind.split(".") if kind != "module" else (), tensorrt_rtx)
+
+    assert {f"{kind}.{name}" for kind, name in used() if not hasattr(of(kind), name)} == set()

@@ -22,6 +22,7 @@ NOBODY = (1 << 22) + 1
 """More than the kernel numbers processes with."""
 QUIET = HostState(
     at=1000.0,
+    clock=1.8e9,
     cores=4,
     load=0.1,
     busy_seconds=500.0,
@@ -32,7 +33,9 @@ QUIET = HostState(
     gpus=(GpuState(name="NVIDIA L40S", driver="555.42", temperature=60, clock_reasons=("idle",)),),
 )
 # Ten seconds later: this process used 30 of the 40 core seconds.
-LATER = QUIET.model_copy(update={"at": 1010.0, "busy_seconds": 531.0, "own_seconds": 32.0})
+LATER = QUIET.model_copy(
+    update={"at": 1010.0, "clock": 1.8e9 + 10, "busy_seconds": 531.0, "own_seconds": 32.0}
+)
 
 
 def later(**changes: object) -> HostState:
@@ -52,6 +55,8 @@ def test_our_own_work_is_no_disturbance() -> None:
     [
         (later(busy_seconds=540.0), "other processes used 25% of the 4 cores"),
         (later(stolen_seconds=3.0), "hypervisor took 5.0%"),
+        (later(clock=1.8e9 - 3590), "clock, which LoadGen measures by, was set by -3.6e+03 s"),
+        (later(clock=1.8e9 + 10.1), "was set by +0.1 s"),
         (later(swapped_bytes=1 << 30), "1024 MiB were swapped"),
         (later(gpus=gpu(other_processes=("17 miner",))), "other processes on GPU 0 (NVIDIA L40S): 17 miner"),
         (later(gpus=gpu(clock_reasons=("hardware thermal slowdown",))), "hardware thermal slowdown"),
@@ -62,6 +67,17 @@ def test_each_disturbance_is_named_with_its_figure(after: HostState, words: str)
     found = disturbances(QUIET, after)
     assert len(found) == 1
     assert words in found[0]
+
+
+def test_a_clock_that_is_set_changes_no_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = host_state()
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now - 3600)
+    after = host_state()
+    assert after.at >= before.at
+    strict = DisturbanceLimits(other_cpu_share=100, stolen_share=100)
+    assert [text for text in disturbances(before, after, strict) if "clock, which" in text]
+    assert not disturbances(QUIET.model_copy(update={"clock": None}), LATER)  # a record of an older version
 
 
 def test_a_limit_can_be_raised() -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from common.errors import HostBusyError, SettingError
-from harness.lock import default_lock_path, holders, host_lock
+from harness import lock as module
+from harness.lock import default_lock_path, holders, host_lock, not_agreed
 
 HOLD = """
 import sys, time
@@ -134,3 +135,58 @@ def test_the_lock_file_is_open_to_all_users_of_the_host(lock: Path) -> None:
     with host_lock(lock, False, 1):
         assert lock.stat().st_mode & 0o777 == 0o666
     assert default_lock_path().name == "mlperf-submission.lock"
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_what_is_no_file_is_refused_and_not_waited_for(lock: Path, kind: str) -> None:
+    if kind == "pipe":
+        os.mkfifo(lock)
+    elif kind == "folder":
+        lock.mkdir()
+    path = Path("/dev/null") if kind == "device" else lock
+    assert holders(path) == []
+    with pytest.raises(SettingError, match="cannot be opened"), host_lock(path, False, 1):
+        pass
+
+
+def test_the_content_of_a_lock_file_is_read_with_a_limit_and_cannot_steer_a_terminal(lock: Path) -> None:
+    child = start_holder(lock, "alone")
+    try:
+        wait_until_held(child)
+        with lock.open("r+b") as stream:
+            stream.write(f"{child.pid} \x1b]0;title\x07".encode())
+            stream.truncate(3 << 30)
+        (holder,) = holders(lock)
+        assert holder.startswith(rf"process {child.pid} (\x1b]0;title\x07")
+        with pytest.raises(HostBusyError), host_lock(lock, False, 0.2):
+            pass
+    finally:
+        end(child)
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A host of which nothing is known yet: no folder for locks, no container."""
+    monkeypatch.setattr(module, "_PLACES", (tmp_path / "run_lock", tmp_path / "shm"))
+    monkeypatch.setattr(module, "_IN_CONTAINER", (tmp_path / "containerenv",))
+    return tmp_path
+
+
+def test_all_users_of_a_host_find_the_same_lock(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, mode in (("run_lock", 0o755), ("shm", 0o1777)):
+        (host / name).mkdir()
+        (host / name).chmod(mode)
+    for job in ("one", "two"):  # as root, who could write the first folder, and with a TMPDIR of its own
+        monkeypatch.setenv("TMPDIR", str(host / job))
+        assert default_lock_path().parent == host / "shm"
+        assert not_agreed(None) == ""
+
+
+def test_a_lock_that_others_do_not_find_is_said_to_be_one(host: Path) -> None:
+    assert "is not where they look for it" in not_agreed(None)
+    (host / "run_lock").mkdir(mode=0o777)
+    (host / "run_lock").chmod(0o1777)
+    assert not_agreed(None) == ""
+    (host / "containerenv").touch()
+    assert "outside of this container" in not_agreed(None)
+    assert not_agreed(host / "named by a person") == ""

@@ -37,7 +37,7 @@ def test_a_rehearsal_is_shorter_and_keeps_limits_seeds_and_samples(make_settings
         }
         assert changed == {"min_duration_ms", "min_query_count", "official"}
         assert rehearsal.min_duration_ms == 2000
-        assert rehearsal.min_query_count == (1 if scenario is Scenario.OFFLINE else 662)
+        assert rehearsal.min_query_count == 1
 
 
 def test_test05_has_its_own_seeds_beside_the_rounds(make_settings: Make) -> None:

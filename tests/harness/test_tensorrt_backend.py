@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from common.errors import NetworkFileError, SettingError, StepFailedError
+from harness.backends import tensorrt
 from harness.backends.base import BackendOptions, open_backend
+from harness.backends.cuda import GpuFacts
 from harness.backends.tensorrt import TensorRTBackend
 from harness.backends.tensorrt_library import EngineInfo
 from models.architectures.bert import BertShape, bert
@@ -26,7 +28,7 @@ from models.benchmark import Precision, Responses, Samples, Session, TensorSpec
 from models.bert import Bert99
 from models.resnet50 import Resnet50
 from models.squad_samples import SquadSamples
-from tests.harness.fake_gpu import LONGEST, FakeDevice, World
+from tests.harness.fake_gpu import LONGEST, FakeCuda, FakeTensorRT, devices_of
 
 INPUT = "input_tensor:0"
 
@@ -109,11 +111,30 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     return make_bench(tmp_path_factory.mktemp("large"), 64)
 
 
+L40S, L4, T4 = GpuFacts("NVIDIA L40S", "8.9"), GpuFacts("NVIDIA L4", "8.9"), GpuFacts("NVIDIA T4", "7.5")
+
+
 @pytest.fixture
-def world() -> Iterator[World]:
-    world = World()
-    yield world
-    assert world.is_empty, "something was not freed"
+def cuda() -> Iterator[FakeCuda]:
+    """One imaginary GPU."""
+    cuda = FakeCuda()
+    yield cuda
+    assert cuda.is_empty, "something was not freed"
+
+
+@pytest.fixture
+def three() -> Iterator[FakeCuda]:
+    cuda = FakeCuda(*[GpuFacts(f"Imaginary GPU {number}", "8.9") for number in range(3)])
+    yield cuda
+    assert cuda.is_empty, "something was not freed"
+
+
+def open_on(cuda: FakeCuda, options: BackendOptions, *profiles: tuple[int, int, int]) -> TensorRTBackend:
+    """Open the backend on all imaginary GPUs, in a thread that chose none of them."""
+    assert options.engine is not None
+    info = EngineInfo.beside(options.engine)
+    with ThreadPoolExecutor(1) as other:
+        return other.submit(lambda: TensorRTBackend(options, devices_of(cuda, info, profiles))).result()
 
 
 ALL = np.arange(SAMPLES, dtype=np.int64)
@@ -123,33 +144,33 @@ ALL = np.arange(SAMPLES, dtype=np.int64)
 @given(
     indices=st.lists(st.integers(0, SAMPLES - 1), min_size=1, max_size=BATCH),
     loaded=st.sets(st.integers(0, SAMPLES - 1)),
-    on_device=st.booleans(),
     graphs=st.booleans(),
+    batched=st.booleans(),
     size=st.sampled_from(["bench", "large"]),
 )
 def test_any_batch_of_loaded_samples_gets_its_answers(
     request: pytest.FixtureRequest,
     indices: list[int],
     loaded: set[int],
-    on_device: bool,
     graphs: bool,
+    batched: bool,
     size: str,
 ) -> None:
     chosen: Bench = request.getfixturevalue(size)
-    world = World()
-    device = FakeDevice(world)
-    device.can_capture = graphs
-    backend = TensorRTBackend(chosen.options, [device], samples_on_device=on_device)
+    cuda = FakeCuda()
+    cuda.can_capture = graphs
+    cuda.can_batch = batched
+    backend = open_on(cuda, chosen.options)
     backend.load(np.array(sorted(loaded | set(indices), reverse=True), np.int64))
     chosen.check(backend, 0, indices)
     chosen.check(backend, 0, indices[::-1])
     backend.close()
-    assert world.is_empty
+    assert cuda.is_empty
 
 
-def test_streams_and_devices_work_side_by_side(bench: Bench, world: World) -> None:
-    devices = [FakeDevice(world, number) for number in range(3)]
-    backend = TensorRTBackend(replace(bench.options, streams=2), devices)
+def test_streams_and_devices_work_side_by_side(bench: Bench, three: FakeCuda) -> None:
+    """Each engine, context, graph and buffer is on its own GPU; once, all engines were loaded on the last."""
+    backend = open_on(three, replace(bench.options, streams=2))
     assert backend.streams == 6
     assert backend.device_names == ("Imaginary GPU 0", "Imaginary GPU 1", "Imaginary GPU 2")
     backend.load(ALL)
@@ -161,13 +182,12 @@ def test_streams_and_devices_work_side_by_side(bench: Bench, world: World) -> No
 
     with ThreadPoolExecutor(backend.streams) as pool:
         list(pool.map(drive, range(backend.streams)))
-    assert all(len(device.launches) == 20 for device in devices)
+    assert three.launches == [20, 20, 20]
     backend.close()
 
 
-def test_scattered_samples_are_copied_by_one_call(large: Bench, world: World) -> None:
-    device = FakeDevice(world)
-    backend = TensorRTBackend(large.options, [device])
+def test_scattered_samples_are_copied_by_one_call(large: Bench, cuda: FakeCuda) -> None:
+    backend = open_on(cuda, large.options)
     backend.load(ALL)
     row = 3 * 64 * 64 * 4
     for indices, sizes in (
@@ -176,48 +196,45 @@ def test_scattered_samples_are_copied_by_one_call(large: Bench, world: World) ->
         ([5, 4, 3], [(row, row, row)]),
         ([7, 7], [(row, row)]),
     ):
-        device.copies.clear()
+        cuda.forget_copies()
         large.check(backend, 0, indices)
-        assert device.copies == sizes, "inputs; the outputs are copied by the graph"
+        assert cuda.copies[0] == sizes, "inputs; the outputs are copied by the graph"
     backend.close()
 
 
-def test_small_scattered_samples_are_gathered_and_copied_once(bench: Bench, world: World) -> None:
-    device = FakeDevice(world)
-    backend = TensorRTBackend(bench.options, [device])
+def test_small_scattered_samples_are_gathered_and_copied_once(bench: Bench, cuda: FakeCuda) -> None:
+    backend = open_on(cuda, bench.options)
     backend.load(ALL)
-    device.copies.clear()
+    cuda.forget_copies()
     bench.check(backend, 0, [9, 2, 30, 4])
-    assert device.copies == [4 * 3 * 32 * 32 * 4]
+    assert cuda.copies[0] == [4 * 3 * 32 * 32 * 4]
     backend.close()
 
 
-def test_every_batch_size_is_captured_before_the_first_batch(bench: Bench, world: World) -> None:
-    device = FakeDevice(world)
-    backend = TensorRTBackend(bench.options, [device])
+def test_every_batch_size_is_captured_before_the_first_batch(bench: Bench, cuda: FakeCuda) -> None:
+    backend = open_on(cuda, bench.options)
     assert backend.details["cuda_graphs"] == str(BATCH)
-    enqueued = len(device.enqueued)
+    enqueued = len(cuda.enqueued[0])
     backend.load(ALL)
     for count in range(1, BATCH + 1):
         bench.check(backend, 0, list(range(count)))
-    assert len(device.launches) == BATCH
-    assert len(device.enqueued) == enqueued, "nothing was enqueued outside of a graph"
+    assert cuda.launches == [BATCH]
+    assert len(cuda.enqueued[0]) == enqueued, "nothing was enqueued outside of a graph"
     backend.close()
 
 
-def test_without_graphs_the_batches_are_enqueued(bench: Bench, world: World) -> None:
-    device = FakeDevice(world)
-    device.can_capture = False
-    backend = TensorRTBackend(bench.options, [device])
-    assert backend.details["cuda_graphs"] == "0"
+def test_without_graphs_the_batches_are_enqueued(bench: Bench, cuda: FakeCuda) -> None:
+    cuda.can_capture = False
+    backend = open_on(cuda, bench.options)
+    assert backend.details["cuda_graphs"].startswith("none: CUDA refused cudaStreamEndCapture")
     backend.load(ALL)
     bench.check(backend, 0, [1, 2])
-    assert not device.launches
+    assert cuda.launches == [0]
     backend.close()
 
 
-def test_other_samples_can_be_loaded(bench: Bench, world: World) -> None:
-    backend = TensorRTBackend(bench.options, [FakeDevice(world)])
+def test_other_samples_can_be_loaded(bench: Bench, cuda: FakeCuda) -> None:
+    backend = open_on(cuda, bench.options)
     backend.load(np.array([1, 2], np.int64))
     bench.check(backend, 0, [2, 1])
     backend.load(np.array([30, 2], np.int64))
@@ -231,8 +248,8 @@ def test_other_samples_can_be_loaded(bench: Bench, world: World) -> None:
 
 
 @pytest.mark.parametrize("count", [0, BATCH + 1])
-def test_impossible_batches_are_named(bench: Bench, world: World, count: int) -> None:
-    backend = TensorRTBackend(bench.options, [FakeDevice(world)])
+def test_impossible_batches_are_named(bench: Bench, cuda: FakeCuda, count: int) -> None:
+    backend = open_on(cuda, bench.options)
     backend.load(ALL)
     with pytest.raises(SettingError, match="batch"):
         backend.run(0, ALL[:count])
@@ -240,64 +257,94 @@ def test_impossible_batches_are_named(bench: Bench, world: World, count: int) ->
     backend.close()
 
 
-def test_a_benchmark_with_a_loop_of_its_own_runs_through_the_session(bench: Bench, world: World) -> None:
-    backend = TensorRTBackend(replace(bench.options, benchmark=OwnLoop(32)), [FakeDevice(world)])
+def test_a_benchmark_with_a_loop_of_its_own_runs_through_the_session(bench: Bench, cuda: FakeCuda) -> None:
+    backend = open_on(cuda, replace(bench.options, benchmark=OwnLoop(32)))
     backend.load(ALL)
     bench.check(backend, 0, [9, 2, 30, 4, 7])
     bench.check(backend, 0, [8])
     backend.close()
 
 
-def test_closing_twice_is_no_harm(bench: Bench, world: World) -> None:
-    backend = TensorRTBackend(bench.options, [FakeDevice(world)])
+def test_closing_twice_is_no_harm(bench: Bench, cuda: FakeCuda) -> None:
+    backend = open_on(cuda, bench.options)
     backend.load(ALL)
     backend.close()
     backend.close()
 
 
 @pytest.mark.parametrize("share", [0.1, 0.6, 1.4])
-def test_out_of_memory_frees_what_was_taken(bench: Bench, world: World, share: float) -> None:
-    device = FakeDevice(world)
-    device.memory_left = int(share * BATCH * 3 * 32 * 32 * 4)
+def test_out_of_memory_frees_what_was_taken(bench: Bench, three: FakeCuda, share: float) -> None:
+    three.memory_left[1] = int(share * BATCH * 3 * 32 * 32 * 4)
     with pytest.raises(StepFailedError, match="out of memory"):
-        TensorRTBackend(replace(bench.options, streams=2), [device])
+        open_on(three, replace(bench.options, streams=2))
 
 
-def test_samples_of_another_precision_are_named(bench: Bench, world: World) -> None:
-    backend = TensorRTBackend(
-        replace(bench.options, samples=Pictures(SAMPLES, 32, "int8")), [FakeDevice(world)]
-    )
+def test_samples_of_another_precision_are_named(bench: Bench, cuda: FakeCuda) -> None:
+    backend = open_on(cuda, replace(bench.options, samples=Pictures(SAMPLES, 32, "int8")))
     with pytest.raises(NetworkFileError, match="is int8"):
         backend.load(ALL)
     backend.close()
 
 
-def test_an_engine_that_does_not_fit_is_named(bench: Bench, world: World) -> None:
-    def refusal(device: FakeDevice, **changes: Any) -> str:
+def test_an_engine_that_does_not_fit_is_named(bench: Bench, cuda: FakeCuda) -> None:
+    def refusal(cuda: FakeCuda, **changes: Any) -> str:
         with pytest.raises((SettingError, NetworkFileError)) as caught:
-            TensorRTBackend(replace(bench.options, **changes), [device])
+            open_on(cuda, replace(bench.options, **changes))
         return caught.value.what
 
-    hopper = FakeDevice(world)
-    hopper.compute_capability = "9.0"
-    assert "for compute capability 8.9, but Imaginary GPU 0 has 9.0" in refusal(hopper)
-    assert "takes 1 to 6" in refusal(FakeDevice(world), batch_size=7)
-    assert "the run is int8, the engine fp32" in refusal(FakeDevice(world), precision="int8")
-    assert "needs input_tensor:0 float32 (3, 64, 64)" in refusal(FakeDevice(world), benchmark=Small(64))
+    hopper = FakeCuda(GpuFacts("A Hopper", "9.0"))
+    assert "for compute capability 8.9, but A Hopper has 9.0" in refusal(hopper)
+    assert "takes 1 to 6" in refusal(cuda, batch_size=7)
+    assert "the run is int8, the engine fp32" in refusal(cuda, precision="int8")
+    assert "needs input_tensor:0 float32 (3, 64, 64)" in refusal(cuda, benchmark=Small(64))
+
+
+@pytest.mark.parametrize(
+    ("gpus", "devices", "names"),
+    [
+        ([T4, L40S, L40S], (), ("NVIDIA L40S", "NVIDIA L40S")),
+        ([L40S, T4, L4], (2, 0), ("NVIDIA L4", "NVIDIA L40S")),
+    ],
+)
+def test_a_further_gpu_of_another_kind_is_left_alone(
+    bench: Bench,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    gpus: list[GpuFacts],
+    devices: tuple[int, ...],
+    names: tuple[str, ...],
+) -> None:
+    cuda = FakeCuda(*gpus)
+    monkeypatch.setattr(tensorrt, "import_cuda", lambda: cuda)
+    monkeypatch.setattr(tensorrt, "import_library", lambda _: FakeTensorRT(cuda))
+    backend = tensorrt.open_backend(
+        replace(bench.options, engine=renamed(bench, tmp_path, FakeTensorRT.__version__), devices=devices)
+    )
+    assert backend.device_names == names
+    backend.load(ALL)
+    bench.check(backend, 0, [1, 5])
+    bench.check(backend, 1, [7])
+    backend.close()
+    assert cuda.is_empty
+
+
+def renamed(bench: Bench, folder: Path, version: str) -> Path:
+    """Return a copy of a bench's engine that another version built."""
+    assert bench.options.engine is not None
+    engine = folder / "engine"
+    engine.write_bytes(bench.options.engine.read_bytes())
+    info = EngineInfo.beside(bench.options.engine).model_copy(update={"version": version})
+    EngineInfo.path(engine).write_text(info.model_dump_json())
+    return engine
 
 
 def test_opening_it_without_a_gpu_says_what_is_missing(bench: Bench, tmp_path: Path) -> None:
     import tensorrt_rtx
 
-    assert bench.options.engine is not None
-    info = EngineInfo.beside(bench.options.engine)
-    engine = tmp_path / "engine"
-    engine.write_bytes(b"engine")
-    EngineInfo.path(engine).write_text(info.model_dump_json())
+    engine = renamed(bench, tmp_path, "1")
     with pytest.raises(SettingError, match="built by tensorrt_rtx 1, but"):
         open_backend("tensorrt", replace(bench.options, engine=engine))
-    here = info.model_copy(update={"version": tensorrt_rtx.__version__})
-    EngineInfo.path(engine).write_text(here.model_dump_json())
+    renamed(bench, tmp_path, tensorrt_rtx.__version__)
     with pytest.raises(SettingError, match=r"no GPU can be used|is for compute"):
         open_backend("tensorrt", replace(bench.options, engine=engine))
 
@@ -314,7 +361,7 @@ class Windows(SquadSamples):
 
 
 @pytest.mark.parametrize("sequence", [None, LONGEST])
-def test_sequences_run_at_their_own_length(tmp_path: Path, world: World, sequence: int | None) -> None:
+def test_sequences_run_at_their_own_length(tmp_path: Path, cuda: FakeCuda, sequence: int | None) -> None:
     """A batch is as long as its longest sequence; an engine of one length gets that one."""
     engine = tmp_path / "engine"
     shape = BertShape(layers=1, hidden=8, heads=2, inner=8, vocabulary=40, positions=LONGEST)
@@ -325,16 +372,15 @@ def test_sequences_run_at_their_own_length(tmp_path: Path, world: World, sequenc
     EngineInfo.path(engine).write_text(info.model_dump_json())
     samples = Windows([9, 384, 30, 50, 12])
     options = BackendOptions(Bert99(), "fp32", engine, samples, BATCH)
-    device = FakeDevice(world)
-    backend = TensorRTBackend(options, [device])
+    backend = open_on(cuda, options)
     assert bool(backend._lanes[0].graphs) == bool(sequence)
     session = onnxruntime.InferenceSession(str(engine), providers=["CPUExecutionProvider"])
     for indices in ([0, 2, 4], [1], [3, 0, 1, 2, 4]):
-        device.copies.clear()
+        cuda.forget_copies()
         chosen = np.array(indices)
         responses = backend.run(0, chosen)
         length = sequence or int(samples.costs[chosen].max())
-        assert device.copies[0] == len(indices) * length * 8, "int64 ids, no more than are needed"
+        assert cuda.copies[0][0] == len(indices) * length * 8, "int64 ids, no more than are needed"
         start, end = session.run(None, {**samples.gather(chosen, length)})
         for row, index in enumerate(indices):
             own = slice(0, int(samples.costs[index]))

@@ -14,14 +14,17 @@ from onnx import ModelProto, TensorProto, helper
 
 from common.errors import NetworkFileError, SettingError, StepTimeoutError
 from common.process import run_module
-from harness.backends import tensorrt_library
+from harness.backends import tensorrt_build, tensorrt_library
 from harness.backends.cuda import GpuFacts
-from harness.backends.tensorrt_build import build
+from harness.backends.tensorrt_build import build, check_operators
 from harness.backends.tensorrt_library import EngineInfo, builder_identity, library_for
+from models.architectures.gptj import gptj
 from models.architectures.resnet50 import resnet50
 from models.benchmark import Precision
 from models.quantization import quantize
 from models.resnet50 import Resnet50
+from tests.harness.fake_gpu import FakeCuda
+from tests.harness.test_tensorrt_state import SMALL
 
 CHILD = "harness.backends.tensorrt_build"
 
@@ -64,7 +67,6 @@ def test_an_engine_is_built_without_a_gpu(
         engine,
         precision=precision,
         max_batch_size=8,
-        optimal_batch_size=4,
         compute_capability="8.9",
     )
     assert figures["bytes"] == engine.stat().st_size > 10_000
@@ -132,8 +134,7 @@ def _build(network: Path, **changes: Any) -> dict[str, Any]:
     [
         ({"compute_capability": "9.0"}, "cannot build for compute capability 9.0"),
         ({"compute_capability": "x"}, "compute capability x"),
-        ({"optimal_batch_size": 9}, "optimal batch size 9"),
-        ({"max_batch_size": 0}, "batch size"),
+        ({"max_batch_size": 0}, "batches of 0"),
     ],
 )
 def test_impossible_settings_are_named(
@@ -146,6 +147,65 @@ def test_impossible_settings_are_named(
 def test_a_network_in_another_precision_is_named(networks: dict[Precision, Path]) -> None:
     with pytest.raises(NetworkFileError, match="is fp32, but the engine is to be int8"):
         _build(networks["fp32"], precision="int8")
+
+
+def test_prompts_and_steps_have_profiles_of_their_own(tmp_path: Path) -> None:
+    """Prompts are read one by one: no memory is kept for a whole batch of the longest ones."""
+    network, sizes = tmp_path / "network.onnx", []
+    gptj(network, shape=SMALL)
+    for profiles in ({}, {"profiles.N": "1:*:* 1:1:2", "profiles.S": "4:4:4 4:9:24"}):
+        model = onnx.load(network)
+        stated = {entry.key: entry.value for entry in model.metadata_props} | profiles
+        helper.set_model_props(model, stated)
+        onnx.save(model, network)
+        figures = _build(network, precision="fp16", max_batch_size=512)
+        assert figures["profiles"] == (2 if profiles else 1)
+        sizes.append(figures["activation_bytes"])
+    assert sizes[1] < sizes[0] / 2
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {"profiles.S": "4:4:4 4:9:24", "profiles.N": "1:1:1"},
+        {"profiles.S": "9:4:24"},
+        {"profiles.S": "any"},
+    ],
+)
+def test_profiles_that_make_no_sense_are_named(tmp_path: Path, stated: dict[str, str]) -> None:
+    model = _tiny(helper.make_node("Relu", ["x"], ["y"]), ["N", "S"])
+    helper.set_model_props(model, stated)
+    onnx.save(model, tmp_path / "network.onnx")
+    with pytest.raises(NetworkFileError, match="metadata state"):
+        _build(tmp_path / "network.onnx")
+
+
+def test_a_tensorrt_that_is_too_old_for_a_network_is_named(tmp_path: Path) -> None:
+    gptj(tmp_path / "network.onnx", shape=SMALL)
+    model = onnx.load(tmp_path / "network.onnx")
+    with pytest.raises(
+        SettingError, match=r"10\.13\.3 does not know Attention \(from 10\.14 on\), Rot.*10\.15 on"
+    ):
+        check_operators(model, "10.13.3", tmp_path)
+    with pytest.raises(
+        SettingError, match=r"10\.14\.1 does not know RotaryEmbedding \(.*, TensorScatter \(from"
+    ):
+        check_operators(model, "10.14.1", tmp_path)
+    for version in ("10.16.1.11", "11.4.0.106"):
+        check_operators(model, version, tmp_path)
+
+
+def test_it_is_built_on_the_gpu_that_it_is_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A further GPU for the display, first in CUDA's order, is passed over."""
+    cuda = FakeCuda(
+        GpuFacts("NVIDIA T4", "7.5"), GpuFacts("NVIDIA L4", "8.9"), GpuFacts("NVIDIA L40S", "8.9")
+    )
+    monkeypatch.setattr(tensorrt_build, "import_cuda", lambda: cuda)
+    for capability, name, chosen in (("8.9", "NVIDIA L40S", 2), ("8.9", "NVIDIA L20", 1), ("7.5", "", 0)):
+        tensorrt_build._choose_gpu(capability, name)
+        assert cuda.here == chosen
+    with pytest.raises(SettingError, match=r"9\.0 is wanted, but here are NVIDIA T4 \(7\.5\)"):
+        tensorrt_build._choose_gpu("9.0", "NVIDIA H100")
 
 
 def _tiny(node: Any, shape: list[Any]) -> ModelProto:
@@ -198,7 +258,7 @@ def test_another_gpu_than_the_one_at_hand_is_built_for_by_the_library_that_can(
     monkeypatch: pytest.MonkeyPatch, at_hand: str | None, chosen: str
 ) -> None:
     """Modules that are always there stand in for `tensorrt` and `tensorrt_rtx`, in this order."""
-    gpus = (GpuFacts("a GPU", at_hand),) if at_hand else ()
+    gpus = (GpuFacts("a display", "6.1"), GpuFacts("a GPU", at_hand)) if at_hand else ()
     monkeypatch.setattr(tensorrt_library, "gpu_facts", lambda: (None, gpus))
     monkeypatch.setattr(tensorrt_library, "LIBRARIES", ("json", "csv"))
     assert str(library_for("8.9")) == chosen

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from common.errors import SettingError
 from harness.backends.base import BackendOptions, open_backend
-from harness.backends.cuda import device_count
+from harness.backends.cuda import import_cuda, visible_gpus
 from harness.backends.tensorrt import TensorRTBackend
 from harness.backends.tensorrt_build import build
 from harness.backends.tensorrt_library import gpu_facts
@@ -31,7 +31,7 @@ INPUT = "input_tensor:0"
 
 def _why_not() -> str:
     try:
-        device_count()
+        visible_gpus(import_cuda())
     except SettingError as error:
         return error.what
     return ""

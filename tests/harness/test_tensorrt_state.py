@@ -1,51 +1,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnxruntime
+import pytest
 
 from harness.backends.base import BackendOptions, LoopBackend
 from harness.backends.onnxruntime import OnnxBackend
 from harness.backends.tensorrt import TensorRTBackend
-from harness.backends.tensorrt_device import EngineTensor
 from harness.backends.tensorrt_library import EngineInfo
 from models.architectures.gptj import gptj
 from models.gptj import GptJ
 from models.gptj_decoder import DecoderShape
 from models.gptj_text import FACTS_FILE, OFFSETS_FILE, TOKENS_FILE, PromptSamples, SampleFacts
-from tests.harness.fake_gpu import FakeDevice, World
+from tests.harness.fake_gpu import FakeCuda, devices_of
 
 SMALL = DecoderShape(layers=2, hidden=32, heads=2, rotary=8, inner=48, vocabulary=40, prompt=24, end=39)
-DTYPES: dict[str, Any] = {
-    "tensor(float)": np.float32,
-    "tensor(float16)": np.float16,
-    "tensor(int32)": np.int32,
-    "tensor(int64)": np.int64,
-}
-
-
-class DecodingDevice(FakeDevice):
-    """An imaginary GPU whose engine has a free dimension of at most a prompt's length, and a state."""
-
-    def load_engine(self, engine: Path) -> tuple[EngineTensor, ...]:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(engine.read_bytes(), options)
-        values = [(one, True) for one in self._session.get_inputs()]
-        values += [(one, False) for one in self._session.get_outputs()]
-        self._tensors = tuple(
-            EngineTensor(
-                one.name,
-                is_input,
-                np.dtype(DTYPES[one.type]),
-                tuple(size if isinstance(size, int) else SMALL.prompt for size in one.shape[1:]),
-                tuple(axis for axis, size in enumerate(one.shape[1:]) if not isinstance(size, int)),
-            )
-            for one, is_input in values
-        )
-        return self._tensors
 
 
 def write_samples(folder: Path, lengths: list[int]) -> PromptSamples:
@@ -57,7 +27,15 @@ def write_samples(folder: Path, lengths: list[int]) -> PromptSamples:
     return PromptSamples(folder)
 
 
-def test_a_decoder_keeps_its_cache_on_the_device_and_answers_as_on_the_cpu(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "profiles",
+    [((3, 4, SMALL.prompt),), ((3, 4, 4), (1, 4, SMALL.prompt))],
+    ids=["one profile", "prompts apart from steps"],
+)
+def test_a_decoder_keeps_its_cache_on_the_device_and_answers_as_on_the_cpu(
+    tmp_path: Path, profiles: tuple[tuple[int, int, int], ...]
+) -> None:
+    """With a profile for each, prompts and steps have contexts of their own over one cache."""
     engine = tmp_path / "engine"
     gptj(engine, shape=SMALL)
     info = EngineInfo(
@@ -69,18 +47,17 @@ def test_a_decoder_keeps_its_cache_on_the_device_and_answers_as_on_the_cpu(tmp_p
     )
     EngineInfo.path(engine).write_text(info.model_dump_json())
     options = BackendOptions(GptJ(), "fp16", engine, write_samples(tmp_path, [24, 3, 11, 17]), 3)
-    world = World()
-    device = DecodingDevice(world)
-    backend = TensorRTBackend(options, [device])
+    cuda = FakeCuda()
+    backend = TensorRTBackend(options, devices_of(cuda, info, profiles))
     cpu = OnnxBackend(options)
     backend.load(np.arange(4))
     for indices in (np.array([0, 1, 2]), np.array([3]), np.array([1, 0])):
-        device.copies.clear()
+        cuda.forget_copies()
         found, expected = backend.run(0, indices), cpu.run(0, indices)
         assert found.data.tobytes() == expected.data.tobytes()
         assert found.offsets.tolist() == expected.offsets.tolist()
         state = len(indices) * 2 * SMALL.hidden * SMALL.slots
-        copied = [max(size) if isinstance(size, tuple) else size for size in device.copies]
+        copied = [max(size) if isinstance(size, tuple) else size for size in cuda.copies[0]]
         assert max(copied) < state, "the cache was copied"
     assert (
         in_a_loop(backend)
@@ -88,7 +65,7 @@ def test_a_decoder_keeps_its_cache_on_the_device_and_answers_as_on_the_cpu(tmp_p
         == {number: cpu.run(0, np.array([number])).data.tobytes() for number in range(4)}
     )
     backend.close()
-    assert world.is_empty
+    assert cuda.is_empty
 
 
 def in_a_loop(backend: LoopBackend) -> dict[int, bytes]:

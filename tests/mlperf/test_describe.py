@@ -8,6 +8,7 @@ import platform
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -21,7 +22,7 @@ from mlperf.system import System
 
 NO_GPU = "no driver"
 
-LSCPU = {
+LSCPU: dict[str, list[dict[str, Any]]] = {
     "lscpu": [
         {"field": "Model name:", "data": "Intel(R) Xeon(R) Gold 6438N"},
         {"field": "Socket(s):", "data": "2", "children": [{"field": "Core(s) per socket:", "data": "32"}]},
@@ -170,6 +171,57 @@ def test_nothing_is_guessed_on_a_machine_that_tells_nothing(tmp_path: Path) -> N
     assert machine.score.complete < 0.3
 
 
+PLACEHOLDERS = (
+    "-",
+    "N/A",
+    "Unknown",
+    "None",
+    "Not Specified",
+    "To be filled by O.E.M.",
+    "Default string",
+    "???",
+)
+
+
+@pytest.mark.parametrize("nothing", PLACEHOLDERS)
+def test_a_placeholder_is_no_value_whoever_says_it(tmp_path: Path, nothing: str) -> None:
+    lscpu = {"lscpu": [{"field": entry["field"], "data": nothing} for entry in LSCPU["lscpu"]]}
+    module = re.sub(r"(Type|Part Number|Speed): .*", rf"\1: {nothing}", MODULE)
+    supply = re.sub(r"(Manufacturer|Model Part Number): .*", rf"\1: {nothing}", SUPPLY)
+    disk = {"name": "nvme0n1", "size": 2000398934016, "type": "disk", "model": nothing}
+    dmi = ("sys_vendor", "product_name", "bios_vendor", "bios_version", "bios_date")
+    probe = _machine(
+        tmp_path,
+        {
+            "lscpu": json.dumps(lscpu),
+            "dmidecode -t 17": module,
+            "dmidecode -t 39": supply,
+            "lsblk": json.dumps({"blockdevices": [disk]}),
+            "ipmitool": f"Device ID : 32\nFirmware Revision : {nothing}\n",
+        },
+        {
+            **{f"/sys/class/dmi/id/{name}": f"{nothing}\n" for name in dmi},
+            "/proc/cpuinfo": f"model name\t: {nothing}\ncpu MHz\t: {nothing}\ncpu cores\t: {nothing}\n",
+            "/etc/os-release": f'PRETTY_NAME="{nothing}"\n',
+            "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": nothing,
+        },
+    )
+    machine = describe_machine(probe=probe, gpus=NO_GPU)
+    read = {one.name: one.value for one in machine.fields if one.state == "read"}
+    own = {"N/A", read["framework"], read["other_software_stack"]}  # ours: that there is none of something
+    assert not [name for name, value in read.items() if nothing in str(value) and value not in own]
+    assert read["disk_drives"] == "1x 2 TB NVMe SSD"
+    assert read["host_memory_configuration"] == "1x 32GB"
+    assert read["power_supply_details"] == "1x no name given"
+    asked = (
+        "host_processors_per_node",
+        "host_processor_model_name",
+        "host_processor_frequency",
+        "system_name",
+    )
+    assert all(machine.value(name) is None for name in asked)
+
+
 def test_this_machine_is_described_with_a_source_for_every_value() -> None:
     machine = describe_machine()
     for one in machine.fields:
@@ -247,7 +299,7 @@ def test_the_yaml_is_the_description_of_a_system_file(server: Probe) -> None:
             "round": "v4.1",
             "edition": "full",
             "accelerator": {"name": "NVIDIA L40S", "compute_capability": "8.9", "count": 1},
-            "description": block,
+            "description": {**block, "status": "available", "host_networking_topology": "N/A"},
             "benchmarks": {"resnet50": {"precision": "int8", "Offline": {"target_qps": 1}}},
         }
     )

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from mlperf.audit_scores import REHEARSAL_LINE
 from mlperf.logs import read_detail
-from mlperf.rounds import RunKind, Scenario
+from mlperf.rounds import RunKind, Scenario, get_round
 from mlperf.tree_checks import run_interval
 from mlperf.tree_plan import RunFolder, TreePlan
 
@@ -34,7 +35,6 @@ def replace_in_log(pattern: str, by: str) -> Changed:
 
 
 SPOILED_AFTER = [
-    (RunKind.PERFORMANCE, replace_in_log('"value": "VALID"', '"value": "INVALID"'), "the run is INVALID"),
     (
         RunKind.PERFORMANCE,
         replace_in_log('"value": "Offline"', '"value": "Server"'),
@@ -68,7 +68,6 @@ SPOILED_AFTER = [
         replace_in_log('performance_issue_same", "value": true', 'performance_issue_same", "value": false'),
         "does not prove that TEST04 was applied",
     ),
-    (RunKind.TEST05, replace_in_log('"value": "VALID"', '"value": "INVALID"'), "TEST05: the run is INVALID"),
 ]
 
 
@@ -124,32 +123,37 @@ def test_a_failed_missing_or_foreign_audit_is_refused(
     assert "TEST05 is missing" in text
 
 
+def test_an_invalid_run_is_refused_in_a_submission_and_kept_in_a_rehearsal(
+    plan_of: Callable[..., TreePlan], refused: Callable[[TreePlan], str]
+) -> None:
+    invalid = replace_in_log('"value": "VALID"', '"value": "INVALID"')
+    plan = plan_of(OFFLINE, before={(OFFLINE, RunKind.TEST05): invalid})
+    assert "TEST05: the run is INVALID" in refused(plan.model_copy(update={"rehearsal": False}))
+    assert "TEST05: the run is INVALID" not in refused(plan)
+
+
 def test_a_verdict_of_a_rehearsal_is_refused_in_a_submission(
     plan_of: Callable[..., TreePlan], refused: Callable[[TreePlan], str]
 ) -> None:
     plan = plan_of(OFFLINE)
     result = plan.results[0]
     first, *others = result.audits
-    text = "Verifying performance.\nREHEARSAL: judged within 50%, the official limit is 10%\nTEST PASS\n"
+    text = f"Verifying performance.\n{REHEARSAL_LINE}\nTEST PASS\n"
     lenient = first.verdict.model_copy(update={"verify_performance": text})
     audits = (first.model_copy(update={"verdict": lenient}), *others)
     results = (result.model_copy(update={"audits": audits}),)
     said = refused(plan.model_copy(update={"results": results, "rehearsal": False}))
-    assert "TEST01 was judged by the tolerance of a rehearsal" in said
+    assert "TEST01 was judged as in a rehearsal" in said
 
 
 def test_runs_that_overlapped_are_refused(
     plan_of: Callable[..., TreePlan], refused: Callable[[TreePlan], str]
 ) -> None:
-    def began_a_minute_earlier_and_took_an_hour(folder: Path) -> None:
-        # A minute, since logs cut the start to the second, and the corpus has runs that share one.
-        start = run_interval(read_detail(shown(folder)))[0] - timedelta(minutes=1)
-        replace_in_log(r'("test_datetime", "value": ")[^"]+', rf"\g<1>{start:%Y-%m-%dT%H:%M:%SZ}")(folder)
-        lines = shown(folder).read_text().rstrip("\n").split("\n")
-        lines[-1] = re.sub(r'"time_ms": [0-9.]+', '"time_ms": 3600000.5', lines[-1])
-        shown(folder).write_text("\n".join(lines) + "\n")
+    def took_an_hour(folder: Path) -> None:
+        end = run_interval(read_detail(shown(folder)))[0] + timedelta(hours=1)
+        replace_in_log(r'("power_end", "value": ")[^"]+', rf"\g<1>{end:%m-%d-%Y %H:%M:%S.000}")(folder)
 
-    changed = {(OFFLINE, RunKind.PERFORMANCE): began_a_minute_earlier_and_took_an_hour}
+    changed = {(OFFLINE, RunKind.PERFORMANCE): took_an_hour}
     plan = plan_of(OFFLINE, SERVER, before=changed)
     text = refused(plan)
     first, *others = [f"{result.place} {run.kind}" for result in plan.results for run in result.runs]
@@ -157,6 +161,17 @@ def test_runs_that_overlapped_are_refused(
     assert len(others) == 9
     for other in others:
         assert f"{first} and {other} overlap" in text
+
+
+def test_the_local_time_of_a_log_does_not_count(
+    plan_of: Callable[..., TreePlan], refused: Callable[[TreePlan], str]
+) -> None:
+    # As in the night when summer time ends: the clock on the wall shows an hour twice, the runs do not.
+    local = replace_in_log(r'("test_datetime", "value": ")[^"]+', r"\g<1>2026-10-25T02:30:00Z")
+    kinds = [RunKind.PERFORMANCE, RunKind.ACCURACY, *get_round("v4.1").model("resnet50").audits]
+    plan = plan_of(OFFLINE, before={(OFFLINE, kind): local for kind in kinds})
+    spoilt = plan.model_copy(update={"system": "a rehearsal with blanks"})
+    assert "overlap" not in refused(spoilt)
 
 
 def test_a_description_is_refused_for_all_of_its_mistakes(

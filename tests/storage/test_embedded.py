@@ -64,7 +64,10 @@ def test_secret_is_in_no_command_line_log_or_text(tmp_path: Path) -> None:
 
 
 def test_server_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RCLONE_VFS_CACHE_MODE", "nonsense")
+    program = tmp_path / "rclone"
+    program.write_text("#!/bin/sh\necho nonsense\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(f"{embedded_s3.__module__}.rclone_program", lambda: program)
     with pytest.raises(StepFailedError, match="nonsense"), embedded_s3(tmp_path / "data", tmp_path / "log"):
         pass
 

@@ -92,3 +92,11 @@ def test_what_is_no_candidate_is_not_published(
     with pytest.raises(StoreError, match="no complete run") as caught:
         store.publish(*name)
     assert "candidates/sys/one" in caught.value.remedy
+
+
+def test_a_run_that_lacks_results_is_kept_and_not_published(store: Store, files: list[RunFile]) -> None:
+    store.upload_run(info(lacks=("resnet50/Server",)), files)
+    with pytest.raises(StoreError, match="sys/one lacks resnet50/Server, and an incomplete run") as caught:
+        store.publish("sys", "one")
+    assert "--without" in caught.value.remedy
+    assert addresses(store) == ["candidates/sys/one"]

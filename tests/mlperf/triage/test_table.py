@@ -16,7 +16,7 @@ from common import errors
 from mlperf.triage import KNOWN, OTHERWISE, UNKNOWN, diagnose, diagnose_error, diagnose_rule, explanation
 from mlperf.triage.pages import PAGE, page
 from mlperf.triage.rules import RULE_GROUPS
-from mlperf.triage.steps import MADE_OF, STEPS, made_again
+from mlperf.triage.steps import SPECS, STEPS, made_again
 from mlperf.validation.judge import all_rules
 from tests.conftest import ROOT
 
@@ -53,8 +53,8 @@ SAID_INSIDE = {
     "round X has no X",
     "the server answers X",
     "the accuracy of X is not enough: X",
-    "X of X failed: X",
-    "the X is INVALID: X",
+    "X of X failed: XX",
+    "the X is INVALID: XX",
     "the tree is refused: X",
     "the child process X ended with X: X",
 }
@@ -173,11 +173,12 @@ def test_every_entry_says_everything_and_names_known_steps() -> None:
         assert entry.cause and entry.remedy, entry.id
         assert set(entry.redo) <= set(STEPS), entry.id
         assert all(hasattr(errors, kind) for kind in entry.kinds), entry.id
-    assert set(MADE_OF) == set(STEPS)
+    assert all(set(spec.taken_by) <= set(STEPS) for spec in SPECS.values())
 
 
 def test_what_is_made_of_a_step_is_done_again_with_it() -> None:
-    assert made_again(["build_engine"]) == STEPS[STEPS.index("build_engine") :]
+    after = STEPS[STEPS.index("build_engine") :]
+    assert made_again(["build_engine"]) == tuple(step for step in after if step != "describe")
     assert made_again(["test04"]) == ("test04", "package", "validate", "report", "upload")
 
 

@@ -1,0 +1,74 @@
+"""Describe the machine that a rehearsal ran on: a newcomer sees their own server at once.
+
+What a person typed into the system file wins; what the machine tells fills the rest; what neither tells is
+said to be a person's to fill in, in the tree and on the page. A submission's description is the file's alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from common.files import write_atomic
+from mlperf import description
+from mlperf.describe import MachineDescription, describe_machine
+from mlperf.system import System
+from storage.cache import StepRecord, code_version
+from tasks.hardware import host_identity
+from tasks.step import Recorder, Step, perform, step_task
+from tasks.versions import versions_of
+from tasks.workspace import Workspace
+
+DESCRIPTION_FILE = "description.json"
+FILL_IN = "to be filled in by a person"
+
+
+def describe_step(system: System) -> Step:
+    """Return what goes into a description: the host, what was typed, and the libraries that it names."""
+    return Step(
+        name="describe",
+        label=system.name,
+        inputs={
+            "typed": {**system.description},
+            "host": host_identity(),
+            "code_version": code_version("mlperf.describe"),
+            **versions_of("mlcommons-loadgen", "onnxruntime", "prefect", "tensorrt", "tensorrt-rtx"),
+        },
+    )
+
+
+@step_task("describe", shown="{system.name}")
+def describe(workspace: Workspace, system: System) -> StepRecord:
+    """Write `description.json`, a `mlperf.describe.MachineDescription`."""
+
+    def produce(folder: Path, _recorder: Recorder) -> dict[str, JsonValue]:
+        found = describe_machine(typed_values=system.description, typed_in="the system file")
+        write_atomic(folder / DESCRIPTION_FILE, found.model_dump_json(indent=1))
+        return {"open": list(found.score.open)}
+
+    return perform(workspace, describe_step(system), produce)
+
+
+def read_description(record: StepRecord) -> MachineDescription:
+    """Return the description that a finished step holds."""
+    return MachineDescription.model_validate_json(record.file(DESCRIPTION_FILE).read_text())
+
+
+def described(system: System, found: MachineDescription) -> System:
+    """Return the system with a description in which every field that the round asks for has a value."""
+    values = {name: value for name, value in found.values().items() if value not in (None, "")}
+    kept = {name: value for name, value in values.items() if name in description.KNOWN}
+    open_fields = dict.fromkeys(to_fill_in(found), FILL_IN)
+    if model := kept.get("host_processor_model_name"):
+        cores = kept.get("host_processor_core_count", "?")
+        open_fields["system_name"] = f"a machine with {cores} cores of {model}"
+    return system.model_copy(update={"description": {**open_fields, **kept}})
+
+
+def to_fill_in(found: MachineDescription) -> list[str]:
+    """Return the fields that a submission needs and nobody has told yet.
+
+    Division, submitter and system type stand in the system file itself.
+    """
+    return [name for name in found.score.open if name not in ("division", "submitter", "system_type")]

@@ -1,0 +1,75 @@
+"""One result that fails does not cost the others: what is delivered, what is said, what comes next."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import shell
+from tests.flows.short_round import DATASET
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("bad-night")
+
+
+def system_file(folder: Path, rehearsal_file: Path, *, offline_qps: float | None) -> Path:
+    """Write a system of resnet50 whose Offline run ends too early wherever it runs, or as it should."""
+    content = yaml.safe_load(rehearsal_file.read_text())
+    resnet50 = content["benchmarks"]["resnet50"]
+    resnet50 |= {"mini_samples": DATASET, "performance_sample_count": DATASET}
+    if offline_qps is not None:
+        resnet50["Offline"]["target_qps"] = offline_qps
+    resnet50["Server"]["target_qps"] = 125  # with 4 s it is 500 queries; early stopping wants 459
+    path = folder / "system.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return shell(
+        sys.executable,
+        *("-m", "tests.flows.short_round", "run", str(folder / "system.yaml"), "--full-length"),
+        *("--work", str(folder / "work"), *arguments),
+    )
+
+
+def steps(output: str, mark: str) -> list[tuple[str, ...]]:
+    lines = [line.split() for line in output.splitlines()]
+    return [tuple(words[2:5]) for words in lines if words[:1] == [mark]]
+
+
+def test_the_others_are_delivered_and_the_same_command_measures_only_what_is_missing(
+    folder: Path, rehearsal_file: Path
+) -> None:
+    system_file(folder, rehearsal_file, offline_qps=1)
+    night = run(folder)
+    assert night.returncode == 1, night.stdout + night.stderr
+    # Measured, packaged, judged, uploaded: Server.
+    assert ("performance", "resnet50", "Server") in steps(night.stdout, "✓")
+    assert ("upload", "rehearsal") in [step[:2] for step in steps(night.stdout, "✓")]
+    # Said: what failed, why, and what to do.
+    assert len([step for step in steps(night.stdout, "✗") if step[2] == "Offline"]) == 3, "it is tried thrice"
+    assert (
+        "1 of 2 results are missing: resnet50/Offline: the performance of resnet50 Offline is INVALID: "
+        in (night.stderr)
+    )
+    assert "the run is too short" in night.stderr
+    assert "the same command measures only what is missing" in night.stderr
+    (manifest,) = (folder / "work" / "s3" / "mlperf" / "rehearsals").rglob("manifest.json")
+    stored = json.loads(manifest.read_text())
+    assert stored["lacks"] == ["resnet50/Offline"]
+    assert any(file["path"].startswith("evidence/resnet50/Server/performance/") for file in stored["files"])
+
+    system_file(folder, rehearsal_file, offline_qps=None)  # mended: a probe finds the rate
+    again = run(folder)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert {step for step, _, scenario in steps(again.stdout, "✓") if scenario == "Server"} == set()
+    assert ("performance", "resnet50", "Offline") in steps(again.stdout, "✓")
+    assert "2 of 2 results, 0 errors" in again.stdout

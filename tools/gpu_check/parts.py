@@ -1,0 +1,77 @@
+"""What every part of the check is given, and how it says that it could not run."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import JsonValue
+
+from harness.backends.base import Backend
+
+
+class NotRunError(Exception):
+    """A part cannot run here; the message says what it lacks."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a part is given.
+
+    Attributes:
+        scratch: a folder for files of its own.
+        work: the work folder of `mlperf-submission run … --weights random`, whose engines are taken.
+        system: the system file, by name or path.
+        seconds: how long one rate is measured.
+    """
+
+    scratch: Path
+    work: Path
+    system: str
+    seconds: float
+
+
+Part = Callable[[Bench], dict[str, JsonValue]]
+
+
+def rate_of(call: Callable[[], object], seconds: float) -> float:
+    """Return how often a call can be made per second, one after the other."""
+    call()
+    count, started = 0, time.perf_counter()
+    while (passed := time.perf_counter() - started) < seconds:
+        call()
+        count += 1
+    return count / passed
+
+
+def bare_loop(backend: Backend, loaded: int, batch: int, seconds: float) -> float:
+    """Return samples/s of a thread per stream that runs full batches of the loaded samples in their order."""
+    backend.load(np.arange(loaded, dtype=np.int64))
+    done = [0] * backend.streams
+    ends: list[float] = [0.0] * backend.streams
+    errors: list[BaseException] = []
+    started = time.perf_counter()
+
+    def drive(stream: int) -> None:
+        first = stream * batch
+        try:
+            while time.perf_counter() - started < seconds:
+                backend.run(stream, np.arange(first, first + batch) % loaded)
+                first += batch * backend.streams
+                done[stream] += batch
+                ends[stream] = time.perf_counter()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=drive, args=(stream,)) for stream in range(backend.streams)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    return sum(done) / (max(ends) - started)
