@@ -5,7 +5,7 @@ WORK ?= work
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: rehearsal test lint docs benchmarks faults clean
+.PHONY: rehearsal test lint docs benchmarks fuzz faults clean
 
 rehearsal: .venv/installed
 	$(BIN)/mlperf-submission run rehearsal --work $(WORK)
@@ -24,6 +24,12 @@ docs: .venv/installed-for-tests
 
 benchmarks: .venv/installed-for-tests
 	$(BIN)/python -m benchmarks
+
+# What reads the files of others, with damaged ones: FUZZ_SECONDS=3600 for an hour.
+FUZZ_SECONDS ?= 600
+
+fuzz: .venv/installed-for-tests
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
 faults: .venv/installed-for-tests
 	$(BIN)/python -m tests.faults

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,8 +126,7 @@ def _loadgen(run: RunRequest) -> None:
 def _bare(request: BoundRequest) -> BareRate:
     import numpy as np
 
-    from harness.child import answers_in_loops, open_run, samples_per_batch
-    from harness.samples import costs_of
+    from harness.child import answers_in_loops, open_run
 
     run = request.run
     backend, samples = open_run(run)
@@ -134,11 +134,11 @@ def _bare(request: BoundRequest) -> BareRate:
     indices = np.arange(min(run.settings.performance_sample_count, dataset_size), dtype=np.int64)
     backend.load(indices)
     is_plain = request.what == "plain"
-    costs = costs_of(samples)
+    costs = None if samples is None else samples.costs
     if costs is not None and not is_plain:
         indices = indices[np.argsort(-costs[indices], kind="stable")]
-    size = min(samples_per_batch(run), len(indices))
-    bare = _Bare(backend, indices, size, answers_in_loops(run) and not is_plain)
+    size = min(run.batch_size, len(indices))
+    bare = _Bare(backend, indices, size, answers_in_loops(run), is_plain=is_plain)
     warm = bare.answer(2 * run.batch_size * backend.streams)
     if request.what == "beside":
         return bare.answer_while(lambda: _loadgen(run))
@@ -149,11 +149,15 @@ def _bare(request: BoundRequest) -> BareRate:
 class _Bare:
     """Threads, one per stream, that answer samples of a backend in turn."""
 
-    def __init__(self, backend: Backend, indices: NDArray[np.int64], size: int, in_loops: bool) -> None:
+    def __init__(
+        self, backend: Backend, indices: NDArray[np.int64], size: int, in_loops: bool, *, is_plain: bool
+    ) -> None:
         self._backend = backend
         self._indices = indices
         self._size = size
-        self._work = self._loop if in_loops else self._batches
+        self._work = self._batches
+        if in_loops:
+            self._work = self._emptied_loop if is_plain else self._loop
         self._lock = threading.Lock()
         self._taken = 0
         self._most = 0.0
@@ -197,6 +201,19 @@ class _Bare:
     def _batches(self, stream: int) -> None:
         while len(batch := self._take(self._size)):
             self._backend.run(stream, batch)
+            self._done[stream] += len(batch)
+
+    def _emptied_loop(self, stream: int) -> None:
+        """Let a batch enter a loop only once the one before has left it whole."""
+        import numpy as np
+
+        loop = cast("LoopBackend", self._backend).open_loop(stream)
+        while len(batch := self._take(self._size)):
+            waiting = deque(batch.tolist())
+            while waiting or not loop.is_idle:
+                while waiting and loop.room:
+                    loop.admit([0], np.array([waiting.popleft()]))
+                loop.step()
             self._done[stream] += len(batch)
 
     def _loop(self, stream: int) -> None:

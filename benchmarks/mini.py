@@ -14,9 +14,9 @@ from benchmarks.ceilings import harness_runner, server_ceiling, settings_of
 from common.files import inside
 from harness.record import RunRequest
 from harness.run import measure
-from harness.samples import costs_of
 from mlperf.rounds import Scenario, get_round
-from models.benchmark import Benchmark, Edition, ignore_progress
+from models.benchmark import Benchmark, Edition, LoopAnswer, ignore_progress
+from models.network.quantization import quantize
 
 SAMPLES = 256
 FEWER_SAMPLES: Mapping[str, int] = {"retinanet": 64, "3d-unet-99": 16}
@@ -97,14 +97,14 @@ def prepare(benchmark: Benchmark, work: Path) -> PreparedEdition:
     for folder in (made, dataset, samples):
         folder.mkdir(parents=True)
     count = FEWER_SAMPLES.get(benchmark.name, SAMPLES)
-    edition = benchmark.mini_edition(benchmark.make_mini(made, count, ignore_progress))
+    edition = benchmark.data.mini_edition(benchmark.data.make_mini(made, count, ignore_progress))
     for source in edition.data:
         if source.unpack:
             with tarfile.open(inside(made, source.name)) as archive:
                 archive.extractall(inside(dataset, source.unpack), filter="data")
         else:
             os.link(inside(made, source.name), inside(dataset, source.name))
-    benchmark.preprocess(
+    benchmark.data.preprocess(
         dataset,
         samples,
         edition=edition,
@@ -113,7 +113,9 @@ def prepare(benchmark: Benchmark, work: Path) -> PreparedEdition:
         workers=os.cpu_count() or 1,
         on_progress=ignore_progress,
     )
-    return PreparedEdition(benchmark, edition, dataset, made / edition.network.name, samples)
+    network = work / "network.onnx"
+    quantize(made / edition.network.name, network, benchmark=benchmark, precision="fp32")
+    return PreparedEdition(benchmark, edition, dataset, network, samples)
 
 
 def request_of(
@@ -139,7 +141,7 @@ def offline(
 ) -> OfflineRates:
     """Measure Offline through the harness against bare loops over the same backend, in turn."""
     work.mkdir(parents=True, exist_ok=True)
-    is_unequal = prepared.benchmark.has_loop or _has_costs(prepared)
+    is_unequal = _has_costs(prepared)
     loops: list[BareRate] = []
     plain: list[BareRate] = []
     runs: list[BareRate] = []
@@ -204,7 +206,10 @@ def server(
 
 
 def _has_costs(prepared: PreparedEdition) -> bool:
-    return costs_of(prepared.benchmark.open_samples(prepared.samples)) is not None
+    return (
+        isinstance(prepared.benchmark.answer, LoopAnswer)
+        or prepared.benchmark.data.open(prepared.samples).costs is not None
+    )
 
 
 def _median(rates: list[BareRate]) -> float:

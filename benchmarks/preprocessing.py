@@ -47,7 +47,7 @@ def _rate(prepared: PreparedEdition, work: Path, run: Callable[[Path], None]) ->
 
 
 def _ours(prepared: PreparedEdition, folder: Path) -> None:
-    prepared.benchmark.preprocess(
+    prepared.benchmark.data.preprocess(
         prepared.dataset,
         folder,
         edition=prepared.edition,
@@ -90,21 +90,22 @@ def _retinanet(prepared: PreparedEdition) -> Iterator[Any]:
 
 
 def _gptj(prepared: PreparedEdition) -> Iterator[Any]:
-    from models import gptj_text
+    from models.gptj import text
+    from models.gptj.articles import articles_of
 
-    tokenizer = gptj_text.open_tokenizer(prepared.dataset)
-    limit = gptj_text.prompt_limit(prepared.dataset)
-    for item in gptj_text.read_items(prepared.dataset / gptj_text.ARTICLES_FILE):
-        encoded = tokenizer.encode(gptj_text.prompt_of(item), add_special_tokens=False)
+    tokenizer = text.open_tokenizer(prepared.dataset)
+    limit = text.prompt_limit(prepared.dataset)
+    for item in articles_of(prepared.dataset, prepared.edition, "validation"):
+        encoded = tokenizer.encode(text.prompt_of(item), add_special_tokens=False)
         yield np.array(encoded.ids[:limit], np.int32)
 
 
 def _unet3d(prepared: PreparedEdition) -> Iterator[Any]:
-    from models.unet3d import MINI_CALIBRATION_CASES
-    from models.unet3d_cases import IMAGE, case_folder, cases_of
-    from models.unet3d_volumes import prepare_image, read_image
+    from models.unet3d.cases import case_folder, cases_of
+    from models.unet3d.facts import IMAGE
+    from models.unet3d.volumes import prepare_image, read_image
 
-    cases = cases_of(prepared.edition, "validation", mini_calibration=MINI_CALIBRATION_CASES)
+    cases = cases_of(prepared.edition, "validation")
     for case in cases:
         yield prepare_image(read_image(case_folder(prepared.dataset, case) / IMAGE))
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from storage.embedded import Endpoint, embedded_s3, rclone_program
-from storage.store import RunFile, RunInfo, Store
+from storage.store.embedded import Endpoint, embedded_s3, rclone_program
+from storage.store.store import RunFile, RunInfo, Store
 
 SMALL = (990, 1_000_000)
 LARGE = (10, 101_000_000)
@@ -43,7 +43,7 @@ class Transfer:
 
     Attributes:
         name: `upload` or `retrieval`.
-        ours: the store, which verifies every file by its SHA-256 (after an upload by reading it back).
+        ours: the store, which verifies every file: an upload by the server's MD5, else by reading it back.
         copied: `rclone copy --checksum`, which verifies the MD5 where the server's entity tag is one.
         checked: the same, then `rclone check --download`, which compares every byte: what the store does.
     """

@@ -24,7 +24,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from common.files import write_atomic
 from flows.notify import Happening, tell
 from flows.results import ResultLine, markdown_table
-from storage.store import Store
+from storage.store.store import Store
 from tasks.artifacts import publish as publish_artifact
 from tasks.publish import publish
 from tasks.step import run_logger

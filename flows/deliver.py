@@ -10,8 +10,8 @@ from pathlib import Path
 from flows.request import SubmissionRequest
 from flows.runner import runner_of
 from mlperf.validation import Verdict
-from storage.cache import StepRecord, code_version
-from storage.store import Store
+from storage.steps.cache import StepRecord, code_version
+from storage.store.store import Store
 from tasks.describe import describe, described, read_description
 from tasks.hardware import gpu_names
 from tasks.package import Measured, package

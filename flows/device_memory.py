@@ -10,9 +10,8 @@ import numpy as np
 
 from flows.request import ResultRequest, SubmissionRequest
 from flows.runner import Runner
-from flows.sizes import SIZES
 from models.registry import get_benchmark
-from storage.cache import StepRecord
+from storage.steps.cache import StepRecord
 
 _OF_CUDA = 600_000_000
 """A guess of what CUDA's context and the kernels of TensorRT take."""
@@ -61,7 +60,7 @@ def device_memory(
     """Return what a result takes of each GPU; None where no GPU runs it, or its network is a small one."""
     if runner.backend == "onnxruntime" or (request.on_mini_data and request.weights == "trained"):
         return None
-    sizes, streams = SIZES[result.benchmark], result.tuning.streams
+    sizes, streams = get_benchmark(result.benchmark).facts.sizes, result.tuning.streams
     figures = engine.figures if engine else {}
     weights, scratch = figures.get("weights_bytes"), figures.get("activation_bytes")
     return DeviceMemory(
@@ -78,8 +77,9 @@ def buffer_bytes(request: SubmissionRequest, benchmark: str) -> int:
 
     They lie in device memory and, pinned, in that of the host; each stream has its own.
     """
-    one, free = get_benchmark(benchmark), SIZES[benchmark].free
-    specs = (*one.network_inputs(request.settings_of(benchmark).precision), *one.outputs)
+    one = get_benchmark(benchmark)
+    free, network = one.facts.sizes.free, one.network
+    specs = (*network.inputs(request.settings_of(benchmark).precision), *network.outputs)
     return sum(
         np.dtype(spec.dtype).itemsize * math.prod(size or free for size in spec.shape[1:]) for spec in specs
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 from flows.request import ResultRequest, SubmissionRequest
-from flows.sizes import SIZES
 from harness.settings import OFFLINE_SLACK, SERVER_MIN_QUERIES
 from mlperf.rounds import RunKind, Scenario
 from mlperf.triage.steps import RUN_OVERHEAD_SECONDS, SPECS
+from models.registry import benchmark_names, get_benchmark
 
 MINI_OVERHEAD_SECONDS = 1.5
 """Start of the child, warm-up and reading the logs of a rehearsal's run, beside LoadGen's own time."""
@@ -25,7 +25,7 @@ def first_guess(request: SubmissionRequest, step: str, label: str) -> float:
     if request.on_mini_data:
         return spec.mini_seconds
     name, *rest = label.split()
-    sizes = SIZES.get(name)
+    sizes = get_benchmark(name).facts.sizes if name in benchmark_names() else None
     if sizes and step == "download" and rest[-1:] == ["network"]:
         return sizes.network / _DOWNLOAD_BYTES_PER_SECOND
     if sizes and step == "preprocess" and rest[-1:] == ["validation"]:

@@ -20,7 +20,7 @@ from flows.request import BenchmarkName, ScenarioName
 from flows.results import ResultLine
 from mlperf.system import StoreLocation
 from mlperf.validation import Verdict
-from storage.store import Store
+from storage.store.store import Store
 from tasks.handover import HandedOver, handed_over
 from tasks.merge import Fleet, fetch_tree, fleet_of, merge, report_fleet, upload_fleet
 from tasks.publish import publish as publish_run

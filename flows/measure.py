@@ -13,7 +13,7 @@ from flows.runner import runner_of
 from harness.record import RunRequest
 from harness.settings import RunLength, RunSettings, settings_for
 from mlperf.rounds import RunKind, Scenario
-from storage.cache import StepRecord
+from storage.steps.cache import StepRecord
 from tasks.accuracy import accuracy, accuracy_step
 from tasks.build_engine import ENGINE_FILE
 from tasks.compliance import audit, audit_step

@@ -20,11 +20,10 @@ from flows.device_memory import DeviceMemory, buffer_bytes, described_memory, de
 from flows.durations import issued_samples
 from flows.request import ResultRequest, SubmissionRequest
 from flows.runner import Runner, runner_of
-from flows.sizes import SIZES
 from mlperf.audits import sampling_target
 from mlperf.rounds import RunKind
 from models.registry import get_benchmark
-from storage.cache import StepRecord
+from storage.steps.cache import StepRecord
 from tasks.random_network import weights_label
 
 _LOADGEN_BYTES_PER_SAMPLE = 155
@@ -186,7 +185,7 @@ def _preparation(request: SubmissionRequest) -> Iterator[tuple[str, Need]]:
     edition = "mini" if request.on_mini_data else "full"
     for benchmark in request.benchmarks:
         name, precision = benchmark.name, request.settings_of(benchmark.name).precision
-        sizes, count = SIZES[name], request.sample_count(name)
+        sizes, count = benchmark.facts.sizes, request.sample_count(name)
         dataset = f"{name} {edition}"
         if not request.on_mini_data:
             yield "download", Need("sources", f"{dataset} network", sizes.network, sizes.network_source)
@@ -203,7 +202,7 @@ def _logs(request: SubmissionRequest) -> Iterator[tuple[str, Need]]:
     """Yield the accuracy logs: of the accuracy run, and of the samples that TEST01 logs."""
     for result in request.results if not request.on_mini_data else ():
         name, label = result.benchmark, f"{result.benchmark} {result.scenario}"
-        rules, response = request.rules_of(name), SIZES[name].response
+        rules, response = request.rules_of(name), get_benchmark(name).facts.sizes.response
         counts = {RunKind.ACCURACY: rules.dataset_size}
         if RunKind.TEST01 in rules.audits:
             counts[RunKind.TEST01] = sampling_target(name)
@@ -249,12 +248,12 @@ def _device(label: str, memory: DeviceMemory) -> Need:
 
 
 def _sample_bytes(request: SubmissionRequest, name: str) -> tuple[int | None, str]:
-    precision = request.settings_of(name).precision
-    spec = get_benchmark(name).network_inputs(precision)[0]
-    if request.on_mini_data and name in ("3d-unet-99", "gptj-99"):
+    benchmark, precision = get_benchmark(name), request.settings_of(name).precision
+    dtype, sizes = benchmark.network.inputs(precision)[0].dtype, benchmark.facts.sizes
+    values = sizes.mini_sample_values if request.on_mini_data else sizes.sample_values
+    if values is None:
         return None, "sizes that the mini edition chooses"
-    values, itemsize = SIZES[name].sample_values, np.dtype(spec.dtype).itemsize
-    return values * itemsize, f"{values:,} values of {spec.dtype}, {SIZES[name].sample_source}"
+    return values * np.dtype(dtype).itemsize, f"{values:,} values of {dtype}, {sizes.sample_source}"
 
 
 def _gb(size: int) -> str:

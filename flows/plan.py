@@ -26,7 +26,7 @@ from flows.runner import runner_of
 from mlperf.rounds import RunKind, Scenario
 from mlperf.triage.steps import RUNS
 from models.benchmark import Benchmark, Edition
-from storage.cache import StepRecord
+from storage.steps.cache import StepRecord
 from tasks.accuracy import accuracy_step
 from tasks.build_engine import build_engine_step
 from tasks.compliance import audit_step
@@ -206,12 +206,12 @@ def show_plan(console: Console, plan: Plan) -> None:
 def _plan_preparation(planner: _Planner, request: SubmissionRequest, benchmark: Benchmark) -> Prepared | None:
     """Follow `flows.prepare.prepare`, with what is finished; None if something of it is not."""
     name, precision = benchmark.name, request.settings_of(benchmark.name).precision
-    edition: Edition | None = benchmark.full_edition()
+    edition: Edition | None = benchmark.facts.full
     edition_name = "mini" if request.on_mini_data else "full"
     if request.on_mini_data:
         making = make_mini_step(name, request.sample_count(name))
         made = planner.add(making.name, making.label, making)
-        edition = benchmark.mini_edition(listing_of(made, "")) if made else None
+        edition = benchmark.data.mini_edition(listing_of(made, "")) if made else None
     network, data = (
         _plan_random_network(planner, request, name)
         if what == "network" and request.weights == "random"

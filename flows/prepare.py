@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -19,8 +17,7 @@ from flows.incomplete import ENDS_ALL
 from flows.request import SubmissionRequest
 from models.benchmark import Benchmark, Edition
 from models.registry import get_benchmark
-from storage.cache import StepRecord
-from storage.origin import serve_folder
+from storage.steps.cache import StepRecord
 from tasks.build_engine import build_engine
 from tasks.download import assemble_dataset, download, licensed_folder, verify_data
 from tasks.mini import listing_of, make_mini
@@ -101,14 +98,14 @@ def prepare(workspace: Workspace, request: SubmissionRequest, benchmark: Benchma
     With random weights the network is written in place of its download, and small data serve.
     """
     limits, settings = request.system.limits, request.settings_of(benchmark.name)
-    with edition_offered(workspace, request, benchmark) as (edition, made):
-        if request.weights == "random":
-            layers = request.layers_of(benchmark.name)
-            network = random_network(workspace, benchmark.name, settings.precision, layers, limits.quantize)
-            edition = with_random_network(edition, network)
-        else:
-            network = download(workspace, benchmark.name, edition, "network", limits.download)
-        data = download(workspace, benchmark.name, edition, "data", limits.download)
+    edition, made = edition_of(workspace, request, benchmark)
+    if request.weights == "random":
+        layers = request.layers_of(benchmark.name)
+        network = random_network(workspace, benchmark.name, settings.precision, layers, limits.quantize)
+        edition = with_random_network(edition, network)
+    else:
+        network = download(workspace, benchmark.name, edition, "network", limits.download)
+    data = download(workspace, benchmark.name, edition, "data", limits.download)
     steps = [*made, network, data]
     dataset, dataset_hash = data.folder, data.content_hash
     if edition.licensed:
@@ -162,16 +159,13 @@ def prepare(workspace: Workspace, request: SubmissionRequest, benchmark: Benchma
     )
 
 
-@contextmanager
-def edition_offered(
+def edition_of(
     workspace: Workspace, request: SubmissionRequest, benchmark: Benchmark
-) -> Iterator[tuple[Edition, list[StepRecord]]]:
-    """Yield the edition while its sources can be reached: a mini edition is made and served on this host."""
+) -> tuple[Edition, list[StepRecord]]:
+    """Return the edition, and the steps that made it: a mini edition is made on this host."""
     if not request.on_mini_data:
-        yield benchmark.full_edition(), []
-        return
+        return benchmark.facts.full, []
     made = make_mini(
         workspace, benchmark.name, request.sample_count(benchmark.name), request.system.limits.preprocess
     )
-    with serve_folder(made.folder) as address:
-        yield benchmark.mini_edition(listing_of(made, address)), [made]
+    return benchmark.data.mini_edition(listing_of(made, made.folder.as_uri())), [made]

@@ -16,7 +16,7 @@ from flows.approval import Decision, Publication, carry_out
 from flows.submission import SubmissionOutcome
 from flows.terminal import user_name
 from mlperf.system import known_systems, load_system
-from storage.store import Area, Store, StoredRun
+from storage.store.store import Area, Store, StoredRun
 from tasks.upload import store_for
 from tasks.workspace import Workspace
 
@@ -57,7 +57,7 @@ def publish_run(
 
     Raises:
         SettingError: the system is unknown or a rehearsal, or nobody can be asked.
-        StoreError: there is no such candidate, or objects of it are missing.
+        StoreError: there is no such candidate, or a part of it or objects are missing.
     """
     folder, _, run = name.strip("/").removeprefix(f"{Area.CANDIDATES}/").partition("/")
     if system is None and folder not in known_systems():

@@ -16,7 +16,7 @@ from flows.explain import explained
 from flows.notify import tell_of_failure
 from flows.request import BenchmarkName, ScenarioName, SubmissionRequest
 from flows.submission import SubmissionOutcome, submission
-from storage.store import Area, Manifest, Store
+from storage.store.store import Area, Manifest, Store
 from tasks.artifacts import publish as publish_artifact
 from tasks.step import run_logger
 from tasks.upload import store_for

@@ -10,7 +10,6 @@ from common.errors import SettingError
 from mlperf.rounds import ModelRules, Round, Scenario, get_round
 from mlperf.system import BenchmarkSettings, System, Tuning, load_system
 from models.benchmark import Benchmark, Weights
-from models.random_network import LAYERED
 from models.registry import get_benchmark
 
 BenchmarkName = Literal["resnet50", "retinanet", "bert-99", "3d-unet-99", "gptj-99"]
@@ -145,7 +144,7 @@ class SubmissionRequest:
 
     def layers_of(self, benchmark: str) -> int | None:
         """Return how many layers of a random network are asked for; None: the official number."""
-        return self.layers if benchmark == LAYERED else None
+        return None if get_benchmark(benchmark).facts.layers is None else self.layers
 
     @property
     def round(self) -> Round:

@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from common.addresses import shown
 from common.errors import SettingError
 from mlperf.system import System, known_systems, load_system
-from storage.store import Area
+from storage.store.store import Area
 from tasks.artifacts import publish
 from tasks.retrieve import Retrieved, bring_back, retrieve_run
 from tasks.step import run_logger
@@ -84,7 +85,7 @@ def _name_of(run: str) -> str:
     least = 2 if address else 1
     if not least <= len(names) <= 2 or not all(map(_NAME.fullmatch, names)):
         raise SettingError(
-            f"{run!r} is no name of a run",
+            f"{shown(run)!r} is no name of a run",
             remedy="write <system>/<run>, or <system> for its newest run; runs/, candidates/ or rehearsals/ "
             "may stand before it; or its whole address s3://…",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -27,18 +28,20 @@ def list_runs(system: SystemArgument, work: WorkOption = Path("work")) -> None:
     from tasks.workspace import Workspace
 
     with store_for(Workspace.at(work), load_system(system)) as store:
-        runs = store.list_runs()
+        listing = store.listing()
         address = store.address
     table = Table(title=escape(address), title_justify="left", header_style="bold")
     table.add_column("run", no_wrap=True)
     table.add_column("created (UTC)", no_wrap=True)
     for heading in ("results", "files", "MB"):
         table.add_column(heading, justify="right")
-    for run in runs:
+    for run in listing.runs:
         manifest = run.manifest
         counts = str(len(manifest.figures)), str(len(manifest.files)), f"{manifest.size / 1e6:,.1f}"
-        table.add_row(escape(str(run.address)), f"{manifest.created:%Y-%m-%d %H:%M}", *counts)
-    Console().print(table)
+        table.add_row(escape(str(run.address)), f"{run.made:%Y-%m-%d %H:%M}", *counts)
+    console = Console()
+    console.print(table)
+    _name(console, listing.problems)
 
 
 @app.command(epilog="Example: mlperf-submission store remove rehearsal rehearsals/rehearsal/0123456789ab")
@@ -67,22 +70,16 @@ def collect(
 ) -> None:
     """Find unfinished uploads and content that no run names; with --delete, delete them."""
     from mlperf.system import load_system
-    from storage.deposit import REUSE_AGE
     from tasks.upload import store_for
     from tasks.workspace import Workspace
 
-    loaded = load_system(system)
-    # An upload may take its whole time limit after it has looked at what is there.
-    least = REUSE_AGE + timedelta(seconds=loaded.limits.upload)
-    age = max(timedelta(days=older_than), least)
-    with store_for(Workspace.at(work), loaded) as store:
-        found = store.collect(older_than=age, delete=delete)
+    with store_for(Workspace.at(work), load_system(system)) as store:
+        found = store.collect(older_than=timedelta(days=older_than), delete=delete)
     table = Table("what", header_style="bold")
     table.add_column("count", justify="right")
     table.add_column("MB", justify="right")
     table.add_column("")
-    done = "deleted" if delete else "would be deleted"
-
+    done = "deleted" if found.deleted else "not deleted" if found.kept else "would be deleted"
     kinds = (
         ("content that no run names", found.objects, done),
         ("records of removed runs", found.removed, done),
@@ -93,4 +90,14 @@ def collect(
         megabytes = sum(item.size for item in objects) / 1e6
         table.add_row(what, str(len(objects)), f"{megabytes:,.1f}", fate)
     table.add_row("unfinished uploads", str(len(found.uploads)), "?", done)
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    _name(console, found.problems)
+    if found.kept:
+        console.print(f"not all was deleted: {found.kept}; collect again later", soft_wrap=True, markup=False)
+
+
+def _name(console: Console, problems: Sequence[object]) -> None:
+    """Name what lies in the place of a run and is none."""
+    for problem in problems:
+        console.print(f"not usable: {problem}", soft_wrap=True, markup=False)

@@ -81,7 +81,7 @@ def run(request: RunRequest, folder: Path, on_progress: Callable[[float], None])
     started = time.perf_counter()
     backend, samples = open_run(request)
     dataset_size = len(samples) if samples is not None else request.null.sample_count
-    batch_size = samples_per_batch(request)
+    batch_size = request.batch_size
     batch_seconds = _warm_up(backend, batch_size, dataset_size, in_loops=answers_in_loops(request))
     max_wait_us = request.max_wait_us
     if max_wait_us is None:
@@ -172,7 +172,7 @@ def open_run(request: RunRequest) -> tuple[Backend, Samples | None]:
                 where=request.benchmark,
                 remedy="give the folder that preprocessing wrote",
             )
-        samples = benchmark.open_samples(request.samples)
+        samples = benchmark.data.open(request.samples)
         dataset_size = len(samples)
     wanted = request.settings.performance_sample_count
     if dataset_size < wanted:
@@ -196,20 +196,12 @@ def open_run(request: RunRequest) -> tuple[Backend, Samples | None]:
     return open_backend(request.backend, options), samples
 
 
-def samples_per_batch(request: RunRequest) -> int:
-    """Return how many samples the backend is given at a time: the batch size, if that counts samples."""
-    if request.backend == "null":
-        return request.batch_size
-    from models.registry import get_benchmark
-
-    return get_benchmark(request.benchmark).samples_per_batch or request.batch_size
-
-
 def answers_in_loops(request: RunRequest) -> bool:
     """Return whether samples are answered by loops that they enter one by one, and not in batches."""
+    from models.benchmark import LoopAnswer
     from models.registry import get_benchmark
 
-    return request.backend != "null" and get_benchmark(request.benchmark).has_loop
+    return request.backend != "null" and isinstance(get_benchmark(request.benchmark).answer, LoopAnswer)
 
 
 def _warm_up(backend: Backend, batch_size: int, dataset_size: int, *, in_loops: bool) -> float:
@@ -252,11 +244,10 @@ def _system(
 ) -> Streams:
     """Return the system under test: loops where the benchmark has one, else batches."""
     from harness.batching import Collector, QueryCutter, Waiting
-    from harness.samples import costs_of
     from harness.sut import LoopSystem, SystemUnderTest
     from mlperf.rounds import Scenario
 
-    costs = costs_of(samples)
+    costs = None if samples is None else samples.costs
     is_server = request.settings.scenario is Scenario.SERVER
     if answers_in_loops(request):
         first_tokens = is_server and request.settings.use_token_latencies

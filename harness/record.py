@@ -41,8 +41,7 @@ class RunRequest(BaseModel):
         backend: `onnxruntime`, `tensorrt` or `null`.
         engine: the ONNX file or the built engine; None for `null`.
         samples: the folder of preprocessed samples; None for `null`.
-        batch_size: the largest batch of the network; of samples, unless the benchmark cuts these up itself
-            (`Benchmark.samples_per_batch`).
+        batch_size: the largest batch of the network; of samples, unless a loop cuts these up (volumes).
         max_wait_us: how long the oldest sample may wait for its batch to fill (Server); None to derive it
             from the latency limit and the measured time of a batch.
         streams: streams per device.

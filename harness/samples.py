@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import SettingError
-from models.benchmark import Benchmark, Samples
+from models.benchmark import StackedSamples
 
 _LOAD_BLOCK = 256
 _FITS_INTO_CACHE = 16 << 20
@@ -40,7 +40,7 @@ class ResidentSamples:
 
     def __init__(
         self,
-        samples: Samples,
+        samples: StackedSamples,
         allocate: Callable[[int], NDArray[np.uint8]] = pageable,
         free: Callable[[NDArray[np.uint8]], None] = forget,
     ) -> None:
@@ -62,7 +62,7 @@ class ResidentSamples:
         slots[np.argsort(first_seen)] = np.arange(len(unique))
         for start in range(0, len(unique), _LOAD_BLOCK):  # read in the order of the file
             block = slice(start, start + _LOAD_BLOCK)
-            for name, rows in self._samples.gather(unique[block]).items():
+            for name, rows in self._samples.rows(unique[block]).items():
                 if name not in self._arrays:
                     self._arrays[name] = self._table(len(unique), rows)
                 self._arrays[name][slots[block]] = rows
@@ -101,7 +101,7 @@ class ResidentSamples:
         return self._memory[-1][:size].view(rows.dtype).reshape(count, *rows.shape[1:])
 
 
-class StreamSamples:
+class StreamSamples(StackedSamples):
     """One stream's view of resident samples: gathers into buffers of its own that are made once."""
 
     def __init__(self, resident: ResidentSamples, total: int, batch_size: int) -> None:
@@ -122,7 +122,7 @@ class StreamSamples:
             for name, rows in self._resident.arrays.items()
         }
 
-    def gather(self, indices: NDArray[np.int64]) -> dict[str, NDArray[np.generic]]:
+    def rows(self, indices: NDArray[np.int64]) -> dict[str, NDArray[np.generic]]:
         """Return the inputs of a batch (at most the batch size), to be read only.
 
         They are the resident samples themselves where these lie in one piece that is too large for the
@@ -139,20 +139,3 @@ class StreamSamples:
             name: np.take(rows, slots, axis=0, out=self._buffers[name][:count], mode="clip")
             for name, rows in self._resident.arrays.items()
         }
-
-
-def costs_of(samples: Samples | None) -> NDArray[np.int64] | None:
-    """Return what each sample costs (int64, any unit), if the samples know: their attribute `costs`.
-
-    Samples of like cost are then batched together, e.g. sequences of like length.
-    """
-    costs = getattr(samples, "costs", None)
-    return None if costs is None else np.asarray(costs, dtype=np.int64)
-
-
-def can_be_resident(benchmark: Benchmark) -> bool:
-    """Whether batches of this benchmark are stacked samples.
-
-    A benchmark with a loop of its own (`run_batch`) knows its samples' type and gets them as they are.
-    """
-    return type(benchmark).run_batch is Benchmark.run_batch

@@ -112,11 +112,13 @@ def _disks(reading: Reading | None) -> list[Disk]:
     if reading is None:
         return []
     try:
-        entries: list[dict[str, Any]] = json.loads(reading.raw)["blockdevices"]
-    except (ValueError, KeyError, TypeError):
+        entries: list[Any] = list(json.loads(reading.raw)["blockdevices"])
+    except (ValueError, KeyError, TypeError, RecursionError):
         return []
     disks = []
     for entry in entries:
+        if not isinstance(entry, dict):
+            continue
         name, shown = str(entry.get("name", "")), str(entry.get("size") or "")
         size = int(shown) if shown.isdecimal() else 0
         if entry.get("type") != "disk" or size == 0 or name.startswith(("zram", "ram", "loop", "nbd")):

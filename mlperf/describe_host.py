@@ -146,7 +146,7 @@ def _lscpu(reading: Reading | None) -> dict[str, str]:
             entry = queue.pop(0)
             facts.setdefault(str(entry["field"]).rstrip(":"), told(str(entry.get("data") or "")))
             queue.extend(entry.get("children", []))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return {}
     return facts
 

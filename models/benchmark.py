@@ -1,12 +1,17 @@
-"""What a benchmark is to the rest of the project: sources, samples, network, response bytes, accuracy."""
+"""What a benchmark is to the rest of the project: its facts, data, network, answer and score.
+
+Each benchmark is a folder of `models/` with a module per part; `models.registry` finds them.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +25,9 @@ Weights = Literal["trained", "random"]
 """Random: the official layers with seeded random weights, to rehearse building, memory and speed with."""
 EditionName = Literal["full", "mini"]
 Subset = Literal["validation", "calibration"]
+Part = Literal["data", "network", "answer", "score"]
+"""A module of a benchmark's folder. Steps depend on the parts that they use, so that a changed score
+measures nothing again."""
 Arrays = Mapping[str, NDArray[np.generic]]
 
 
@@ -29,7 +37,7 @@ class Source:
 
     Attributes:
         name: the file's name in the edition's folder.
-        urls: `https://`, `http://`, `s3://` or `file://`; tried in this order.
+        urls: `https://`, `http://` or `file://`; tried in this order.
         digest: `sha256:<64 hex>` or, where the owner publishes no other, `md5:<32 hex>`.
         size: bytes; None where the owner does not publish it.
         unpack: the folder (below the edition's) that an archive is unpacked into; None for a plain file.
@@ -88,10 +96,11 @@ class Edition:
 class TensorSpec:
     """An input or output of a network; None in the shape is a free dimension (the batch comes first).
 
-    `scale` counts for int8 inputs only: what one step stands for in the units of the FP32 network's input.
-    An int8 sample is the FP32 sample divided by it, rounded and clipped to -128..127.
-    `optional` counts for outputs only: a network of the benchmark may lack it, but not all of them.
-    `variable_axes` are those whose size may be smaller, all samples of a batch alike, where the network
+    `scale`, `means` and `deviations` count for int8 inputs only: an int8 sample is the FP32 sample less the
+    mean of its channel (axis 1), divided by the channel's deviation and by the scale, rounded and clipped to
+    -128..127. Without means the FP32 sample counts as it is; with them an INT8 network begins behind its
+    normalisation. `optional` counts for outputs only: a network of the benchmark may lack it, but not all of
+    them. `variable_axes` are those whose size may be smaller, all samples of a batch alike, where the network
     leaves them free; the shape then has the largest size.
     """
 
@@ -99,6 +108,8 @@ class TensorSpec:
     dtype: str
     shape: tuple[int | None, ...]
     scale: float = 1.0
+    means: tuple[float, ...] = ()
+    deviations: tuple[float, ...] = ()
     optional: bool = False
     variable_axes: tuple[int, ...] = ()
 
@@ -154,13 +165,27 @@ class AccuracyEntry(Protocol):
         """The response bytes."""
 
 
-class Samples(Protocol):
+class Samples(ABC):
     """Preprocessed samples, opened read-only; memory-mapped, so opening is cheap."""
 
+    @abstractmethod
     def __len__(self) -> int:
         """Return the number of samples."""
 
-    def gather(self, indices: NDArray[np.int64]) -> dict[str, NDArray[np.generic]]:
+    @property
+    def costs(self) -> NDArray[np.int64] | None:
+        """What each sample costs, in any unit; None: all the same.
+
+        Samples of like cost are batched together, e.g. sequences of like length.
+        """
+        return None
+
+
+class StackedSamples(Samples):
+    """Samples of one shape: a batch is their rows, so they can be resident where the network reads them."""
+
+    @abstractmethod
+    def rows(self, indices: NDArray[np.int64]) -> dict[str, NDArray[np.generic]]:
         """Return the network's inputs for these samples, stacked along the batch dimension."""
 
 
@@ -178,6 +203,14 @@ class Session(Protocol):
         call, in one buffer of `batch_size` rows: neither is given or returned. The batch has the rows from
         `first_row` on; without a state that number does not matter.
         """
+
+
+class ShapedSession(Session, Protocol):
+    """A session that tells the sizes that its network fixes."""
+
+    @property
+    def input_shapes(self) -> Mapping[str, tuple[object, ...]]:
+        """Shape of each input with its batch; what is no number is free."""
 
 
 @dataclass(frozen=True)
@@ -265,53 +298,69 @@ class Libraries:
     score: tuple[str, ...] = ()
 
 
-class Benchmark(ABC):
-    """One of the benchmarks. Instances hold no state: everything comes in as an argument."""
+@dataclass(frozen=True)
+class Sizes:
+    """How large the official edition is, as far as it is known: its owners publish few sizes.
 
-    name: str
-    """Directory name in the official tree, e.g. `resnet50`."""
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    response_dtype: str
-    """NumPy dtype of a response, for TEST01's comparison."""
-    metric: str
-    """The first metric of the accuracy, as the round names it."""
-    libraries: Libraries
-    """What the benchmark uses beside NumPy, by stage."""
-    samples_per_batch: int | None = None
-    """Samples that the harness hands to `run_batch` at a time; None: the batch size of the system file.
-
-    Where a sample is many inferences (the windows of a volume), that batch size counts those instead.
+    Attributes:
+        network: bytes of what is downloaded for the network; `network_source` says from what that follows.
+        converted: bytes of the network in the precision that runs, and of its engine, at most.
+        sample_values: numbers in a preprocessed sample; `sample_source` says from what that follows.
+        response: bytes of a response, at most; None where they vary too much to be said.
+        mini_sample_values: the same of a mini edition; None where that chooses its own.
+        state: bytes that the network keeps on the device for each row of a batch.
+        free: the largest size of the free dimensions of its inputs and outputs, beside the batch.
     """
 
-    has_loop: bool = False
-    """Whether samples are answered by the loop of `open_loop`, which they enter one by one, and not in
-    batches that are finished together."""
+    network: int
+    network_source: str
+    converted: int
+    sample_values: int
+    sample_source: str
+    response: int | None
+    mini_sample_values: int | None
+    state: int = 0
+    free: int = 1
 
-    calibration_batch: int | None = None
-    """Samples that are calibrated at a time; None: as many as fit by the size of their inputs."""
 
-    @abstractmethod
-    def full_edition(self) -> Edition:
-        """Return the official data set and network with their sources and checksums."""
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a benchmark before anything of it is opened.
 
-    @abstractmethod
+    Attributes:
+        name: its directory in the official tree, e.g. `3d-unet-99`.
+        full: the official data set and network, with their sources and checksums.
+        sizes: of the full edition.
+        libraries: what it uses beside NumPy, by stage.
+        layers: how many layers of its random network can be chosen; None: they cannot.
+    """
+
+    name: str
+    full: Edition
+    sizes: Sizes
+    libraries: Libraries
+    layers: int | None = None
+
+
+class Data(Protocol):
+    """The data set of a benchmark: its mini edition, checks, preprocessing, and the samples that come of it.
+
+    Parts of a benchmark hold no state: everything comes in as an argument.
+    """
+
     def mini_edition(self, listing: MiniListing) -> Edition:
         """Return the mini edition whose files were listed when they were made."""
 
-    @abstractmethod
     def make_mini(self, folder: Path, sample_count: int, on_progress: OnProgress) -> MiniListing:
         """Make the files of the mini edition (deterministic) in an empty folder and list them."""
 
-    @abstractmethod
-    def verify_dataset(self, folder: Path, edition: Edition, on_progress: OnProgress) -> dict[str, object]:
+    def verify(self, folder: Path, edition: Edition, on_progress: OnProgress) -> dict[str, object]:
         """Check a data folder file by file against the official list; return figures.
 
         Raises:
             SourceError: a file is missing, truncated or not what its name says.
         """
 
-    @abstractmethod
     def preprocess(
         self,
         dataset: Path,
@@ -325,19 +374,48 @@ class Benchmark(ABC):
     ) -> dict[str, object]:
         """Write the preprocessed samples of a subset into `output`; return figures (count, shape, dtype)."""
 
-    @abstractmethod
-    def open_samples(self, folder: Path) -> Samples:
+    def open(self, folder: Path) -> Samples:
         """Open what `preprocess` wrote."""
 
+
+class Network(ABC):
+    """The network of a benchmark: its tensors, and how it is brought into a precision."""
+
+    is_exported = False
+    """Whether the file of an edition is one that this project wrote, in the benchmark's form."""
+    calibration_batch: int | None = None
+    """Samples that are calibrated at a time; None: as many as fit by the size of their inputs."""
+
     @abstractmethod
-    def network_inputs(self, precision: Precision) -> tuple[TensorSpec, ...]:
+    def inputs(self, precision: Precision) -> tuple[TensorSpec, ...]:
         """Return the inputs of the network in this precision (an INT8 network may take INT8 samples)."""
 
+    @property
+    @abstractmethod
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """The outputs that are needed."""
+
+    def source_inputs(self, precision: Precision) -> tuple[TensorSpec, ...]:
+        """Return the inputs of the published part; those of the whole, unless overridden."""
+        return self.inputs(precision)
+
+    @property
+    def source_outputs(self) -> tuple[TensorSpec, ...]:
+        """The outputs of the published part that are needed; those of the whole, unless overridden."""
+        return self.outputs
+
     def adapt(self, model: ModelProto) -> ModelProto:
-        """Return a published network with the benchmark's inputs and outputs; as it is, unless overridden.
+        """Return a published network with `source_inputs` and `source_outputs`; as it is, unless overridden.
 
         Raises:
             NetworkFileError: the network cannot be brought to them.
+        """
+        return model
+
+    def finish(self, model: ModelProto) -> ModelProto:
+        """Return a converted network with what follows the published part up to the answer: `outputs`.
+
+        As it is, unless overridden. What is added states its own precision.
         """
         return model
 
@@ -346,10 +424,29 @@ class Benchmark(ABC):
     ) -> dict[str, JsonValue] | None:
         """Write the network in a precision and return figures, where a benchmark does so in its own way.
 
-        None, as here, if it does not: then `models.quantization` does it in the way of all.
+        None, as here, if it does not: then `models.network.quantization` does it in the way of all.
         """
         del network, output, precision, on_progress
         return None
+
+    @abstractmethod
+    def random(
+        self, output: Path, precision: Precision, layers: int | None, on_progress: OnProgress
+    ) -> dict[str, JsonValue]:
+        """Write the official layers with seeded random weights; the same arguments give the same bytes.
+
+        Args:
+            output: the ONNX file; large weights lie in `<output>.data` beside it.
+            precision: that the network is going to be converted to.
+            layers: in place of the official number, where the facts say that they can be chosen.
+            on_progress: told how much is written.
+
+        Returns:
+            Figures: bytes.
+
+        Raises:
+            DiskFullError: there is not enough space.
+        """
 
     def agreement_samples(self, edition: Edition) -> int | None:
         """Return on how many samples a converted network is compared with its source; None: the usual number.
@@ -359,18 +456,105 @@ class Benchmark(ABC):
         del edition
         return None
 
-    def run_batch(self, session: Session, samples: Samples, indices: NDArray[np.int64]) -> Responses:
-        """Answer one batch of sample indices. Benchmarks with loops of their own override it."""
-        return self.respond(session.infer(samples.gather(indices)), indices)
 
-    def open_loop(self, session: Session, samples: Samples) -> SampleLoop:
-        """Return a loop over a session; a benchmark that `has_loop` overrides it."""
-        raise NotImplementedError(f"{self.name} answers batches on {session}, of {samples}")
+class BatchAnswer(ABC):
+    """Samples are answered in batches that are finished together."""
+
+    response_dtype: str
+    """NumPy dtype of a response, for TEST01's comparison."""
 
     @abstractmethod
-    def respond(self, outputs: Arrays, indices: NDArray[np.int64]) -> Responses:
+    def inputs(
+        self, samples: Samples, indices: NDArray[np.int64], shapes: Mapping[str, tuple[object, ...]]
+    ) -> Arrays:
+        """Return the network's inputs for a batch; `shapes` are a session's `input_shapes`."""
+
+    @abstractmethod
+    def respond(self, outputs: Arrays, samples: Samples, indices: NDArray[np.int64]) -> Responses:
         """Turn the network's outputs for a batch into response bytes."""
 
+    def batch(self, session: ShapedSession, samples: Samples, indices: NDArray[np.int64]) -> Responses:
+        """Answer one batch of samples on a session."""
+        outputs = session.infer(self.inputs(samples, indices, session.input_shapes))
+        return self.respond(outputs, samples, indices)
+
+
+class StackedAnswer(BatchAnswer):
+    """Batches of samples of one shape, whose rows are what the network takes."""
+
+    def inputs(
+        self, samples: Samples, indices: NDArray[np.int64], shapes: Mapping[str, tuple[object, ...]]
+    ) -> Arrays:
+        """Return the samples' rows."""
+        del shapes
+        return cast(StackedSamples, samples).rows(indices)
+
+
+class LoopAnswer(ABC):
+    """Samples are answered by a loop that they enter one by one and leave when they are done."""
+
+    response_dtype: str
+    """As of a `BatchAnswer`."""
+
     @abstractmethod
+    def open(self, session: Session, samples: Samples) -> SampleLoop:
+        """Return a loop over a session."""
+
+
+Answer = BatchAnswer | LoopAnswer
+
+
+class Scorer(Protocol):
+    """The accuracy of a benchmark."""
+
+    metric: str
+    """The first metric of the accuracy, as the round names it."""
+
     def score(self, entries: Iterable[AccuracyEntry], dataset: Path, edition: Edition) -> Score:
-        """Compute the accuracy of the responses against the data set's ground truth."""
+        """Compute the accuracy of the responses against the data set's ground truth.
+
+        Raises:
+            LogError: no entry, an index outside the data set, or bytes that are no response.
+        """
+
+
+class Benchmark:
+    """One of the benchmarks: the facts and the four parts of a folder, each imported when it is asked for.
+
+    Args:
+        package: the folder, as a package: it has `facts.FACTS`, `data.DATA`, `network.NETWORK`,
+            `answer.ANSWER` and `score.SCORER`.
+    """
+
+    def __init__(self, package: str) -> None:
+        self._package = package
+        self.facts = cast(Facts, import_module(f"{package}.facts").FACTS)
+
+    @property
+    def name(self) -> str:
+        """Directory name in the official tree, e.g. `resnet50`."""
+        return self.facts.name
+
+    def module(self, part: Part) -> str:
+        """Return the dotted name of a part's module."""
+        return f"{self._package}.{part}"
+
+    @cached_property
+    def data(self) -> Data:
+        """The data set."""
+        return cast(Data, import_module(self.module("data")).DATA)
+
+    @cached_property
+    def network(self) -> Network:
+        """The network."""
+        return cast(Network, import_module(self.module("network")).NETWORK)
+
+    @cached_property
+    def answer(self) -> Answer:
+        """How samples are answered."""
+        return cast(Answer, import_module(self.module("answer")).ANSWER)
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        """How responses are scored."""
+        return cast(Scorer, import_module(self.module("score")).SCORER)

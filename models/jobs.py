@@ -39,7 +39,7 @@ def make_mini(
     on_progress: Callable[[float], None] = ignore_fraction,
     log: Path | None = None,
 ) -> MiniListing:
-    """Call `Benchmark.make_mini` in a child process.
+    """Call `Data.make_mini` in a child process.
 
     Raises:
         StepTimeoutError: it ran over its limit and was ended.
@@ -67,7 +67,7 @@ def preprocess(
     on_progress: Callable[[float], None] = ignore_fraction,
     log: Path | None = None,
 ) -> dict[str, Any]:
-    """Call `Benchmark.preprocess` in a child process, with as many threads as there are processors.
+    """Call `Data.preprocess` in a child process, with as many threads as there are processors.
 
     Raises:
         StepTimeoutError: it ran over its limit and was ended.
@@ -95,7 +95,7 @@ def verify_dataset(
     on_progress: Callable[[float], None] = ignore_fraction,
     log: Path | None = None,
 ) -> dict[str, Any]:
-    """Call `Benchmark.verify_dataset` in a child process.
+    """Call `Data.verify` in a child process.
 
     Raises:
         StepTimeoutError: it ran over its limit and was ended.
@@ -130,13 +130,13 @@ def _serve(request: dict[str, Any]) -> Mapping[str, Any]:
     cv2.setNumThreads(1)  # the pictures are what is parallel, not the work on one
     benchmark = get_benchmark(request["benchmark"])
     if request["job"] == "make_mini":
-        listing = benchmark.make_mini(Path(request["folder"]), request["sample_count"], _say)
+        listing = benchmark.data.make_mini(Path(request["folder"]), request["sample_count"], _say)
         made: dict[str, Any] = _LISTING.dump_python(listing, mode="json")
         return made
     edition = _EDITION.validate_python(request["edition"])
     if request["job"] == "verify_dataset":
-        return benchmark.verify_dataset(Path(request["folder"]), edition, _say)
-    return benchmark.preprocess(
+        return benchmark.data.verify(Path(request["folder"]), edition, _say)
+    return benchmark.data.preprocess(
         Path(request["dataset"]),
         Path(request["output"]),
         edition=edition,

@@ -1,25 +1,21 @@
-"""The benchmarks by name; each is imported when it is asked for."""
+"""The benchmarks by name: every folder beside this file that states the facts of one."""
 
 from __future__ import annotations
 
 import difflib
-from importlib import import_module
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 
 from common.errors import SettingError
 from models.benchmark import Benchmark
 
-_CLASSES = {
-    "resnet50": ("models.resnet50", "Resnet50"),
-    "retinanet": ("models.retinanet", "Retinanet"),
-    "bert-99": ("models.bert", "Bert99"),
-    "3d-unet-99": ("models.unet3d", "Unet3d"),
-    "gptj-99": ("models.gptj", "GptJ"),
-}
+_PLACE = Path(__file__).parent
 
 
 def benchmark_names() -> tuple[str, ...]:
     """Return the names of all benchmarks, as the official tree spells them."""
-    return tuple(_CLASSES)
+    return tuple(_benchmarks())
 
 
 def get_benchmark(name: str) -> Benchmark:
@@ -28,12 +24,19 @@ def get_benchmark(name: str) -> Benchmark:
     Raises:
         SettingError: there is none of this name; the message lists the known ones.
     """
-    if name not in _CLASSES:
-        near = difflib.get_close_matches(name, _CLASSES, n=1)
+    known = _benchmarks()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise SettingError(
-            f"unknown benchmark {name!r}", remedy=f"{hint}known benchmarks: {', '.join(benchmark_names())}"
+            f"unknown benchmark {name!r}", remedy=f"{hint}known benchmarks: {', '.join(known)}"
         )
-    module, cls = _CLASSES[name]
-    benchmark: Benchmark = getattr(import_module(module), cls)()
-    return benchmark
+    return known[name]
+
+
+@cache
+def _benchmarks() -> Mapping[str, Benchmark]:
+    # Names are made at run time: a step's code is what it names (storage.steps.code), and that is its parts.
+    package = __name__.rpartition(".")[0]
+    found = [Benchmark(f"{package}.{path.parent.name}") for path in sorted(_PLACE.glob("*/facts.py"))]
+    return {benchmark.name: benchmark for benchmark in found}

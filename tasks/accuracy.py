@@ -11,7 +11,7 @@ from mlperf.logs import read_accuracy
 from mlperf.rounds import ModelRules, RunKind
 from models.benchmark import Edition
 from models.registry import get_benchmark
-from storage.cache import StepRecord
+from storage.steps.cache import StepRecord
 from tasks.measurement import Bench, Judged, run_loadgen, run_step
 from tasks.step import Step, step_task
 from tasks.versions import library_versions
@@ -40,7 +40,7 @@ def accuracy(
 
     def score(folder: Path, _outcome: RunOutcome) -> Judged:
         log = folder / ACCURACY_LOG
-        found = get_benchmark(bench.benchmark).score(read_accuracy(log), dataset, edition)
+        found = get_benchmark(bench.benchmark).scorer.score(read_accuracy(log), dataset, edition)
         write_accuracy_txt(folder / ACCURACY_FILE, found.lines, log)
         targets = targets_for(rules.accuracy, found.samples, rules.dataset_size)
         shortfalls = judge(found.metrics, targets)

@@ -10,9 +10,9 @@ from harness.backends.tensorrt_build import BuildRequest
 from harness.backends.tensorrt_library import builder_identity
 from mlperf.system import Accelerator
 from models.benchmark import Precision
-from storage.cache import StepRecord, code_version
+from storage.steps.cache import StepRecord, code_version
 from tasks.child import call_child
-from tasks.quantize import NETWORK_FILE
+from tasks.quantize import engine_source
 from tasks.random_network import weights_label, weights_of
 from tasks.step import Recorder, Step, perform, step_task
 from tasks.workspace import Workspace
@@ -59,7 +59,7 @@ def build_engine(
 
     def produce(folder: Path, recorder: Recorder) -> dict[str, JsonValue]:
         request = BuildRequest(
-            network=network.file(NETWORK_FILE),
+            network=engine_source(network, precision),
             output=folder / ENGINE_FILE,
             precision=precision,
             max_batch_size=batch_size,

@@ -15,7 +15,7 @@ from mlperf.logs import AccuracyLogEntry, read_detail
 from mlperf.rounds import RunKind, get_round
 from models.benchmark import Edition, Score
 from models.registry import get_benchmark
-from storage.cache import StepRecord, code_version
+from storage.steps.cache import StepRecord, code_version
 from tasks.measurement import (
     RETRIES,
     Bench,
@@ -131,7 +131,7 @@ def _verdict(
     benchmark = get_benchmark(bench.benchmark)
 
     def score(entries: Iterable[AccuracyLogEntry]) -> Score:
-        return benchmark.score(entries, dataset, edition)
+        return benchmark.scorer.score(entries, dataset, edition)
 
     sampled = kind is RunKind.TEST01
     return judge_audit(
@@ -144,7 +144,7 @@ def _verdict(
         ),
         round_=get_round(bench.settings[kind].round_name),
         benchmark=bench.benchmark,
-        response_dtype=benchmark.response_dtype,
+        response_dtype=benchmark.answer.response_dtype,
         score=score,
         rehearsal=not bench.settings[kind].official,
     )

@@ -7,7 +7,7 @@ from prefect.settings import get_current_settings
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
 from common.errors import SettingError
-from storage.s3 import Credentials
+from storage.store.s3 import Credentials
 
 
 class _Key(BaseModel):

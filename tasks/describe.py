@@ -14,7 +14,7 @@ from common.files import write_atomic
 from mlperf import description
 from mlperf.describe import MachineDescription, describe_machine
 from mlperf.system import System
-from storage.cache import StepRecord, code_version
+from storage.steps.cache import StepRecord, code_version
 from tasks.hardware import host_identity
 from tasks.step import Recorder, Step, perform, step_task
 from tasks.versions import versions_of

@@ -15,8 +15,8 @@ from common.errors import SettingError
 from common.files import files_below, write_atomic
 from models import jobs
 from models.benchmark import Edition, LicensedFolder, Source
-from storage.cache import StepRecord
-from storage.sources import fetch_all
+from storage.fetch.sources import fetch_all
+from storage.steps.cache import StepRecord
 from tasks.step import Recorder, Step, perform, step_task
 from tasks.versions import benchmark_code
 from tasks.workspace import Workspace
@@ -90,7 +90,7 @@ def verify_step(benchmark: str, edition: Edition, folder: Path) -> Step:
             "folder": str(folder),
             "listing": listing.hexdigest(),
             "samples": edition.sample_count,
-            "code_version": benchmark_code(benchmark),
+            "code_version": benchmark_code(benchmark, ("data",)),
         },
     )
 

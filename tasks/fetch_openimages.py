@@ -18,14 +18,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.deadline import Limits
 from common.errors import PipelineError, SourceError, UnreachableError
 from common.files import inside, write_atomic
-from models import openimages
 from models.benchmark import Edition, Subset
-from models.imagenet_folder import JPEG_TAIL, jpeg_problem
-from models.retinanet import Retinanet
-from storage.sources import fetch_all
-from storage.transfer import Limits, open_url
+from models.images.jpeg import JPEG_TAIL, jpeg_problem
+from models.retinanet import openimages
+from models.retinanet.facts import FACTS
+from storage.fetch.http import open_url
+from storage.fetch.sources import fetch_all
 
 BUCKET = "https://open-images-dataset.s3.amazonaws.com"
 """MLPerf Inference v4.1, vision/classification_and_detection/tools/openimages.py; open to everybody."""
@@ -109,9 +110,9 @@ def _fetched(image: WantedImage, bucket: str) -> PipelineError | None:
 
 
 def _download(url: str) -> bytes:
-    with open_url(url, 0, "", Limits()) as answer:
+    with open_url(url, 0, Limits()) as answer:
         content = b"".join(_bounded(answer.blocks, url))
-        total, tag = answer.total, _MD5_TAG.fullmatch(answer.validator)
+        total, tag = answer.total, _MD5_TAG.fullmatch(answer.etag)
     if total is not None and len(content) != total:
         raise UnreachableError(f"{len(content)} of {total} bytes arrived", where=url, remedy="try again")
     # the tag of an object that was uploaded in one piece is its MD5
@@ -148,7 +149,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--workers", type=int, default=16)
     given = parser.parse_args()
-    edition, lists = Retinanet().full_edition(), given.folder / "lists"
+    edition, lists = FACTS.full, given.folder / "lists"
 
     def show(done: int, total: int) -> None:
         if done % 200 == 0 or done == total:

@@ -16,7 +16,7 @@ from prefect.client.schemas.sorting import ArtifactSort
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from common.errors import StoreError
-from storage.store import RunInfo
+from storage.store.store import RunInfo
 from tasks.artifacts import publish
 
 _KEY = "stored-run"

@@ -19,7 +19,7 @@ from harness.settings import RunSettings
 from mlperf.logs import DetailLog, read_detail
 from mlperf.rounds import RunKind, Scenario
 from models.benchmark import Weights
-from storage.cache import StepRecord
+from storage.steps.cache import StepRecord
 from tasks.hardware import host_identity
 from tasks.random_network import weights_label
 from tasks.step import Recorder, Step, attempts_left, perform, run_logger
@@ -95,7 +95,7 @@ def run_step(bench: Bench, kind: RunKind, **more: JsonValue) -> Step:
                 include={"backend", "precision", "batch_size", "max_wait_us", "streams", "devices"},
             ),
             "code_version": benchmark_code(
-                bench.benchmark, "harness.child", f"harness.backends.{request.backend}"
+                bench.benchmark, ("data", "answer"), "harness.child", f"harness.backends.{request.backend}"
             ),
             **versions_of("mlcommons-loadgen", "numpy", "onnxruntime", "tensorrt", "tensorrt-rtx"),
             "python": platform.python_version(),

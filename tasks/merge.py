@@ -15,8 +15,8 @@ from common.errors import TreeError
 from common.files import write_atomic
 from mlperf.page import PageEvidence, write_fleet
 from mlperf.tree_merge import merge_trees
-from storage.cache import StepRecord, code_version
-from storage.store import RunInfo, Store
+from storage.steps.cache import StepRecord, code_version
+from storage.store.store import RunInfo, Store
 from tasks.artifacts import publish
 from tasks.handover import HandedOver
 from tasks.package import PROJECT

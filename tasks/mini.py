@@ -8,8 +8,7 @@ from pydantic import JsonValue
 
 from models import jobs
 from models.benchmark import MiniListing
-from models.registry import get_benchmark
-from storage.cache import StepRecord
+from storage.steps.cache import StepRecord
 from tasks.step import Recorder, Step, perform, step_task
 from tasks.versions import benchmark_code, library_versions
 from tasks.workspace import Workspace
@@ -23,20 +22,15 @@ def make_mini_step(benchmark: str, sample_count: int) -> Step:
         inputs={
             "benchmark": benchmark,
             "sample_count": sample_count,
-            "code_version": benchmark_code(benchmark, _files_module(benchmark)),
+            "code_version": benchmark_code(benchmark, ("data",)),
             **library_versions(benchmark, "make_mini"),
         },
     )
 
 
-def _files_module(benchmark: str) -> str:
-    """Return the module that makes the files, named as the benchmark's own: names may hold hyphens."""
-    return f"models.mini.{type(get_benchmark(benchmark)).__module__.rpartition('.')[2]}_files"
-
-
 @step_task("make mini edition", shown="{benchmark}")
 def make_mini(workspace: Workspace, benchmark: str, sample_count: int, limit_seconds: float) -> StepRecord:
-    """Render the mini edition's files into a folder that a small server then offers for download.
+    """Render the mini edition's files into a folder that they are then taken from as downloads are.
 
     Figures: `sample_count`. Files: those that the edition's sources name.
     """

@@ -18,7 +18,7 @@ from mlperf.tree import write_tree
 from mlperf.tree_plan import AuditPlan, Calibration, CodeSource, ResultPlan, RunFolder, TreePlan
 from models.benchmark import Precision
 from models.registry import get_benchmark
-from storage.cache import StepRecord, code_version
+from storage.steps.cache import StepRecord, code_version
 from tasks.accuracy import ACCURACY_FILE
 from tasks.compliance import verdict_of
 from tasks.random_network import require_trained
@@ -155,7 +155,7 @@ def _result(system: System, full_length: bool, one: Measured) -> ResultPlan:
         benchmark=one.benchmark,
         scenario=one.scenario,
         implementation=one.backend,
-        input_data_types=benchmark.network_inputs(one.precision)[0].dtype,
+        input_data_types=benchmark.network.inputs(one.precision)[0].dtype,
         starting_weights_filename=one.network_file,
         weight_data_types=one.precision,
         weight_transformations="quantization, affine fusion" if one.precision == "int8" else "none",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from common.errors import DisturbedRunError, InvalidRunError
 from mlperf.rounds import RunKind
-from storage.cache import StepRecord
+from storage.steps.cache import StepRecord
 from tasks.measurement import RETRIES, Bench, run_loadgen, run_step
 from tasks.step import Step, step_task
 from tasks.workspace import Workspace

@@ -7,7 +7,7 @@ from pathlib import Path
 from models import jobs
 from models.benchmark import Edition, Precision, Subset
 from models.registry import get_benchmark
-from storage.cache import StepRecord
+from storage.steps.cache import StepRecord
 from tasks.step import Recorder, Step, perform, step_task
 from tasks.versions import benchmark_code, library_versions
 from tasks.workspace import Workspace
@@ -19,7 +19,7 @@ def preprocess_step(
     benchmark: str, edition: Edition, subset: Subset, precision: Precision, dataset_hash: str
 ) -> Step:
     """Return what goes into the arrays: the data, the code, and the dtype (but not the precision)."""
-    dtypes = [spec.dtype for spec in get_benchmark(benchmark).network_inputs(precision)]
+    dtypes = [spec.dtype for spec in get_benchmark(benchmark).network.inputs(precision)]
     return Step(
         name="preprocess",
         label=f"{benchmark} {edition.name} {subset}",
@@ -28,7 +28,7 @@ def preprocess_step(
             "samples": edition.sample_count,
             "subset": subset,
             "input_dtypes": [*dtypes] if subset == "validation" else None,
-            "code_version": benchmark_code(benchmark),
+            "code_version": benchmark_code(benchmark, ("data",)),
             **library_versions(benchmark, "preprocess"),
         },
     )

@@ -14,7 +14,7 @@ from pydantic import JsonValue
 from common.errors import InvalidRunError
 from harness.run import measure
 from mlperf.rounds import RunKind, get_round
-from storage.cache import StepRecord
+from storage.steps.cache import StepRecord
 from tasks.measurement import Bench, run_step
 from tasks.step import Recorder, Step, perform, step_task
 from tasks.workspace import Workspace

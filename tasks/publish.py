@@ -6,10 +6,13 @@ import time
 
 from pydantic import BaseModel, ConfigDict
 
-from storage.store import Store
+from storage.store.store import Store
 from tasks.progress import StepEvent, emit
 from tasks.step import Step, run_logger, step_task
 from tasks.upload import STORE_RETRIES
+
+PARTS = ("tree", "page", "verdict")
+"""The folders without which a run is no submission."""
 
 
 class Published(BaseModel):
@@ -27,12 +30,13 @@ def publish(system: str, run: str, store: Store) -> Published:
 
     Raises:
         UnreachableError: the endpoint is down or slow (tried again by Prefect).
-        StoreError: there is no such candidate, it is a rehearsal, or objects of it are missing.
+        StoreError: there is no such candidate, it is a rehearsal or no whole submission, or objects of it are
+            missing or changed.
     """
     step = Step(name="publish", label=system, inputs={"run": run})
     emit(StepEvent("start", step.name, step.label))
     started = time.monotonic()
-    address = store.publish(system, run)
+    address = store.publish(system, run, PARTS)
     run_logger().info("published %s: %s", run, address)
     emit(StepEvent("done", step.name, step.label, seconds=time.monotonic() - started, text=address))
     return Published(address=address)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from models.agreement import AgreementRequest
 from models.benchmark import Edition, Precision, Source
-from models.quantization import QuantizeRequest
-from models.random_network import CALIBRATION_SAMPLES
+from models.network.agreement import AgreementRequest
+from models.network.quantization import QuantizeRequest, device_file
+from models.network.random import CALIBRATION_SAMPLES
 from models.registry import get_benchmark
-from storage.cache import StepRecord
+from storage.steps.cache import StepRecord
 from tasks.child import call_child
 from tasks.random_network import weights_label, weights_of
 from tasks.step import Recorder, Step, perform, step_task
@@ -37,7 +37,12 @@ def quantize_step(
             "calibration": calibration.content_hash if precision == "int8" else None,
             "calibration_limit": _calibration_limit(network),
             "validation": validation.content_hash,
-            "code_version": benchmark_code(benchmark, "models.quantization", "models.agreement"),
+            "code_version": benchmark_code(
+                benchmark,
+                ("data", "network", "answer"),
+                "models.network.quantization",
+                "models.network.agreement",
+            ),
             **versions_of("onnx", "onnxruntime"),
             **library_versions(benchmark, "score"),
         },
@@ -58,7 +63,9 @@ def quantize(
 ) -> StepRecord:
     """Write `network.onnx` in the system's precision, calibrated on samples apart from the validation set.
 
-    Figures: those of `models.quantization.quantize`, and `agreement` with the FP32 network
+    In INT8 the network that an engine is built from lies beside it (see `engine_source`).
+
+    Figures: those of `models.network.quantization.quantize`, and `agreement` with the FP32 network
     (None where the benchmark compares no samples, and for random weights).
 
     Raises:
@@ -68,7 +75,7 @@ def quantize(
     def produce(folder: Path, recorder: Recorder) -> dict[str, JsonValue]:
         output = folder / NETWORK_FILE
         figures = call_child(
-            "models.quantization",
+            "models.network.quantization",
             QuantizeRequest(
                 network=_source_path(network, edition.network_for(precision)),
                 output=output,
@@ -81,11 +88,11 @@ def quantize(
             limit_seconds,
         )
         trained = weights_of(network) == "trained"
-        limit = get_benchmark(benchmark).agreement_samples(edition) if trained else 0
+        limit = get_benchmark(benchmark).network.agreement_samples(edition) if trained else 0
         if limit == 0:
             return {**figures, "agreement": None}
         agreement = call_child(
-            "models.agreement",
+            "models.network.agreement",
             AgreementRequest(
                 reference=_source_path(network, edition.network),
                 converted=output,
@@ -106,6 +113,12 @@ def quantize(
         produce,
         prepares=True,
     )
+
+
+def engine_source(network: StepRecord, precision: Precision) -> Path:
+    """Return the file of a converted network that its engine is built from."""
+    path = network.file(NETWORK_FILE)
+    return device_file(path) if precision == "int8" else path
 
 
 def _calibration_limit(network: StepRecord) -> int | None:

@@ -15,8 +15,8 @@ from pydantic import JsonValue
 
 from common.errors import TreeError
 from models.benchmark import Edition, Precision, Source, Weights
-from models.random_network import RandomNetworkRequest
-from storage.cache import StepRecord
+from models.network.random import RandomNetworkRequest
+from storage.steps.cache import StepRecord
 from tasks.child import call_child
 from tasks.step import Recorder, Step, perform, step_task
 from tasks.versions import benchmark_code, versions_of
@@ -36,7 +36,7 @@ def random_network_step(benchmark: str, precision: Precision, layers: int | None
             "precision": precision,
             "layers": layers,
             _MARK: "random",
-            "code_version": benchmark_code(benchmark, "models.random_network"),
+            "code_version": benchmark_code(benchmark, ("network",), "models.network.random"),
             **versions_of("numpy", "onnx"),
         },
     )
@@ -46,7 +46,7 @@ def random_network_step(benchmark: str, precision: Precision, layers: int | None
 def random_network(
     workspace: Workspace, benchmark: str, precision: Precision, layers: int | None, limit_seconds: float
 ) -> StepRecord:
-    """Write `random_weights.onnx`. Figures: those of `models.random_network.write_random_network`.
+    """Write `random_weights.onnx`. Figures: those of `models.network.random.write_random_network`.
 
     Raises:
         SettingError: layers are given for another network than gptj-99's.
@@ -56,7 +56,7 @@ def random_network(
         request = RandomNetworkRequest(
             benchmark=benchmark, output=folder / NETWORK_FILE, precision=precision, layers=layers
         )
-        return call_child("models.random_network", request, recorder, limit_seconds)
+        return call_child("models.network.random", request, recorder, limit_seconds)
 
     return perform(workspace, random_network_step(benchmark, precision, layers), produce, prepares=True)
 

@@ -27,7 +27,7 @@ from mlperf.page import (
 )
 from mlperf.system import System
 from mlperf.triage.steps import AUDITS, RUNS
-from storage.cache import StepRecord, code_version
+from storage.steps.cache import StepRecord, code_version
 from tasks.describe import to_fill_in
 from tasks.measurement import detail_log, disturbances_of, notices_of
 from tasks.package import Measured

@@ -13,7 +13,7 @@ from common.errors import InvalidRunError
 from common.files import write_atomic
 from harness.search import find_server_qps, limits_for, planned_seconds
 from mlperf.rounds import RunKind
-from storage.cache import StepRecord, code_version
+from storage.steps.cache import StepRecord, code_version
 from tasks.measurement import Bench, run_step
 from tasks.step import Recorder, Step, perform, run_logger, step_task
 from tasks.workspace import Workspace

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from common.errors import PipelineError
 from harness.lock import host_lock
-from storage.cache import StepRecord
+from storage.steps.cache import StepRecord
 from tasks.artifacts import ProgressArtifact
 from tasks.progress import StepEvent, emit
 from tasks.workspace import Workspace

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict
 
 from common.files import disk_full_named
 from mlperf.system import StoreLocation, System
-from storage.cache import StepRecord
-from storage.embedded import embedded_s3
-from storage.records import record_file
-from storage.store import Area, Encryption, MadeBy, RunFile, RunInfo, Store
+from storage.steps.cache import StepRecord
+from storage.steps.records import record_file
+from storage.store.embedded import embedded_s3
+from storage.store.store import Area, Encryption, MadeBy, RunFile, RunInfo, Store
 from tasks.credentials import credentials_from_block
 from tasks.handover import hand_over
 from tasks.package import PROJECT, Measured
@@ -29,6 +29,7 @@ from tasks.workspace import Workspace
 STORE_RETRIES = 7
 """How often a step is tried again that S3 did not answer: about two minutes in all."""
 FULL_ACCURACY_LOG = "mlperf_log_accuracy.json"
+_NAMED_AT_MOST = 10
 _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 
 
@@ -79,7 +80,11 @@ def store_at(workspace: Workspace, location: StoreLocation, *, own: bool) -> Ite
         return
     with embedded_s3(workspace.s3, workspace.logs / "s3.log") as endpoint:
         store = Store(
-            location.bucket, location.prefix, endpoint_url=endpoint.url, credentials=endpoint.credentials
+            location.bucket,
+            location.prefix,
+            endpoint_url=endpoint.url,
+            credentials=endpoint.credentials,
+            isolated=True,
         )
         store.ensure_bucket()
         yield store
@@ -115,7 +120,7 @@ def upload(
     store: Store,
     lacks: list[str],
 ) -> Stored:
-    """Upload tree, page, verdict, engines, evidence and records; a run that is there already is left alone.
+    """Upload tree, page, verdict, engines, evidence and records; of a run that is there, what is damaged.
 
     A submission goes to the candidates: publishing it is a step of its own (`tasks.publish`).
 
@@ -135,7 +140,8 @@ def upload(
         lacks=tuple(lacks),
         figures={f"{one.benchmark}/{one.scenario}": one.performance.figures["value"] for one in results},
     )
-    retain_until = tree.created + timedelta(days=system.store.retain_days)
+    # A clock that was ahead when the tree was made retains nothing for longer.
+    retain_until = min(tree.created, datetime.now(UTC)) + timedelta(days=system.store.retain_days)
     files = run_files(workspace, {**placed(results), **delivered}, prepared, retain_until)
     return send_run(workspace, info, files, system.limits.upload, store)
 
@@ -159,9 +165,12 @@ def send_run(
     sent = (
         f"{done.sent_objects} objects sent ({done.sent_bytes / 1e6:.1f} MB), {done.reused_objects} were there"
     )
+    if done.mended:
+        more = f" and {len(done.mended) - _NAMED_AT_MOST} more" if len(done.mended) > _NAMED_AT_MOST else ""
+        sent += f"; mended in the store: {', '.join(done.mended[:_NAMED_AT_MOST])}{more}"
     run_logger().info("upload of %s: %s", info.run, sent)
     seconds = time.monotonic() - started
-    kind: EventKind = "done" if done.sent_objects else "found"
+    kind: EventKind = "done" if done.sent_objects or done.mended else "found"
     emit(StepEvent(kind, step.name, step.label, seconds=seconds, text=sent))
     address = done.address.removesuffix("/manifest.json")
     hand_over(info, address)

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from common.errors import TreeError
 from common.files import write_atomic
 from mlperf.validation import Verdict, validate_tree
-from storage.cache import StepRecord, code_version
+from storage.steps.cache import StepRecord, code_version
 from tasks.artifacts import publish
 from tasks.step import Recorder, Step, perform, step_task
 from tasks.workspace import Workspace

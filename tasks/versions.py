@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
 from common.files import files_below, sha256_of
+from models.benchmark import Part
 from models.registry import get_benchmark
-from storage.cache import code_version
+from storage.steps.cache import code_version
 
 Stage = Literal["make_mini", "preprocess", "score"]
 
@@ -20,19 +22,24 @@ def versions_of(*distributions: str) -> dict[str, str]:
 
 
 def library_versions(benchmark: str, stage: Stage) -> dict[str, str]:
-    """Return `version_<distribution>` of what a stage of a benchmark uses (`models.benchmark.Libraries`)."""
-    libraries = get_benchmark(benchmark).libraries
+    """Return `version_<distribution>` of what a stage of a benchmark uses (`models.benchmark.Libraries`).
+
+    For the score its code comes with them: where it goes into a step, a run is scored that others measured.
+    """
+    libraries = get_benchmark(benchmark).facts.libraries
     chosen = {
         "make_mini": libraries.make_mini,
         "preprocess": libraries.preprocess,
         "score": libraries.score,
     }
-    return versions_of("numpy", *chosen[stage])
+    code = {"score_version": benchmark_code(benchmark, ("score",))} if stage == "score" else {}
+    return {**versions_of("numpy", *chosen[stage]), **code}
 
 
-def benchmark_code(benchmark: str, *modules: str) -> str:
-    """Return the code version of a benchmark's module (which is imported by name) and of other modules."""
-    return code_version(type(get_benchmark(benchmark)).__module__, *modules)
+def benchmark_code(benchmark: str, parts: Sequence[Part], *modules: str) -> str:
+    """Return the code version of parts of a benchmark (which are imported by name) and of other modules."""
+    found = get_benchmark(benchmark)
+    return code_version(*map(found.module, parts), *modules)
 
 
 def files_version(folder: Path) -> str:

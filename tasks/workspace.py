@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from storage.cache import StepCache
+from storage.steps.cache import StepCache
 
 
 class Workspace(BaseModel):

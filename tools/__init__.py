@@ -1,1 +1,1 @@
-"""What is not shipped: pages made from the code, checks, benchmarks, training of the small networks."""
+"""What is not shipped: generated pages, the check of a GPU, benchmarks, training of the small networks."""

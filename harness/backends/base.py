@@ -22,7 +22,7 @@ class BackendOptions:
     """What a backend is opened with.
 
     Attributes:
-        benchmark: gives the loop over a batch (`run_batch`) and the response bytes.
+        benchmark: gives the network's tensors, the inputs of a batch and the response bytes.
         precision: of the network, and so of its inputs.
         engine: the ONNX file (`onnxruntime`) or the built engine (`tensorrt`); None for `null`.
         samples: the preprocessed samples, memory-mapped; None for `null`.
@@ -99,7 +99,7 @@ class Backend(Protocol):
 
 
 class LoopBackend(Backend, Protocol):
-    """A backend that can run the loop of a benchmark that has one (`Benchmark.has_loop`)."""
+    """A backend that can run the loop of a benchmark whose samples are answered by one (`LoopAnswer`)."""
 
     def open_loop(self, stream: int) -> SampleLoop:
         """Return a new loop on a stream; called by the thread that uses it."""

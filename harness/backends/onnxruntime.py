@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import onnxruntime as ort
@@ -13,9 +14,19 @@ from numpy.typing import NDArray
 
 from common.errors import NetworkFileError
 from harness.backends.base import BackendOptions
-from harness.samples import ResidentSamples, StreamSamples, can_be_resident
-from models.benchmark import Arrays, Benchmark, Precision, Responses, SampleLoop, Samples
-from models.onnx_state import PAST, PRESENT, StatefulRunner, has_state
+from harness.samples import ResidentSamples, StreamSamples
+from models.benchmark import (
+    Arrays,
+    BatchAnswer,
+    Benchmark,
+    LoopAnswer,
+    Precision,
+    Responses,
+    SampleLoop,
+    Samples,
+    StackedSamples,
+)
+from models.network.state import PAST, PRESENT, StatefulRunner, has_state
 
 
 def cpu_model() -> str:
@@ -63,12 +74,12 @@ class OnnxSession:
         inputs = {value.name for value in self._session.get_inputs() if not value.name.startswith(PAST)}
         outputs = {value.name for value in self._session.get_outputs() if not value.name.startswith(PRESENT)}
         self.input_shapes = {value.name: tuple(value.shape) for value in self._session.get_inputs()}
-        wanted = {spec.name for spec in benchmark.network_inputs(precision)}
-        self._outputs = [spec.name for spec in benchmark.outputs if spec.name in outputs]
+        wanted = {spec.name for spec in benchmark.network.inputs(precision)}
+        self._outputs = [spec.name for spec in benchmark.network.outputs if spec.name in outputs]
         if inputs != wanted or not self._outputs:
             raise NetworkFileError(
                 f"the network takes {sorted(inputs)} and returns {sorted(outputs)}; {benchmark.name} takes "
-                f"{sorted(wanted)} and returns {[spec.name for spec in benchmark.outputs]}",
+                f"{sorted(wanted)} and returns {[spec.name for spec in benchmark.network.outputs]}",
                 where=network,
                 remedy="name a network of this benchmark and precision",
             )
@@ -95,7 +106,7 @@ class OnnxBackend:
             "streams": str(self.streams),
             "threads_per_stream": str(threads),
         }
-        self._benchmark = benchmark
+        self._answer = benchmark.answer
         self._sessions = [
             OnnxSession(network, threads, benchmark, options.precision, options.batch_size)
             for _ in range(self.streams)
@@ -103,7 +114,7 @@ class OnnxBackend:
         self._resident: ResidentSamples | None = None
         self._views: list[StreamSamples] = []
         self._samples: list[Samples] = [samples] * self.streams
-        if can_be_resident(benchmark):
+        if isinstance(samples, StackedSamples):
             self._resident = ResidentSamples(samples)
             self._views = [
                 StreamSamples(self._resident, len(samples), options.batch_size) for _ in self._sessions
@@ -124,11 +135,11 @@ class OnnxBackend:
 
     def run(self, stream: int, indices: NDArray[np.int64]) -> Responses:
         """Answer one batch on the session of this stream."""
-        return self._benchmark.run_batch(self._sessions[stream], self._samples[stream], indices)
+        return cast(BatchAnswer, self._answer).batch(self._sessions[stream], self._samples[stream], indices)
 
     def open_loop(self, stream: int) -> SampleLoop:
         """Return a loop of the benchmark on the session of this stream."""
-        return self._benchmark.open_loop(self._sessions[stream], self._samples[stream])
+        return cast(LoopAnswer, self._answer).open(self._sessions[stream], self._samples[stream])
 
     def close(self) -> None:
         """Free the sessions."""

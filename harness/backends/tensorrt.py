@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +26,17 @@ from harness.backends.cuda import gpus_like, import_cuda, visible_gpus
 from harness.backends.tensorrt_device import EngineTensor, GpuDevice
 from harness.backends.tensorrt_library import EngineInfo, import_library
 from harness.backends.tensorrt_stream import Lane
-from harness.samples import ResidentSamples, can_be_resident
-from models.benchmark import Arrays, Benchmark, Precision, Responses, SampleLoop
+from harness.samples import ResidentSamples
+from models.benchmark import (
+    Arrays,
+    BatchAnswer,
+    Benchmark,
+    LoopAnswer,
+    Precision,
+    Responses,
+    SampleLoop,
+    StackedSamples,
+)
 
 
 def open_backend(options: BackendOptions) -> TensorRTBackend:
@@ -61,12 +71,12 @@ class TensorRTBackend:
         benchmark, engine, samples = options.require("tensorrt")
         info = EngineInfo.beside(engine)
         _check(options, info, devices, engine)
-        self._benchmark = benchmark
-        self._devices = tuple(devices)
+        self._answer = benchmark.answer
+        self.devices = tuple(devices)
         self._samples = samples
         self._lanes: list[Lane] = []
         self._resident: ResidentSamples | None = None
-        if can_be_resident(benchmark):
+        if isinstance(samples, StackedSamples):
             self._resident = ResidentSamples(samples, devices[0].allocate_host, devices[0].free_host)
         self.name = f"{'TensorRT for RTX' if info.library == 'tensorrt_rtx' else 'TensorRT'} {info.version}"
         self.device_names = tuple(device.name for device in devices)
@@ -99,7 +109,7 @@ class TensorRTBackend:
             NetworkFileError: the samples have another dtype or shape than the engine's inputs.
         """
         if self._resident:
-            _check_samples(self._samples.gather(indices[:1]), self._tensors)
+            _check_samples(cast(StackedSamples, self._samples).rows(indices[:1]), self._tensors)
             self._resident.load(indices)
 
     def unload(self) -> None:
@@ -115,26 +125,27 @@ class TensorRTBackend:
         """
         lane = self._lanes[stream]
         lane.device.use()
+        answer = cast(BatchAnswer, self._answer)
         if self._resident is None:
-            return self._benchmark.run_batch(lane, self._samples, indices)
+            return answer.batch(lane, self._samples, indices)
         slots = self._resident.slots(indices)
         lane.begin(len(slots))
         for name, rows in self._resident.arrays.items():
             lane.feed(name, rows, slots)
-        return self._benchmark.respond(lane.finish(len(slots)), indices)
+        return answer.respond(lane.finish(len(slots)), self._samples, indices)
 
     def open_loop(self, stream: int) -> SampleLoop:
         """Return a loop of the benchmark on this stream, for the calling thread."""
         lane = self._lanes[stream]
         lane.device.use()
-        return self._benchmark.open_loop(lane, self._samples)
+        return cast(LoopAnswer, self._answer).open(lane, self._samples)
 
     def close(self) -> None:
         """Free everything; a second call does nothing."""
         self.unload()
         while self._lanes:
             self._lanes.pop().close()
-        for device in self._devices:
+        for device in self.devices:
             device.close()
 
 
@@ -170,7 +181,7 @@ def _check_tensors(
     tensors: tuple[EngineTensor, ...], benchmark: Benchmark, precision: Precision, engine: Path
 ) -> None:
     found = {tensor.name: tensor for tensor in tensors}
-    specs = (*benchmark.network_inputs(precision), *benchmark.outputs)
+    specs = (*benchmark.network.inputs(precision), *benchmark.network.outputs)
     for spec in specs:
         tensor = found.get(spec.name)
         if tensor is None and spec.optional:

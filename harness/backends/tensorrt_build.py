@@ -23,7 +23,7 @@ from common.process import peak_bytes, serve_request
 from harness.backends.cuda import call, gpus_like, import_cuda, visible_gpus
 from harness.backends.tensorrt_library import EngineInfo, Messages, import_library, library_for
 from models.benchmark import Precision
-from models.onnx_checks import all_tensors, dimensions, read_network
+from models.network.checks import all_tensors, dimensions, read_network
 
 _PROFILES = "profiles."
 _BATCH = "N"
@@ -61,7 +61,7 @@ def build(
     """Build an engine, and describe it in `<output>.json`.
 
     The network is strongly typed: every layer runs in the precision that the network states, so the precision
-    has to be in the network (models.quantization) and is only checked here.
+    has to be in the network (models.network.quantization) and is only checked here.
 
     Args:
         network: an ONNX file whose only free dimension is the batch, or that states the sizes of the others
@@ -228,7 +228,7 @@ def _add_profiles(
                 raise NetworkFileError(
                     f"the batch dimension of input {name} {shape} is fixed, a free one is needed",
                     where=network,
-                    remedy="convert the network again with models.quantization",
+                    remedy="convert the network again with models.network.quantization",
                 )
             named = names.get(name) or shape
             ranges = [
@@ -239,7 +239,7 @@ def _add_profiles(
                 raise NetworkFileError(
                     f"input {name} {shape} has a free dimension beside the batch",
                     where=network,
-                    remedy="convert the network again with models.quantization, which fixes it",
+                    remedy="convert the network again with models.network.quantization, which fixes it",
                 )
             least, usual, most = (
                 [limits[place] for limits in (sizes[_BATCH], *ranges)] for place in range(3)
@@ -290,7 +290,7 @@ def _sizes(stated: tuple[str, str, str], star: int, network: Path) -> tuple[int,
     low, usual, high = (star if size == "*" else int(size) for size in stated)
     if not 1 <= low <= usual <= high:
         raise NetworkFileError(
-            f"the network's metadata state a profile of {':'.join(stated)}",
+            f"the network's metadata state profiles that cannot be: {':'.join(stated)}",
             where=network,
             remedy="export the network again",
         )
@@ -324,7 +324,7 @@ def _check_precision(model: ModelProto, precision: Precision, network: Path) -> 
         raise NetworkFileError(
             f"the network is {found}, but the engine is to be {precision}",
             where=network,
-            remedy="convert the network with models.quantization first",
+            remedy="convert the network with models.network.quantization first",
         )
 
 

@@ -210,7 +210,7 @@ class GpuDevice:
         if context is None:
             raise out_of_memory(f"an execution context on {self.name}: {self._messages.last}")
         if not context.set_optimization_profile_async(profile, stream):
-            raise CudaError(f"TensorRT refused profile {profile}: {self._messages.last}")
+            raise CudaError(f"TensorRT refused the profile {profile}: {self._messages.last}")
         self.wait(stream)
         for name, address in addresses.items():
             self.set_address(context, name, address)

@@ -13,7 +13,7 @@ from common.errors import NetworkFileError, SettingError, StepFailedError
 from harness.backends.cuda import CudaError
 from harness.backends.tensorrt_device import EngineTensor, GpuDevice, Handle, Profile
 from models.benchmark import Arrays
-from models.onnx_state import PAST, PRESENT
+from models.network.state import PAST, PRESENT
 
 _MOST_GRAPHS = 256
 """CUDA graphs per stream: every batch size up to it (Server), or the largest batch alone beyond (Offline)."""

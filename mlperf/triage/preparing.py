@@ -14,9 +14,9 @@ PREPARING = (
         id="source-silent",
         signs=("the server sent nothing for", "the connection failed or broke off",
                "the server sent only … of", "of … bytes arrived", "try again after", "the server answers 5",
-               "the server answers 429"),
-        cause="A server of the sources did not answer, broke off, or asked to come back later; four more "
-        "attempts were made, each going on where the last one broke off.",
+               "the server answers 429", "does not come to the end of its headers",
+               "the server sends less than"),
+        cause="A server of the sources did not answer, broke off, or asked to come back later.",
         remedy="Check the network and proxy, and run the same command again: what has arrived is kept.",
         redo=("download",),
         kinds=_UNREACHABLE,
@@ -201,7 +201,7 @@ PREPARING = (
     Entry(
         id="gpu-failed",
         signs=("CUDA refused", "TensorRT did not run a batch", "TensorRT refused the address",
-               "there is no such GPU", "no such GPU"),
+               "TensorRT refused the profile", "there is no such GPU", "no such GPU"),
         cause="The GPU or its driver failed, fell off the bus, or is not the one that is asked for.",
         remedy="Look for Xid errors in the kernel's log and at nvidia-smi; restart the driver or the host.",
         kinds=(*_STEP, "SettingError"),
@@ -232,10 +232,10 @@ PREPARING = (
     Entry(
         id="killed-for-memory",
         signs=("ended with signal SIGKILL",),
-        cause="Something killed the child process from outside: most often the kernel, because the host "
-        "ran out of memory, or a container's limit.",
-        remedy="Look for `Out of memory` in the kernel's log; give the host more memory, or lower "
-        "batch_size.",
+        cause="The child process was killed from outside. The kernel does so when the host or a container "
+        "runs out of memory, and says so in its log.",
+        remedy="If the kernel's log says `Out of memory`, give the host more memory, or lower batch_size; "
+        "else find out who ended it.",
         kinds=_STEP,
     ),
     Entry(
@@ -280,6 +280,27 @@ OTHERWISE_PREPARING = (
         remedy="Take the network that the edition names.",
         redo=("download",),
         kinds=_NETWORK,
+    ),
+    Entry(
+        id="disk",
+        signs=(),
+        cause="A file could not be written: there is no space left where it should stand.",
+        remedy="Free some space there; finished steps are kept.",
+        kinds=("DiskFullError",),
+    ),
+    Entry(
+        id="step",
+        signs=(),
+        cause="A step ended without its result; the message has what it said last.",
+        remedy="Look at its log, and at what it left below work/cache/failed/.",
+        kinds=_STEP,
+    ),
+    Entry(
+        id="step-timeout",
+        signs=(),
+        cause="A step ran over its time limit and was ended with all of its processes.",
+        remedy="If it is only slow, raise limits.<step> in the system file; else look at its log.",
+        kinds=("StepTimeoutError",),
     ),
 )  # fmt: skip
 """What is said of a failure of these kinds that no sign knows."""

@@ -244,6 +244,28 @@ OTHERWISE_RUNS = (
         kinds=("DisturbedRunError",),
     ),
     Entry(
+        id="busy",
+        signs=(),
+        cause="Another measurement held the host for the whole time of waiting.",
+        remedy="Wait until it has ended, or end it.",
+        kinds=("HostBusyError",),
+    ),
+    Entry(
+        id="too-small",
+        signs=(),
+        cause="The host has less than the plan needs; nothing was started.",
+        remedy="Free what the message names, or take fewer benchmarks with --models.",
+        kinds=("HostTooSmallError",),
+    ),
+    Entry(
+        id="fell",
+        signs=(),
+        cause="A result is lower than in earlier runs.",
+        remedy="Compare the records and the pages of both runs.",
+        redo=("performance",),
+        kinds=("RegressionError",),
+    ),
+    Entry(
         id="accuracy",
         signs=(),
         cause="The accuracy is not that of the round.",

@@ -12,7 +12,7 @@ from flows.notify import tell_of_failure
 from flows.results import ResultLine
 from harness.record import RunRequest
 from harness.run import measure
-from storage.store import RunFile, RunInfo, Store
+from storage.store.store import RunFile, RunInfo, Store
 from tasks.measurement import require_valid
 from tasks.upload import send_run
 from tasks.workspace import Workspace
@@ -60,6 +60,7 @@ def stored(system: str, tree: Path, bucket: str, publish: PublishChoice) -> None
     )
     paths = sorted(path for path in tree.rglob("*") if path.is_file())
     files = [RunFile(f"tree/{path.relative_to(tree)}", path) for path in paths]
+    files += [RunFile(f"{part}/of-the-tree", paths[0]) for part in ("page", "verdict")]
     send_run(Workspace.at(tree.with_name(f"{system}-work")), info, files, 60, Store(bucket))
 
 

@@ -16,7 +16,7 @@ from prefect.context import FlowRunContext
 from common.errors import SettingError, StepFailedError, StoreError
 from flows.server import send_what_is_queued
 from models.registry import benchmark_names
-from storage.store import RunInfo
+from storage.store.store import RunInfo
 from tasks.handover import hand_over, handed_over
 from tasks.submissions import require_deployments, start_submission, wait_for
 from tests.conftest import ROOT

@@ -15,8 +15,8 @@ import pytest
 
 from mlperf.logs import read_detail
 from mlperf.validation import validate_tree
-from storage.bucket import Bucket
-from storage.embedded import Endpoint, embedded_s3
+from storage.store.bucket import Bucket
+from storage.store.embedded import Endpoint, embedded_s3
 from tests.conftest import PROGRAM, Rehearsal, clean_environment
 from tests.deployments.hosts import cluster, postgres, postgres_folder, prefect_file, until
 from tests.small_system import prepared_folder, small_system

@@ -21,8 +21,9 @@ from harness.run import RunRequest
 from harness.settings import RunLength, settings_for
 from mlperf.rounds import RunKind, Scenario, get_round
 from mlperf.validation import validate_tree
-from storage.embedded import embedded_s3
-from storage.store import RunFile, RunInfo, Store
+from storage.store.embedded import embedded_s3
+from storage.store.store import RunFile, RunInfo, Store
+from tasks.publish import PARTS
 from tests.conftest import ROOT
 from tests.deployments.hosts import postgres, postgres_folder
 from tests.mlperf.validation.sample_submission import build
@@ -55,7 +56,8 @@ class Operated:
             rehearsal=rehearsal,
             tool_version="0.1",
         )
-        self.store.upload_run(info, [RunFile("page/index.html", page)])
+        files = [RunFile(f"{part}/index.html", page) for part in PARTS]
+        self.store.upload_run(info, files)
 
     def ask(self, system: str) -> str:
         """Start a run of the flow that asks for approval of the newest candidate."""

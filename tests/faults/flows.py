@@ -16,7 +16,7 @@ import yaml
 
 from common.process import end_with_parent
 from harness.lock import holders
-from storage.cache import StepCache, StepRecord
+from storage.steps.cache import StepCache, StepRecord
 from tests.conftest import PROGRAM, ROOT, clean_environment, hear_ctrl_c
 
 _SYSTEM_FILE = Path(__file__).with_name("system.yaml")

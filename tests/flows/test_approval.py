@@ -19,8 +19,9 @@ from common.errors import SettingError, StoreError
 from flows.approval import Candidate, Publication, settle
 from flows.publishing import offer, publish_run
 from flows.submission import SubmissionOutcome
-from storage.embedded import Endpoint, embedded_s3
-from storage.store import RunFile, RunInfo, Store
+from storage.store.embedded import Endpoint, embedded_s3
+from storage.store.store import RunFile, RunInfo, Store
+from tasks.publish import PARTS
 from tasks.workspace import Workspace
 from tests.conftest import PROGRAM, ROOT, clean_environment
 
@@ -62,7 +63,7 @@ def store(endpoint: Endpoint, system_file: Path, tmp_path: Path) -> Store:
         tool_version="0.1",
         figures={"resnet50/Server": 132008.0},
     )
-    store.upload_run(info, [RunFile("page/index.html", page)])
+    store.upload_run(info, [RunFile(f"{part}/index.html", page) for part in PARTS])
     return store
 
 
@@ -140,6 +141,24 @@ def test_without_a_terminal_nobody_is_asked_and_yes_publishes_exactly_the_run(
     assert addresses(store) == ["runs/Small/aaaa", "candidates/Small/aaaa"]
     kept = system_file.parent / "work" / "submissions" / SYSTEM / "aaaa" / "approval.json"
     assert json.loads(kept.read_text())["decision"]["comment"] == "fine"
+
+
+def test_a_candidate_that_is_no_whole_submission_is_not_published(
+    store: Store,
+    endpoint: Endpoint,
+    system_file: Path,
+    tmp_path: Path,
+) -> None:
+    fields = store.manifest(f"{SYSTEM}/aaaa").model_dump(exclude={"files", "version", "run"})
+    page = RunFile("page/index.html", tmp_path / "index.html")
+    store.upload_run(RunInfo(**fields, run="page"), [page])
+    argv, environment = command(endpoint, system_file, f"{SYSTEM}/page", "--yes", "--by", "Ada")
+    done = subprocess.run(
+        argv, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+    )
+    assert done.returncode == 1
+    assert "it has no tree and no verdict" in done.stderr
+    assert not [address for address in addresses(store) if address.startswith("runs/")]
 
 
 def test_the_run_command_says_without_a_terminal_how_to_publish_later(tmp_path: Path, store: Store) -> None:

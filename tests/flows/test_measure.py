@@ -14,7 +14,7 @@ from common.errors import InvalidRunError
 from flows import measure
 from flows.measure import benches_of, forget, measure_performance, rate_from, reached_bench
 from flows.request import SubmissionRequest
-from storage.cache import StepRecord
+from storage.steps.cache import StepRecord
 from tasks.measurement import Bench
 from tasks.performance import performance_step
 from tasks.step import Step

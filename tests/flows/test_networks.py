@@ -13,8 +13,8 @@ from common.errors import TreeError
 from harness.backends.tensorrt_library import EngineInfo
 from mlperf.rounds import Scenario
 from mlperf.system import System, load_system
-from storage.cache import StepRecord
-from storage.store import Store
+from storage.steps.cache import StepRecord
+from storage.store.store import Store
 from tasks.package import Measured, package
 from tasks.random_network import weights_of
 from tasks.upload import upload

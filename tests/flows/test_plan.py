@@ -18,6 +18,7 @@ from flows.plan import Plan, make_plan, show_plan
 from flows.request import SubmissionRequest
 from harness.backends.cuda import GpuFacts
 from mlperf.rounds import Scenario
+from mlperf.system import load_system
 from mlperf.triage.steps import STEPS
 from tasks import hardware
 from tasks.workspace import Workspace
@@ -50,7 +51,8 @@ def request_of(
 
 @pytest.fixture
 def full(rehearsal_file: Path) -> SubmissionRequest:
-    return request_of(rehearsal_file, PUBLISHED, edition="full", name="model_system")
+    described = load_system("SR650_V3_3xL40S_TRT").description | {"submitter": "Rehearsal"}
+    return request_of(rehearsal_file, PUBLISHED, edition="full", name="model_system", description=described)
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import pytest
 
 from common.errors import SettingError
 from flows.retrieve import RetrieveRequest
-from storage.embedded import embedded_s3
-from storage.store import MadeBy, RunFile, RunInfo, Store
+from storage.store.embedded import embedded_s3
+from storage.store.store import MadeBy, RunFile, RunInfo, Store
 from tests.conftest import PROGRAM, clean_environment, shell
 
 CONTENTS = {

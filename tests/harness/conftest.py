@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from harness.run import NullTiming, RunRequest
 from harness.settings import RunLength, RunSettings, settings_for
 from mlperf.rounds import RunKind, Scenario, get_round
-from models.resnet50 import ARG_MAX, INPUT
+from models.resnet50.tensors import ARG_MAX, INPUT
 
 SAMPLES = 48
 POISON = 99

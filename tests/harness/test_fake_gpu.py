@@ -11,7 +11,7 @@ import pytest
 from harness.backends.cuda import GpuFacts
 from harness.backends.tensorrt_device import GpuDevice
 from harness.backends.tensorrt_library import EngineInfo
-from models.architectures.resnet50 import resnet50
+from models.resnet50.architecture import resnet50
 from tests.harness.fake_gpu import FakeCuda, devices_of
 
 INFO = EngineInfo(

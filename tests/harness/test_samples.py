@@ -8,17 +8,18 @@ from numpy.typing import NDArray
 
 from harness import samples
 from harness.samples import ResidentSamples, StreamSamples
+from models.benchmark import StackedSamples
 
 COUNT = 700
 
 
-class Numbers:
+class Numbers(StackedSamples):
     """Two inputs per sample, both made from its index."""
 
     def __len__(self) -> int:
         return COUNT
 
-    def gather(self, indices: NDArray[np.int64]) -> dict[str, NDArray[np.generic]]:
+    def rows(self, indices: NDArray[np.int64]) -> dict[str, NDArray[np.generic]]:
         return {"a": np.stack([indices, -indices], axis=1), "b": indices.astype(np.int8)}
 
 
@@ -38,7 +39,7 @@ def test_resident_samples_are_gathered_as_the_samples_themselves_would_be(
     resident.load(np.array(loaded, np.int64))
     view.prepare()
     indices = np.array([loaded[pick % len(loaded)] for pick in picks], np.int64)
-    found, expected = view.gather(indices), Numbers().gather(indices)
+    found, expected = view.rows(indices), Numbers().rows(indices)
     assert found.keys() == expected.keys()
     for name in expected:
         assert found[name].dtype == expected[name].dtype
@@ -54,8 +55,8 @@ def test_a_batch_in_one_piece_is_copied_only_if_it_fits_into_the_cache(
     resident.load(np.arange(40))
     view.prepare()
     together, apart = np.arange(8, 20), np.array([3, 9])
-    assert not np.shares_memory(view.gather(together)["a"], resident.arrays["a"])
+    assert not np.shares_memory(view.rows(together)["a"], resident.arrays["a"])
     monkeypatch.setattr(samples, "_FITS_INTO_CACHE", 0)
-    assert np.shares_memory(view.gather(together)["a"], resident.arrays["a"])
-    np.testing.assert_array_equal(view.gather(together)["a"], Numbers().gather(together)["a"])
-    assert not np.shares_memory(view.gather(apart)["a"], resident.arrays["a"])
+    assert np.shares_memory(view.rows(together)["a"], resident.arrays["a"])
+    np.testing.assert_array_equal(view.rows(together)["a"], Numbers().rows(together)["a"])
+    assert not np.shares_memory(view.rows(apart)["a"], resident.arrays["a"])

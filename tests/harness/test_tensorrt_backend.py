@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,50 +22,72 @@ from harness.backends.base import BackendOptions, open_backend
 from harness.backends.cuda import GpuFacts
 from harness.backends.tensorrt import TensorRTBackend
 from harness.backends.tensorrt_library import EngineInfo
-from models.architectures.bert import BertShape, bert
-from models.architectures.resnet50 import resnet50
-from models.benchmark import Precision, Responses, Samples, Session, TensorSpec
-from models.bert import Bert99
-from models.resnet50 import Resnet50
-from models.squad_samples import SquadSamples
+from models.benchmark import (
+    Arrays,
+    Benchmark,
+    Precision,
+    Samples,
+    StackedSamples,
+    TensorSpec,
+)
+from models.bert.architecture import BertShape, bert
+from models.bert.samples import SquadSamples
+from models.registry import get_benchmark
+from models.resnet50.answer import Resnet50Answer
+from models.resnet50.architecture import resnet50
+from models.resnet50.network import Resnet50Network
 from tests.harness.fake_gpu import LONGEST, FakeCuda, FakeTensorRT, devices_of
 
 INPUT = "input_tensor:0"
 
 
-class Small(Resnet50):
+class SmallNetwork(Resnet50Network):
     """resnet50 on pictures of another size."""
 
     def __init__(self, image: int) -> None:
-        self.inputs = (TensorSpec(INPUT, "float32", (None, 3, image, image)),)
+        self._inputs = (TensorSpec(INPUT, "float32", (None, 3, image, image)),)
 
-    def network_inputs(self, precision: Precision) -> tuple[TensorSpec, ...]:
-        return self.inputs
-
-
-class OwnLoop(Small):
-    """A benchmark that runs every batch twice, in two halves."""
-
-    def run_batch(self, session: Session, samples: Samples, indices: NDArray[np.int64]) -> Responses:
-        rows = [
-            session.infer(samples.gather(part))["ArgMax:0"].copy()
-            for part in np.array_split(indices, 2)
-            if len(part)
-        ]
-        return self.respond({"ArgMax:0": np.concatenate(rows)}, indices)
+    def inputs(self, precision: Precision) -> tuple[TensorSpec, ...]:
+        return self._inputs
 
 
-class Pictures:
+def small(image: int) -> Benchmark:
+    benchmark = Benchmark("models.resnet50")
+    benchmark.network = SmallNetwork(image)
+    return benchmark
+
+
+class Unstacked(Samples):
+    """Samples that are not offered as rows: the answer makes a batch of them."""
+
+    def __init__(self, pictures: Pictures) -> None:
+        self.pictures = pictures
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+
+class OwnBatches(Resnet50Answer):
+    """Makes its batches itself."""
+
+    def inputs(
+        self, samples: Samples, indices: NDArray[np.int64], shapes: Mapping[str, tuple[object, ...]]
+    ) -> Arrays:
+        assert isinstance(samples, Unstacked)
+        return samples.pictures.rows(indices)
+
+
+class Pictures(StackedSamples):
     def __init__(self, count: int, image: int, dtype: str = "float32") -> None:
         random = np.random.default_rng(7)
         patches = random.integers(-120, 120, (count, 3, 4, 4)).repeat(image // 4, 2).repeat(image // 4, 3)
-        self.rows = patches.astype(dtype)
+        self.pixels = patches.astype(dtype)
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.pixels)
 
-    def gather(self, indices: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-        return {INPUT: self.rows[indices]}
+    def rows(self, indices: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        return {INPUT: self.pixels[indices]}
 
 
 BATCH = 6
@@ -94,9 +116,9 @@ def make_bench(folder: Path, image: int) -> Bench:
     EngineInfo.path(engine).write_text(info.model_dump_json())
     pictures = Pictures(SAMPLES, image)
     session = onnxruntime.InferenceSession(str(engine), providers=["CPUExecutionProvider"])
-    expected = (session.run(["ArgMax:0"], {INPUT: pictures.rows})[0] - 1).astype(np.int32)
+    expected = (session.run(["ArgMax:0"], {INPUT: pictures.pixels})[0] - 1).astype(np.int32)
     assert len(set(expected.tolist())) > 2
-    return Bench(BackendOptions(Small(image), "fp32", engine, pictures, BATCH), expected)
+    return Bench(BackendOptions(small(image), "fp32", engine, pictures, BATCH), expected)
 
 
 @pytest.fixture(scope="module")
@@ -257,8 +279,11 @@ def test_impossible_batches_are_named(bench: Bench, cuda: FakeCuda, count: int) 
     backend.close()
 
 
-def test_a_benchmark_with_a_loop_of_its_own_runs_through_the_session(bench: Bench, cuda: FakeCuda) -> None:
-    backend = open_on(cuda, replace(bench.options, benchmark=OwnLoop(32)))
+def test_samples_of_no_rows_become_the_batches_that_their_answer_makes(bench: Bench, cuda: FakeCuda) -> None:
+    benchmark = small(32)
+    benchmark.answer = OwnBatches()
+    samples = Unstacked(Pictures(SAMPLES, 32))
+    backend = open_on(cuda, replace(bench.options, benchmark=benchmark, samples=samples))
     backend.load(ALL)
     bench.check(backend, 0, [9, 2, 30, 4, 7])
     bench.check(backend, 0, [8])
@@ -296,7 +321,7 @@ def test_an_engine_that_does_not_fit_is_named(bench: Bench, cuda: FakeCuda) -> N
     assert "for compute capability 8.9, but A Hopper has 9.0" in refusal(hopper)
     assert "takes 1 to 6" in refusal(cuda, batch_size=7)
     assert "the run is int8, the engine fp32" in refusal(cuda, precision="int8")
-    assert "needs input_tensor:0 float32 (3, 64, 64)" in refusal(cuda, benchmark=Small(64))
+    assert "needs input_tensor:0 float32 (3, 64, 64)" in refusal(cuda, benchmark=small(64))
 
 
 @pytest.mark.parametrize(
@@ -354,7 +379,7 @@ class Windows(SquadSamples):
 
     def __init__(self, lengths: list[int]) -> None:
         self._lengths = np.array(lengths, np.int32)
-        self.costs = self._lengths.astype(np.int64)
+        self._costs = self._lengths.astype(np.int64)
         self._first = np.full(len(lengths), 3, np.int32)
         self._ids = np.random.default_rng(3).integers(1, 40, (len(lengths), LONGEST)).astype(np.int32)
         self._ids *= np.arange(LONGEST) < self._lengths[:, None]
@@ -371,7 +396,7 @@ def test_sequences_run_at_their_own_length(tmp_path: Path, cuda: FakeCuda, seque
     )
     EngineInfo.path(engine).write_text(info.model_dump_json())
     samples = Windows([9, 384, 30, 50, 12])
-    options = BackendOptions(Bert99(), "fp32", engine, samples, BATCH)
+    options = BackendOptions(get_benchmark("bert-99"), "fp32", engine, samples, BATCH)
     backend = open_on(cuda, options)
     assert bool(backend._lanes[0].graphs) == bool(sequence)
     session = onnxruntime.InferenceSession(str(engine), providers=["CPUExecutionProvider"])
@@ -381,7 +406,7 @@ def test_sequences_run_at_their_own_length(tmp_path: Path, cuda: FakeCuda, seque
         responses = backend.run(0, chosen)
         length = sequence or int(samples.costs[chosen].max())
         assert cuda.copies[0][0] == len(indices) * length * 8, "int64 ids, no more than are needed"
-        start, end = session.run(None, {**samples.gather(chosen, length)})
+        start, end = session.run(None, {**samples.batch(chosen, length)})
         for row, index in enumerate(indices):
             own = slice(0, int(samples.costs[index]))
             part = responses.data[responses.offsets[row] : responses.offsets[row + 1]].view("<f4")

@@ -18,22 +18,22 @@ from harness.backends import tensorrt_build, tensorrt_library
 from harness.backends.cuda import GpuFacts
 from harness.backends.tensorrt_build import build, check_operators
 from harness.backends.tensorrt_library import EngineInfo, builder_identity, library_for
-from models.architectures.gptj import gptj
-from models.architectures.resnet50 import resnet50
-from models.benchmark import Precision
-from models.quantization import quantize
-from models.resnet50 import Resnet50
+from models.benchmark import Precision, StackedSamples
+from models.gptj.architecture import gptj
+from models.network.quantization import quantize
+from models.registry import get_benchmark
+from models.resnet50.architecture import resnet50
 from tests.harness.fake_gpu import FakeCuda
 from tests.harness.test_tensorrt_state import SMALL
 
 CHILD = "harness.backends.tensorrt_build"
 
 
-class Noise:
+class Noise(StackedSamples):
     def __len__(self) -> int:
         return 4
 
-    def gather(self, indices: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    def rows(self, indices: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         random = np.random.default_rng(0)
         return {"input_tensor:0": random.normal(0, 60, (len(indices), 3, 224, 224)).astype(np.float32)}
 
@@ -50,7 +50,7 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[Precision, Path]:
         quantize(
             folder / "network.onnx",
             paths[precision],
-            benchmark=Resnet50(),
+            benchmark=get_benchmark("resnet50"),
             precision=precision,
             calibration=Noise(),
         )
@@ -97,7 +97,13 @@ def test_larger_batches_need_more_device_memory(networks: dict[Precision, Path],
 def test_the_whole_resnet50_is_built_in_a_child_process(tmp_path: Path) -> None:
     network, engine, lines = tmp_path / "resnet50.onnx", tmp_path / "engine", list[str]()
     onnx.save(resnet50(opset=11), tmp_path / "official.onnx")
-    quantize(tmp_path / "official.onnx", network, benchmark=Resnet50(), precision="int8", calibration=Noise())
+    quantize(
+        tmp_path / "official.onnx",
+        network,
+        benchmark=get_benchmark("resnet50"),
+        precision="int8",
+        calibration=Noise(),
+    )
     request = {
         "network": str(network),
         "output": str(engine),

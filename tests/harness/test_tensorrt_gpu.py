@@ -16,14 +16,13 @@ from harness.backends.cuda import import_cuda, visible_gpus
 from harness.backends.tensorrt import TensorRTBackend
 from harness.backends.tensorrt_build import build
 from harness.backends.tensorrt_library import gpu_facts
-from models.agreement import CpuSession
-from models.architectures.gptj import gptj
-from models.architectures.resnet50 import resnet50
-from models.benchmark import Precision
-from models.calibration import as_input
-from models.gptj import GptJ
-from models.quantization import quantize
-from models.resnet50 import Resnet50
+from models.benchmark import Precision, StackedSamples
+from models.gptj.architecture import gptj
+from models.network.agreement import CpuSession
+from models.network.calibration import as_input
+from models.network.quantization import quantize
+from models.registry import get_benchmark
+from models.resnet50.architecture import resnet50
 from tests.harness.test_tensorrt_state import SMALL, in_a_loop, write_samples
 
 INPUT = "input_tensor:0"
@@ -40,16 +39,16 @@ def _why_not() -> str:
 pytestmark = pytest.mark.skipif(bool(_why_not()), reason=f"needs a GPU: {_why_not()}")
 
 
-class Patches:
+class Patches(StackedSamples):
     def __init__(self, count: int, dtype: str) -> None:
         patches = np.random.default_rng(7).integers(-120, 120, (count, 3, 4, 4)).astype(np.float32)
-        self.rows = as_input(patches.repeat(56, 2).repeat(56, 3), dtype, 1.0)
+        self.pixels = as_input(patches.repeat(56, 2).repeat(56, 3), dtype, None)
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.pixels)
 
-    def gather(self, indices: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-        return {INPUT: self.rows[indices]}
+    def rows(self, indices: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        return {INPUT: self.pixels[indices]}
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
@@ -57,13 +56,13 @@ def test_the_gpu_answers_as_onnx_runtime_does(tmp_path: Path, precision: Precisi
     """On every GPU, two streams each, every batch size, contiguous and scattered samples."""
     source, network, engine = (tmp_path / name for name in ("source.onnx", "network.onnx", "engine"))
     onnx.save(resnet50(stages=((1, 8), (1, 16)), stem=8, classes=11), source)
-    benchmark = Resnet50()
+    benchmark = get_benchmark("resnet50")
     quantize(source, network, benchmark=benchmark, precision=precision, calibration=Patches(20, "float32"))
     _, gpus = gpu_facts()
     capability = gpus[0].compute_capability
     build(network, engine, precision=precision, max_batch_size=8, compute_capability=capability)
-    samples = Patches(64, benchmark.network_inputs(precision)[0].dtype)
-    expected = CpuSession(network, {}).infer({INPUT: samples.rows})["ArgMax:0"] - 1
+    samples = Patches(64, benchmark.network.inputs(precision)[0].dtype)
+    expected = CpuSession(network, {}).infer({INPUT: samples.pixels})["ArgMax:0"] - 1
     backend = open_backend("tensorrt", BackendOptions(benchmark, precision, engine, samples, 8, streams=2))
     try:
         backend.load(np.arange(64))
@@ -90,7 +89,9 @@ def test_a_decoder_answers_in_flight_as_it_does_in_batches(tmp_path: Path) -> No
     samples = write_samples(tmp_path, [24, 3, 11, 17])
     backend = cast(
         "TensorRTBackend",
-        open_backend("tensorrt", BackendOptions(GptJ(), "fp16", engine, samples, 3, devices=(0,))),
+        open_backend(
+            "tensorrt", BackendOptions(get_benchmark("gptj-99"), "fp16", engine, samples, 3, devices=(0,))
+        ),
     )
     try:
         alone = {number: backend.run(0, np.array([number])).data.tobytes() for number in range(4)}

@@ -9,10 +9,11 @@ from harness.backends.base import BackendOptions, LoopBackend
 from harness.backends.onnxruntime import OnnxBackend
 from harness.backends.tensorrt import TensorRTBackend
 from harness.backends.tensorrt_library import EngineInfo
-from models.architectures.gptj import gptj
-from models.gptj import GptJ
-from models.gptj_decoder import DecoderShape
-from models.gptj_text import FACTS_FILE, OFFSETS_FILE, TOKENS_FILE, PromptSamples, SampleFacts
+from models.gptj.architecture import gptj
+from models.gptj.decoder import DecoderShape
+from models.gptj.text import FACTS_FILE, OFFSETS_FILE, TOKENS_FILE, PromptSamples, SampleFacts
+from models.network.agreement import drained
+from models.registry import get_benchmark
 from tests.harness.fake_gpu import FakeCuda, devices_of
 
 SMALL = DecoderShape(layers=2, hidden=32, heads=2, rotary=8, inner=48, vocabulary=40, prompt=24, end=39)
@@ -46,23 +47,23 @@ def test_a_decoder_keeps_its_cache_on_the_device_and_answers_as_on_the_cpu(
         max_batch_size=3,
     )
     EngineInfo.path(engine).write_text(info.model_dump_json())
-    options = BackendOptions(GptJ(), "fp16", engine, write_samples(tmp_path, [24, 3, 11, 17]), 3)
+    options = BackendOptions(
+        get_benchmark("gptj-99"), "fp16", engine, write_samples(tmp_path, [24, 3, 11, 17]), 3
+    )
     cuda = FakeCuda()
     backend = TensorRTBackend(options, devices_of(cuda, info, profiles))
     cpu = OnnxBackend(options)
     backend.load(np.arange(4))
     for indices in (np.array([0, 1, 2]), np.array([3]), np.array([1, 0])):
         cuda.forget_copies()
-        found, expected = backend.run(0, indices), cpu.run(0, indices)
-        assert found.data.tobytes() == expected.data.tobytes()
-        assert found.offsets.tolist() == expected.offsets.tolist()
+        assert drained(backend.open_loop(0), indices) == drained(cpu.open_loop(0), indices)
         state = len(indices) * 2 * SMALL.hidden * SMALL.slots
         copied = [max(size) if isinstance(size, tuple) else size for size in cuda.copies[0]]
         assert max(copied) < state, "the cache was copied"
     assert (
         in_a_loop(backend)
         == in_a_loop(cpu)
-        == {number: cpu.run(0, np.array([number])).data.tobytes() for number in range(4)}
+        == {number: drained(cpu.open_loop(0), np.array([number]))[0] for number in range(4)}
     )
     backend.close()
     assert cuda.is_empty

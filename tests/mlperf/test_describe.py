@@ -185,7 +185,8 @@ PLACEHOLDERS = (
 
 @pytest.mark.parametrize("nothing", PLACEHOLDERS)
 def test_a_placeholder_is_no_value_whoever_says_it(tmp_path: Path, nothing: str) -> None:
-    lscpu = {"lscpu": [{"field": entry["field"], "data": nothing} for entry in LSCPU["lscpu"]]}
+    names = re.findall(r'"field": "([^"]+)"', json.dumps(LSCPU))
+    lscpu = {"lscpu": [{"field": name, "data": nothing} for name in names]}
     module = re.sub(r"(Type|Part Number|Speed): .*", rf"\1: {nothing}", MODULE)
     supply = re.sub(r"(Manufacturer|Model Part Number): .*", rf"\1: {nothing}", SUPPLY)
     disk = {"name": "nvme0n1", "size": 2000398934016, "type": "disk", "model": nothing}

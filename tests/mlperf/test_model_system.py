@@ -98,5 +98,5 @@ def test_it_aims_at_what_was_published(system: System) -> None:
 
 
 def test_it_names_a_folder_for_everything_behind_a_licence(system: System) -> None:
-    licensed = {get_benchmark(name).full_edition().licensed for name in benchmark_names()}
+    licensed = {get_benchmark(name).facts.full.licensed for name in benchmark_names()}
     assert set(system.licensed_data) == {one.key for one in licensed if one}

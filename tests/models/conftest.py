@@ -41,8 +41,8 @@ class MadeMini:
 def mini(tmp_path_factory: pytest.TempPathFactory) -> MadeMini:
     benchmark = get_benchmark("resnet50")
     files, dataset = tmp_path_factory.mktemp("mini-files"), tmp_path_factory.mktemp("mini-data")
-    listing = benchmark.make_mini(files, MINI_SAMPLES, ignore_progress)
-    edition = benchmark.mini_edition(listing)
+    listing = benchmark.data.make_mini(files, MINI_SAMPLES, ignore_progress)
+    edition = benchmark.data.mini_edition(listing)
     for source in edition.data:
         assert source.unpack
         with tarfile.open(files / source.name) as archive:

@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 from common.errors import SettingError
 from mlperf.rounds import get_round
 from models.registry import benchmark_names, get_benchmark
+from storage.steps.code import code_version
+from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize("name", benchmark_names())
 def test_a_benchmark_has_the_name_and_the_metric_of_the_round(name: str) -> None:
     benchmark = get_benchmark(name)
     assert benchmark.name == name
-    assert benchmark.metric in {target.metric for target in get_round("v4.1").model(name).accuracy}
+    assert benchmark.scorer.metric in {target.metric for target in get_round("v4.1").model(name).accuracy}
+
+
+def test_a_changed_score_measures_nothing_again(tmp_path: Path) -> None:
+    for room in ("common", "harness", "mlperf", "models", "storage"):
+        shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("*.onnx", "__pycache__"))
+    benchmark = get_benchmark("resnet50")
+    measured = (benchmark.module("data"), benchmark.module("answer"), "harness.child")
+    before = code_version(*measured, project=tmp_path)
+    for part, changes in (("score", False), ("network", False), ("answer", True)):
+        other = shutil.copytree(tmp_path, tmp_path.with_name(f"{tmp_path.name}-{part}"))
+        with (other / "models" / "resnet50" / f"{part}.py").open("a") as stream:
+            stream.write("# changed\n")
+        assert (code_version(*measured, project=other) != before) == changes, part
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(SettingError, match="unknown benchmark 'resnet'") as caught:
         get_benchmark("resnet")
     assert "did you mean resnet50?" in caught.value.remedy
-    assert "known benchmarks: resnet50" in caught.value.remedy
+    assert "known benchmarks: bert-99" in caught.value.remedy

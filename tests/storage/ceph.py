@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from common.process import companion
-from storage.embedded import Endpoint
+from storage.store.embedded import Endpoint
 
 PROGRAMS = ("ceph", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin")
 KMS_KEY = "test-key"

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from storage.bucket import Bucket
-from storage.embedded import Endpoint, embedded_s3
-from storage.store import RunFile, Store
+from storage.store.bucket import Bucket
+from storage.store.embedded import Endpoint, embedded_s3
+from storage.store.store import RunFile, Store
 from tests.storage.ceph import ceph_is_installed, ceph_s3
 from tests.storage.stored_runs import CONTENTS, MADE_BY
 

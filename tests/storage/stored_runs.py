@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from common.files import files_below
-from storage.manifest import Manifest, object_key
-from storage.store import MadeBy, RunInfo, Store
+from storage.store.manifest import Manifest, object_key
+from storage.store.store import MadeBy, RunInfo, Store
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 MADE_BY = MadeBy(step="package", label="resnet50", key="0" * 64)

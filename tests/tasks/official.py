@@ -17,12 +17,20 @@ from pathlib import Path
 
 import pytest
 
-from models import bert, gptj_text, imagenet_folder, unet3d_cases
 from models.benchmark import Edition
-from models.mini import articles, digits, gptj_files, retinanet_files, shapes, volumes
-from models.mini.bert_files import write_vocabulary
-from models.mini.unet3d_files import nifti
+from models.bert import data as bert
+from models.bert.mini.files import write_vocabulary
+from models.gptj import text as gptj_text
+from models.gptj.mini import articles
+from models.gptj.mini import files as gptj_files
 from models.registry import get_benchmark
+from models.resnet50 import imagenet
+from models.resnet50.mini import digits
+from models.retinanet.mini import files as retinanet_files
+from models.retinanet.mini import shapes
+from models.unet3d import cases as unet3d_cases
+from models.unet3d.mini import rendering as volumes
+from models.unet3d.mini.files import nifti
 
 ARTICLES = 4
 IMAGES = 6
@@ -52,7 +60,7 @@ def resnet50(place: Path, monkeypatch: pytest.MonkeyPatch) -> Official:
     names, lines = [], []
     for number in range(1, IMAGES + 1):
         picture = digits.render("validation", number)
-        names.append(imagenet_folder.imagenet_name(number))
+        names.append(imagenet.imagenet_name(number))
         (own / names[-1]).write_bytes(picture.jpeg)
         lines.append(f"{names[-1]} {picture.label}\n")
     stream = io.BytesIO()
@@ -61,7 +69,7 @@ def resnet50(place: Path, monkeypatch: pytest.MonkeyPatch) -> Official:
             entry = tarfile.TarInfo(name)
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))
-    monkeypatch.setattr(imagenet_folder, "official_calibration_list", lambda: f"{names[4]}\n{names[1]}\n")
+    monkeypatch.setattr(imagenet, "official_calibration_list", lambda: f"{names[4]}\n{names[1]}\n")
     published = {"caffe_ilsvrc12.tar.gz": stream.getvalue()}
     return _published("resnet50", place, published, own, IMAGES)
 
@@ -156,7 +164,7 @@ def _published(
     """Put the files where `file://` finds them; every source of the edition has to be among them."""
     folder = place / "published"
     folder.mkdir()
-    full = get_benchmark(benchmark).full_edition()
+    full = get_benchmark(benchmark).facts.full
     assert {source.name for source in full.data} == set(files)
     for name, content in files.items():
         (folder / name).write_bytes(content)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from storage.embedded import embedded_s3
+from storage.store.embedded import embedded_s3
 from tests.conftest import ROOT, clean_environment
 
 SCRIPT = """

@@ -9,10 +9,10 @@ import pytest
 
 from common.errors import SourceError
 from models.benchmark import Edition
-from models.retinanet import Retinanet
-from storage.origin import serve_folder
+from models.registry import get_benchmark
 from tasks.fetch_openimages import fetch_images, wanted_images
-from tests.models.retinanet_mini import make_dataset
+from tests.models.retinanet.mini import make_dataset
+from tests.web import web_server
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def bucket(tmp_path: Path) -> tuple[Path, Path, Edition]:
     lists.mkdir()
     (dataset / "annotations").rename(lists / "annotations")
     (lists / "openimages_cal_images_list.txt").write_text("aa.jpg")
-    return served, lists, replace(Retinanet().full_edition(), sample_count=5)
+    return served, lists, replace(get_benchmark("retinanet").facts.full, sample_count=5)
 
 
 def test_the_images_of_both_subsets_arrive_once(bucket: tuple[Path, Path, Edition], tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_the_images_of_both_subsets_arrive_once(bucket: tuple[Path, Path, Editio
     images = wanted_images(folder, lists, edition)
     assert [image.key for image in images][-2:] == [f"validation/{4:016x}.jpg", "train/aa.jpg"]
     seen: list[tuple[int, int]] = []
-    with serve_folder(served) as address:
+    with web_server(served) as address:
         assert fetch_images(images, bucket=address, on_progress=lambda *one: seen.append(one)) == 6
         assert seen[-1] == (6, 6)
         assert fetch_images(images, bucket=address) == 0
@@ -55,7 +55,7 @@ def test_what_the_bucket_lacks_is_named_after_the_others_were_fetched(
     (served / "validation" / f"{0:016x}.jpg").unlink()
     (served / "validation" / f"{1:016x}.jpg").write_bytes(b"<html>not found</html>")
     images = wanted_images(tmp_path / "mine", lists, edition)
-    with serve_folder(served) as address, pytest.raises(SourceError, match="2 of 6 images") as caught:
+    with web_server(served) as address, pytest.raises(SourceError, match="2 of 6 images") as caught:
         fetch_images(images, bucket=address)
     assert f"{0:016x}.jpg" in str(caught.value)
     assert "is not a JPEG file" in str(caught.value)

@@ -19,11 +19,11 @@ import pytest
 
 from common.errors import SourceError
 from models.benchmark import Benchmark, Precision, Samples, Subset, ignore_progress
-from models.mini import volumes
-from models.mini.unet3d_files import nifti
 from models.registry import benchmark_names, get_benchmark
-from storage.cache import StepRecord
-from storage.sources import fetch_all
+from models.unet3d.mini import rendering as volumes
+from models.unet3d.mini.files import nifti
+from storage.fetch.sources import fetch_all
+from storage.steps.cache import StepRecord
 from tasks.download import assemble_dataset, licensed_folder
 from tasks.workspace import Workspace
 from tests.tasks.official import OFFICIAL, Official
@@ -53,13 +53,13 @@ class Laid:
         return self.official.own
 
     def verify(self) -> dict[str, object]:
-        return self.benchmark.verify_dataset(self.dataset, self.official.edition, ignore_progress)
+        return self.benchmark.data.verify(self.dataset, self.official.edition, ignore_progress)
 
     def preprocess(self, subset: Subset = "validation", precision: Precision = "int8") -> Samples:
         output = self.place / f"samples of {subset}"
         shutil.rmtree(output, ignore_errors=True)
         output.mkdir()
-        self.benchmark.preprocess(
+        self.benchmark.data.preprocess(
             self.dataset,
             output,
             edition=self.official.edition,
@@ -68,7 +68,7 @@ class Laid:
             workers=2,
             on_progress=ignore_progress,
         )
-        return self.benchmark.open_samples(output)
+        return self.benchmark.data.open(output)
 
 
 def lay_out(name: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> Laid:
@@ -119,7 +119,7 @@ def test_what_is_published_and_brought_becomes_samples(laid: Laid) -> None:
 def test_imagenet_s_labels_come_from_caffe_s_archive(laid: Laid) -> None:
     labels = [int(line.split()[1]) for line in (laid.dataset / "labels" / "val.txt").read_text().splitlines()]
     entries = [Entry(index, np.int32(label).tobytes()) for index, label in enumerate(labels)]
-    assert laid.benchmark.score(entries, laid.dataset, laid.official.edition).metrics == {"acc": 100.0}
+    assert laid.benchmark.scorer.score(entries, laid.dataset, laid.official.edition).metrics == {"acc": 100.0}
 
 
 @of("3d-unet-99")
@@ -230,11 +230,11 @@ def test_a_question_on_an_empty_context_has_no_sample_and_counts_as_unanswered(l
     assert len(samples) == 2
     entries = []
     for index in range(2):
-        logits = np.zeros((int(samples.lengths(np.array([index]))[0]), 2), "<f4")
-        first = int(samples.gather(np.array([index]))["segment_ids"][0].argmax())
+        logits = np.zeros((int(samples.costs[index]), 2), "<f4")
+        first = int(samples.batch(np.array([index]))["segment_ids"][0].argmax())
         logits[first + 5] = 9.0  # the sixth piece of the text
         entries.append(Entry(index, logits.tobytes()))
-    score = laid.benchmark.score(entries, laid.dataset, laid.official.edition)
+    score = laid.benchmark.scorer.score(entries, laid.dataset, laid.official.edition)
     assert score.samples == 2
     assert score.metrics["F1"] <= 100 * 2 / 3
 

@@ -6,15 +6,16 @@ import ast
 from datetime import UTC, datetime
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from harness.record import RunRequest
 from harness.settings import RunLength, settings_for
 from mlperf.rounds import RunKind, Scenario, get_round
-from models.benchmark import Precision
+from models.benchmark import Part, Precision
 from models.registry import benchmark_names, get_benchmark
-from storage.cache import StepRecord, step_key
+from storage.steps.cache import StepRecord, step_key
 from tasks import versions
 from tasks.accuracy import accuracy_step
 from tasks.compliance import audit_step
@@ -82,7 +83,7 @@ def steps(benchmark: str) -> dict[str, Step]:
         limit_seconds=1,
     )
     precision: Precision = "fp16" if benchmark == "gptj-99" else "int8"
-    edition = get_benchmark(benchmark).full_edition()
+    edition = get_benchmark(benchmark).facts.full
     made = [
         make_mini_step(benchmark, 8),
         preprocess_step(benchmark, edition, "validation", precision, ""),
@@ -116,14 +117,15 @@ def test_another_version_repeats_exactly_what_it_determines(
 
 @pytest.mark.parametrize("benchmark", benchmark_names())
 def test_whatever_a_benchmark_imports_is_declared(benchmark: str) -> None:
-    module = type(get_benchmark(benchmark)).__module__
+    parts = [get_benchmark(benchmark).module(part) for part in get_args(Part)]
     owners = packages_distributions()
     imported = {
         owners[name][0].replace("_", "-")
-        for name in third_party(module, set())
+        for part in parts
+        for name in third_party(part, set())
         if name in owners and owners[name][0] != "mlperf-submission"
     }
-    libraries = get_benchmark(benchmark).libraries
+    libraries = get_benchmark(benchmark).facts.libraries
     declared = {*libraries.make_mini, *libraries.preprocess, *libraries.score}
     assert declared <= imported
     assert imported - declared <= EVERYWHERE

@@ -75,6 +75,10 @@ def test_the_backend_answers_right_around_the_kernel(cuda: FakeCuda, bench: Benc
     assert cuda.is_empty
 
 
+def test_the_work_of_the_host_is_measured_without_a_gpu(bench: Bench) -> None:
+    assert all(float(str(value)) > 0 for value in device.host_work(bench).values())
+
+
 def test_an_engine_that_is_not_built_is_said_to_be_missing(
     cuda: FakeCuda, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

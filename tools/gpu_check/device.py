@@ -9,9 +9,12 @@ import time
 from collections.abc import Callable, Iterator
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
+from cuda.bindings import runtime
+from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from benchmarks.ceilings import harness_runner, offline_rate, server_probe, settings_of
@@ -24,7 +27,8 @@ from harness.backends.tensorrt_device import GpuDevice
 from harness.backends.tensorrt_library import EngineInfo, gpu_facts
 from harness.record import RunRequest
 from mlperf.rounds import Scenario
-from models.resnet50 import Resnet50
+from models.benchmark import StackedSamples
+from models.registry import get_benchmark
 from tools.gpu_check.parts import Bench, NotRunError, bare_loop, rate_of
 
 STAND_IN = Path(__file__).parent / "stand_in"
@@ -53,6 +57,46 @@ def machine(_: Bench) -> dict[str, JsonValue]:
         "gpus of CUDA": gpus,
         "packages": versions,
     }
+
+
+class NoCuda:
+    """CUDA's runtime whose calls do nothing, to see what the host does around them."""
+
+    def __init__(self) -> None:
+        self._memory: list[NDArray[np.uint8]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the real one has of this name, or a function that does nothing."""
+        found = getattr(runtime, name)
+        is_function = callable(found) and not isinstance(found, type)
+        return (lambda *_: (runtime.cudaError_t.cudaSuccess, 1)) if is_function else found
+
+    def cudaHostAlloc(self, size: int, _: int) -> tuple[Any, int]:  # noqa: N802 - CUDA's name
+        """Return memory of NumPy's."""
+        self._memory.append(np.zeros(size, np.uint8))
+        return runtime.cudaError_t.cudaSuccess, self._memory[-1].ctypes.data
+
+    def cudaGetDeviceProperties(self, _: int) -> tuple[Any, Any]:  # noqa: N802 - CUDA's name
+        """Return those of a GPU that is not there."""
+        facts = SimpleNamespace(name=b"no GPU", major=8, minor=9, totalGlobalMem=0)
+        return runtime.cudaError_t.cudaSuccess, facts
+
+
+def host_work(bench: Bench) -> dict[str, JsonValue]:
+    """Measure what our code does for a batch of resnet50, in processor time, with empty calls of CUDA."""
+    with stand_in_backend(bench, busy_ns=-1, streams=1, cuda=NoCuda()) as made:
+        for device in made.devices:
+            device.batches_copies = True
+        made.load(np.arange(ROWS))
+        found: dict[str, JsonValue] = {}
+        scattered = np.random.default_rng(0).permutation(ROWS)[:BATCH]
+        for name, indices in (("in load order", np.arange(BATCH)), ("scattered", scattered)):
+            before, calls = time.thread_time(), 0
+            while (used := time.thread_time() - before) < bench.seconds / 3:
+                made.run(0, indices)
+                calls += 1
+            found[f"{name}, us a batch of {BATCH}"] = round(1e6 * used / calls, 1)
+    return found
 
 
 def copies(bench: Bench) -> dict[str, JsonValue]:
@@ -122,8 +166,8 @@ def backend(bench: Bench) -> dict[str, JsonValue]:
         ("all", range(len(gpus))),
     ):
         with stand_in_backend(bench, ordinals=tuple(ordinals)) as made:
-            samples = Resnet50().open_samples(bench.scratch / "samples")
-            rows = samples.gather(np.arange(ROWS))
+            samples = get_benchmark("resnet50").data.open(bench.scratch / "samples")
+            rows = cast(StackedSamples, samples).rows(np.arange(ROWS))
             right = import_module("tensorrt").expected(next(iter(rows.values())))
             random, wrong = np.random.default_rng(0), 0
             made.load(np.arange(ROWS))
@@ -231,13 +275,18 @@ def stand_in_on_path() -> Iterator[None]:
 
 @contextlib.contextmanager
 def stand_in_backend(
-    bench: Bench, *, busy_ns: int = BUSY_NS, streams: int = STREAMS, ordinals: tuple[int, ...] = (0,)
+    bench: Bench,
+    *,
+    busy_ns: int = BUSY_NS,
+    streams: int = STREAMS,
+    ordinals: tuple[int, ...] = (0,),
+    cuda: Any = None,
 ) -> Iterator[TensorRTBackend]:
     """Open the backend with the kernel as its engine."""
-    cuda, gpus = gpus_here()
+    cuda, gpus = (cuda, visible_gpus(cuda)) if cuda else gpus_here()
     engine = engine_of(bench, gpus[0], busy_ns)
-    samples = Resnet50().open_samples(engine.parent / "samples")
-    options = BackendOptions(Resnet50(), "int8", engine, samples, BATCH, streams=streams)
+    samples = get_benchmark("resnet50").data.open(engine.parent / "samples")
+    options = BackendOptions(get_benchmark("resnet50"), "int8", engine, samples, BATCH, streams=streams)
     with stand_in_on_path():
         library = import_module("tensorrt")
         try:
@@ -253,6 +302,7 @@ def stand_in_backend(
 
 PARTS: dict[str, Callable[[Bench], dict[str, JsonValue]]] = {
     "machine": machine,
+    "host work": host_work,
     "copies": copies,
     "waiting": waiting,
     "backend": backend,

@@ -17,13 +17,14 @@ from harness.backends.onnxruntime import OnnxBackend
 from harness.record import RunRequest
 from harness.settings import RunLength, settings_for
 from mlperf.rounds import RunKind
+from models.benchmark import LoopAnswer
 from models.registry import benchmark_names, get_benchmark
-from storage.cache import StepCache, StepRecord
+from storage.steps.cache import StepCache, StepRecord
 from tasks.build_engine import ENGINE_FILE
 from tasks.quantize import NETWORK_FILE
 from tasks.random_network import weights_label
 from tools.gpu_check.device import against, gpus_here
-from tools.gpu_check.parts import Bench, NotRunError, Part, bare_loop
+from tools.gpu_check.parts import Bench, NotRunError, Part, answer, bare_loop
 
 PUBLISHED = Path(__file__).with_name("published.json")
 """Offline samples/s per GPU of the model system in v4.1."""
@@ -48,7 +49,7 @@ def engine_part(name: str, bench: Bench) -> dict[str, JsonValue]:
     )
     benchmark = get_benchmark(name)
     batch, streams = result.tuning.batch_size, result.tuning.streams
-    opened = benchmark.open_samples(samples.folder)
+    opened = benchmark.data.open(samples.folder)
     options = BackendOptions(
         benchmark, precision, engine.file(ENGINE_FILE), opened, batch, streams=streams, devices=(0,)
     )
@@ -57,13 +58,14 @@ def engine_part(name: str, bench: Bench) -> dict[str, JsonValue]:
     except PipelineError as error:
         raise NotRunError(error.what) from error
     try:
-        each = benchmark.samples_per_batch or batch
+        in_loops = isinstance(benchmark.answer, LoopAnswer)
+        each = batch
         found: dict[str, JsonValue] = dict(backend.details)
-        bare = bare_loop(backend, len(opened), min(each, len(opened)), bench.seconds)
+        bare = bare_loop(backend, len(opened), min(each, len(opened)), bench.seconds, in_loops=in_loops)
         if name not in _TOO_LARGE_FOR_THE_CPU:
             few = np.arange(min(_COMPARED, each, len(opened)))
             backend.load(few)
-            ours = backend.run(0, few).data.copy()
+            ours = np.frombuffer(answer(backend, 0, few, in_loops=in_loops), np.uint8)
             found |= _compare(ours, options, network.file(NETWORK_FILE), few)
     finally:
         backend.close()
@@ -107,8 +109,9 @@ def _compare(
     benchmark, _, samples = options.require("tensorrt")
     cpu = OnnxBackend(BackendOptions(benchmark, options.precision, network, samples, options.batch_size))
     cpu.load(indices)
-    theirs = cpu.run(0, indices).data
-    dtype = np.dtype(benchmark.response_dtype)
+    in_loops = isinstance(benchmark.answer, LoopAnswer)
+    theirs = np.frombuffer(answer(cpu, 0, indices, in_loops=in_loops), np.uint8)
+    dtype = np.dtype(benchmark.answer.response_dtype)
     if ours.size != theirs.size or ours.size % dtype.itemsize:
         return {"answers": f"{ours.size} bytes, ONNX Runtime's have {theirs.size}"}
     a, b = (one.view(dtype).astype(np.float64) for one in (ours, theirs))

@@ -7,11 +7,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from harness.backends.base import Backend
+from harness.backends.base import Backend, LoopBackend
+from models.network.agreement import drained
 
 
 class NotRunError(Exception):
@@ -48,7 +51,14 @@ def rate_of(call: Callable[[], object], seconds: float) -> float:
     return count / passed
 
 
-def bare_loop(backend: Backend, loaded: int, batch: int, seconds: float) -> float:
+def answer(backend: Backend, stream: int, indices: NDArray[np.int64], *, in_loops: bool = False) -> bytes:
+    """Return the responses to a batch, or, where a benchmark answers in loops, to samples that enter one."""
+    if in_loops:
+        return b"".join(drained(cast(LoopBackend, backend).open_loop(stream), indices))
+    return backend.run(stream, indices).data.tobytes()
+
+
+def bare_loop(backend: Backend, loaded: int, batch: int, seconds: float, *, in_loops: bool = False) -> float:
     """Return samples/s of a thread per stream that runs full batches of the loaded samples in their order."""
     backend.load(np.arange(loaded, dtype=np.int64))
     done = [0] * backend.streams
@@ -60,7 +70,7 @@ def bare_loop(backend: Backend, loaded: int, batch: int, seconds: float) -> floa
         first = stream * batch
         try:
             while time.perf_counter() - started < seconds:
-                backend.run(stream, np.arange(first, first + batch) % loaded)
+                answer(backend, stream, np.arange(first, first + batch) % loaded, in_loops=in_loops)
                 first += batch * backend.streams
                 done[stream] += batch
                 ends[stream] = time.perf_counter()

@@ -1,0 +1,1 @@
+"""Questions on texts (SQuAD v1.1), answered by BERT-Large."""

@@ -1,0 +1,1 @@
+"""The small edition: what makes its files, and its network."""

@@ -1,0 +1,1 @@
+"""Summaries of CNN/DailyMail articles by GPT-J 6B."""

@@ -1,0 +1,1 @@
+"""Folders of JPEG files, and the arrays that they become."""

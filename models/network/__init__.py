@@ -1,0 +1,1 @@
+"""ONNX networks: checks, edits, precision, agreement, state."""

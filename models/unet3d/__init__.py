@@ -1,0 +1,1 @@
+"""Kidneys and tumours in CT volumes (KiTS19) by 3D U-Net."""

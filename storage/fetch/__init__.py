@@ -1,0 +1,1 @@
+"""Verified downloads over HTTP and from files."""

@@ -1,0 +1,180 @@
+"""Readers of what others write: from any bytes comes a result, or one of our errors; never anything else.
+
+`make test` tries a few inputs of each, `make fuzz` as many as its time allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hypothesis import strategies as st
+
+from common.errors import PipelineError
+from harness.lock import holders
+from mlperf.accuracy import hash_in
+from mlperf.conf import as_integer, parse_conf
+from mlperf.describe import describe_machine
+from mlperf.describe_probe import Probe, ToolOutput
+from mlperf.logs import read_accuracy, read_detail
+from mlperf.strict_yaml import read_yaml
+from mlperf.submission.times import run_span
+from mlperf.system import SYSTEMS_FOLDER, load_system
+
+MESSAGE = (
+    b':::MLLOG {"key": "%s", "value": %s, "time_ms": 0.02, "namespace": "mlperf::logging", "event_type": '
+    b'"POINT_IN_TIME", "metadata": {"is_error": false, "is_warning": false, "file": "loadgen.cc", '
+    b'"line_no": 1, "pid": 7, "tid": 7}}\n'
+)
+DETAIL = b"".join(
+    MESSAGE % pair
+    for pair in (
+        (b"loadgen_version", b'"5.0 @ 0123"'),
+        (b"effective_target_qps", b"400"),
+        (b"loaded_qsl_set", b"[0,1,2,3]"),
+        (b"power_begin", b'"11-26-2026 22:45:52.751"'),
+        (b"power_end", b'"11-26-2026 22:46:52.751"'),
+        (b"result_validity", b'"VALID"'),
+    )
+)
+ACCURACY = (
+    b'[\n{ "seq_id" : 0, "qsl_idx" : 5, "data" : "00000000" },\n'
+    b'{"seq_id": 1, "qsl_idx": 6, "data": "3F", "token_count": 2}\n]\n'
+)
+CONF = b"# a comment\nresnet50.Offline.target_qps = 135000.0\n*.Server.min_duration = 0x10\n*.*.mode = 2\n"
+NUMBERS = (b"9" * 5000, b"-0", b"1e999", b"NaN", b"Infinity", b"0x", b"\xd9\xa3")
+PIECES = (
+    b'"',
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b":",
+    b",",
+    b"\n",
+    b"\r",
+    b"\0",
+    b"\x1b[2J",
+    b"\xff",
+    b"\xed\xa0\xbd",
+    b"null",
+)
+YAML_PIECES = (
+    b"- ",
+    b": ",
+    b"&a ",
+    b"*a",
+    b"!!float ",
+    b"? ",
+    b"|\n",
+    b"'",
+    b"\t",
+    b"<<: ",
+    b"~",
+    b"yes",
+    b"#",
+    b"---\n",
+)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One reader.
+
+    Attributes:
+        name: what it reads.
+        read: reads a content; it may use the folder, which is empty.
+        samples: sound contents, which are damaged.
+    """
+
+    name: str
+    read: Callable[[bytes, Path], object]
+    samples: tuple[bytes, ...]
+
+    def inputs(self) -> st.SearchStrategy[bytes]:
+        """Return what is tried: anything, and sound contents in which a few places were changed."""
+        return st.binary(max_size=300) | damaged(self.samples)
+
+    def holds(self, content: bytes, folder: Path) -> None:
+        """Read a content; whatever is raised but an error of ours is a fault."""
+        try:
+            self.read(content, folder)
+        except PipelineError as error:
+            str(error).encode()
+
+
+@st.composite
+def damaged(draw: st.DrawFn, samples: tuple[bytes, ...]) -> bytes:
+    """Return a sound content in which one to four places were cut out, doubled or written over."""
+    content = draw(st.sampled_from(samples))
+    piece = st.sampled_from(PIECES + NUMBERS + YAML_PIECES) | st.binary(max_size=4)
+    for _ in range(draw(st.integers(1, 4))):
+        begin = draw(st.integers(0, len(content)))
+        end = min(len(content), begin + draw(st.integers(0, 40)))
+        middle = draw(piece | st.just(content[begin:end] * 2))
+        content = content[:begin] + middle + content[end:]
+    return content
+
+
+def _file(content: bytes, folder: Path, name: str) -> Path:
+    path = folder / name
+    path.write_bytes(content)
+    return path
+
+
+def _detail(content: bytes, folder: Path) -> None:
+    log = read_detail(_file(content, folder, "mlperf_log_detail.txt"))
+    run_span(log)
+
+
+def _conf(content: bytes, _folder: Path) -> None:
+    for value in parse_conf(content.decode(errors="replace")).entries.values():
+        as_integer(value)
+
+
+def _machine(content: bytes, folder: Path) -> None:
+    text = content.decode(errors="replace")
+    described = describe_machine(probe=Probe(folder, lambda _: ToolOutput(text)), gpus="none")
+    read_yaml(described.as_yaml().encode(), "description")
+    described.as_table()
+
+
+READERS = (
+    Reader(
+        "system file",
+        lambda content, folder: load_system(str(_file(content, folder, "system.yaml"))),
+        tuple(path.read_bytes() for path in sorted(SYSTEMS_FOLDER.glob("*.yaml"))),
+    ),
+    Reader(
+        "yaml",
+        lambda content, _: read_yaml(content, "here"),
+        (b"a: &x {b: [1, 2.5, ~]}\nc: *x\n'd': \"e\"\n",),
+    ),
+    Reader("detail log", _detail, (DETAIL,)),
+    Reader(
+        "accuracy log",
+        lambda content, folder: list(read_accuracy(_file(content, folder, "mlperf_log_accuracy.json"))),
+        (ACCURACY, b"[]\n"),
+    ),
+    Reader(
+        "accuracy text",
+        lambda content, _: hash_in(content.decode(errors="replace")),
+        (b"accuracy=76.1%, good=38, total=50\nhash=" + b"0" * 64 + b"\n",),
+    ),
+    Reader("conf and audit config", _conf, (CONF,)),
+    Reader(
+        "lock file",
+        lambda content, folder: holders(_file(content, folder, "lock")),
+        (b"4711 the long run\n",),
+    ),
+    Reader(
+        "tools of the host",
+        _machine,
+        (
+            b'{"lscpu": [{"field": "Socket(s):", "data": "2", "children": [{"field": "X", "data": "Y"}]}]}',
+            b'{"blockdevices": [{"name": "sda", "size": 480103981056, "rota": false, "type": "disk"}]}',
+            b"Memory Device\n\tSize: 32 GB\n\tType: DDR5\n\nPower Supply\n\tMax Power Capacity: 1800 W\n",
+        ),
+    ),
+)

@@ -1,0 +1,12 @@
+"""Samples for tests of what does not look at them."""
+
+from __future__ import annotations
+
+from models.benchmark import Samples
+
+
+class Nothing(Samples):
+    """No samples."""
+
+    def __len__(self) -> int:
+        return 0

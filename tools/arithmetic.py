@@ -1,0 +1,119 @@
+"""What an L40S can reach at most, by the layers of the networks: `python -m tools.arithmetic` prints a table.
+
+Operations are the multiplications and additions of convolutions and matrix products; bytes are the inputs and
+outputs of these layers in INT8, once each, as if all that lies between them were fused into them and nothing
+stayed in the second-level cache. Nothing here is measured.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+from onnx import ModelProto, shape_inference
+
+from models.bert.architecture import bert
+from models.gptj.decoder import BEAMS, GPTJ_6B
+from models.gptj.facts import FULL_PROMPT
+from models.resnet50.architecture import resnet50
+from models.retinanet.architecture import retinanet
+from models.unet3d.architecture import unet3d
+
+INT8, FP16, MEMORY, LINK = 733e12, 362e12, 864e9, 25e9
+"""Dense operations/s in INT8 and FP16 and bytes/s of the L40S (NVIDIA's data sheet); PCIe 4.0 x16, about."""
+WINDOWS = 65
+"""Windows of a case of 3d-unet: an estimate, from 33 million voxels a case and half-overlapping windows."""
+TOKENS = 180 / 384
+"""Share of a sequence of bert that is no padding, on average of SQuAD."""
+PROMPT, STEPS = 900, 95
+"""Tokens of a prompt of gptj, and steps of its search: estimates."""
+PUBLISHED: dict[str, float] = json.loads((Path(__file__).parent / "gpu_check" / "published.json").read_text())
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a sample takes of the device: operations, bytes of its memory, bytes over the link."""
+
+    operations: float
+    traffic: float
+    link: float
+
+    def limits(self, operations_per_second: float) -> tuple[float, float, float]:
+        """Return samples/s that each of the three allows alone."""
+        return operations_per_second / self.operations, MEMORY / self.traffic, LINK / self.link
+
+
+def products(model: ModelProto) -> Iterator[tuple[float, float]]:
+    """Yield operations and values of each convolution and matrix product, for a batch of 1."""
+    for value in (*model.graph.input, *model.graph.output):
+        for size in value.type.tensor_type.shape.dim:
+            if not size.HasField("dim_value"):
+                size.dim_value = 1
+    graph = shape_inference.infer_shapes(model, data_prop=True).graph
+    shapes = {
+        value.name: [size.dim_value for size in value.type.tensor_type.shape.dim]
+        for value in (*graph.value_info, *graph.input, *graph.output)
+    } | {tensor.name: list(tensor.dims) for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
+            continue
+        left, right, out = (shapes[name] for name in (node.input[0], node.input[1], node.output[0]))
+        if node.op_type == "ConvTranspose":
+            each = prod(left) * prod(right[1:])
+        else:
+            each = prod(out) * (prod(right[1:]) if node.op_type == "Conv" else left[-1])
+        weights = node.input[1] in {tensor.name for tensor in graph.initializer}
+        yield 2.0 * each, prod(left) + prod(out) + (0 if weights else prod(right))
+
+
+def cost(model: ModelProto, inputs: float, outputs: float) -> Cost:
+    """Return the cost of a sample in INT8; `inputs` and `outputs` in bytes."""
+    found = list(products(model))
+    return Cost(sum(one for one, _ in found), sum(one for _, one in found), inputs + outputs)
+
+
+def main() -> None:
+    """Print the table of docs/performance.md."""
+    window = cost(unet3d(), 128**3, 4 * 3 * 128**3)
+    sequence = cost(bert(sequence=384), 3 * 8 * 384, 2 * 4 * 384)
+    costs = {
+        "resnet50": cost(resnet50(), 3 * 224 * 224, 8),
+        "retinanet": cost(retinanet(), 3 * 800 * 800, 8192),
+        "bert-99": Cost(sequence.operations * TOKENS, sequence.traffic * TOKENS, sequence.link * TOKENS),
+        "3d-unet-99": Cost(window.operations * WINDOWS, window.traffic * WINDOWS, 33e6 * 2),
+    }
+    print(
+        "| benchmark | GOP | MB of memory | over the link | by operations | by memory | by link | published |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    for name, one in costs.items():
+        rates = " | ".join(map(_number, one.limits(INT8)))
+        sizes = " | ".join(map(_number, (one.operations / 1e9, one.traffic / 1e6, one.link / 1e6)))
+        print(f"| {name} | {sizes} | {rates} | {_number(PUBLISHED[name])} |")
+    for slots in (20, 28):
+        print_decoder(slots, 2 * GPTJ_6B.weights, GPTJ_6B.state_bytes, FP16, "FP16, whole cache")
+    used = GPTJ_6B.state_bytes / 2 / GPTJ_6B.slots * (PROMPT + BEAMS * STEPS / 2)
+    print_decoder(100, GPTJ_6B.weights, used, INT8, "FP8, cache of the real length")
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def print_decoder(slots: int, weights: float, cache: float, operations: float, what: str) -> None:
+    """Print what a decoder reaches whose steps read the weights and all its slots."""
+    step = (weights + slots * cache) / MEMORY
+    prompt = 2 * GPTJ_6B.weights * PROMPT / operations
+    rate = 1 / (prompt + STEPS * step / slots)
+    print(
+        f"gptj-99, {slots} slots, {what} (of at most {FULL_PROMPT} tokens): a step reads "
+        f"{weights / 1e9:.1f} + {slots} x {cache / 1e9:.3f} GB = {1e3 * step:.1f} ms, a prompt takes "
+        f"{1e3 * prompt:.1f} ms; {rate:.2f} samples/s, published {PUBLISHED['gptj-99']}"
+    )
+
+
+if __name__ == "__main__":
+    main()
