@@ -16,6 +16,7 @@ from harness.record import RunRequest
 from harness.run import measure
 from mlperf.rounds import Scenario, get_round
 from models.benchmark import Benchmark, Edition, LoopAnswer, ignore_progress
+from models.network.quantization import quantize
 
 SAMPLES = 256
 FEWER_SAMPLES: Mapping[str, int] = {"retinanet": 64, "3d-unet-99": 16}
@@ -112,7 +113,9 @@ def prepare(benchmark: Benchmark, work: Path) -> PreparedEdition:
         workers=os.cpu_count() or 1,
         on_progress=ignore_progress,
     )
-    return PreparedEdition(benchmark, edition, dataset, made / edition.network.name, samples)
+    network = work / "network.onnx"
+    quantize(made / edition.network.name, network, benchmark=benchmark, precision="fp32")
+    return PreparedEdition(benchmark, edition, dataset, network, samples)
 
 
 def request_of(

@@ -153,10 +153,12 @@ def plan(
     show_plan(Console(), make_plan(Workspace.at(work), request))
 
 
-@app.command(epilog="Example: mlperf-submission validate TREE --round v4.1 --json verdict.json")
+@app.command(epilog="Example: mlperf-submission validate TREE --json verdict.json")
 def validate(
     tree: Annotated[Path, typer.Argument(help="The root of a submission tree (it holds closed/, open/, …).")],
-    round_name: Annotated[str, typer.Option("--round", help="The round whose rules apply.")] = "v4.1",
+    round_name: Annotated[
+        str | None, typer.Option("--round", help="The round whose rules apply; none: read from the logs.")
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the verdict as JSON.")] = None,
     csv_file: Annotated[
         Path | None, typer.Option("--csv", help="Write the results as the official CSV.")
@@ -180,7 +182,9 @@ def report(
         str | None,
         typer.Option("--system", help="The system's directory name in the tree; none: all of them."),
     ] = None,
-    round_name: Annotated[str, typer.Option("--round", help="The round of the tree.")] = "v4.1",
+    round_name: Annotated[
+        str | None, typer.Option("--round", help="The round of the tree; none: read from the logs.")
+    ] = None,
     compare: Annotated[
         list[Path] | None,
         typer.Option("--compare", help="Another tree to compare the system with; may be repeated."),

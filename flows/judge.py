@@ -12,6 +12,7 @@ from common.errors import SettingError
 from common.files import write_output
 from flows.terminal import lost_output
 from mlperf.rounds import get_round
+from mlperf.submission.round import round_of
 from mlperf.triage import diagnose_rule
 from mlperf.validation import Verdict, validate_tree
 
@@ -22,13 +23,13 @@ _SHOWN = 40
 def judge_tree(
     console: Console,
     tree: Path,
-    round_name: str,
+    round_name: str | None,
     json_file: Path | None,
     csv_file: Path | None,
     strict: bool,
     rehearsal: bool,
 ) -> int:
-    """Show the verdict on a tree and write it where asked.
+    """Show the verdict on a tree and write it where asked. Without a round's name it is read from the logs.
 
     Returns:
         0 if the tree is accepted, 1 if it is refused.
@@ -37,6 +38,7 @@ def judge_tree(
         SettingError: there is no such tree or round (exit status 2).
     """
     require_tree(tree)
+    round_name = round_name or round_of(tree)
     get_round(round_name)
     verdict = validate_tree(tree, round_name, strict=strict, rehearsal=rehearsal)
     if json_file:
@@ -80,14 +82,16 @@ def show_verdict(console: Console, verdict: Verdict) -> None:
     console.print(f"[bold]{escape(verdict.summary())}[/]", soft_wrap=True)
 
 
-def make_pages(tree: Path, system: str | None, out: Path, round_name: str, compare: list[Path]) -> Path:
+def make_pages(
+    tree: Path, system: str | None, out: Path, round_name: str | None, compare: list[Path]
+) -> Path:
     """Make the page of one system of a tree, or of all of them; return the path of the first page.
 
     Args:
         tree: the root of the tree.
         system: the system's directory name; None for a page of all systems and one of each.
         out: the folder that receives the pages.
-        round_name: the round of the tree.
+        round_name: the round of the tree; None: it is read from the logs.
         compare: trees whose systems with the same accelerator the system is compared with.
 
     Raises:
@@ -97,6 +101,7 @@ def make_pages(tree: Path, system: str | None, out: Path, round_name: str, compa
 
     for root in (tree, *compare):
         require_tree(root)
+    round_name = round_name or round_of(tree)
     get_round(round_name)
     verdict = validate_tree(tree, round_name)
     if system is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
@@ -136,8 +136,8 @@ SEEDS = ("qsl_rng_seed", "sample_index_rng_seed", "schedule_rng_seed")
 _KEYS: tuple[_Key, ...] = (
     _Key("target_qps", "effective_target_qps", _Type.REAL, scenarios=_RATE),
     _Key("target_latency", "effective_target_latency_ns", _Type.INTEGER, NS_PER_MS, _SERVER),
-    _Key("target_latency", "requested_single_stream_expected_latency_ns", _Type.INTEGER, NS_PER_MS, _SINGLE),
-    _Key("target_latency", "requested_multi_stream_expected_latency_ns", _Type.INTEGER, NS_PER_MS, _MULTI),
+    _Key("target_latency", "requested_single_stream_expected_latency_ns", _Type.REAL, NS_PER_MS, _SINGLE),
+    _Key("target_latency", "requested_multi_stream_expected_latency_ns", _Type.REAL, NS_PER_MS, _MULTI),
     _Key("target_latency_percentile", "effective_target_latency_percentile", _Type.REAL, 0.01, _LATENCY),
     _Key("coalesce_queries", "requested_server_coalesce_queries", _Type.FLAG, scenarios=_SERVER),
     _Key("max_async_queries", "requested_server_max_async_queries", _Type.INTEGER, scenarios=_SERVER),
@@ -154,6 +154,10 @@ _KEYS: tuple[_Key, ...] = (
     _Key("use_token_latencies", "requested_use_token_latencies", _Type.FLAG),
 )
 """Source: `loadgen/test_settings_internal.cc`, FromConfig and LogEffectiveSettings."""
+
+
+LOG_KEYS = frozenset(key.log_key for key in _KEYS)
+"""What the log says of the settings that a conf file can name."""
 
 
 def user_conf(log: DetailLog, benchmark: str, scenario: Scenario, round_: Round) -> str:
@@ -238,6 +242,33 @@ def check(user_conf_text: str, mlperf_conf_text: str, log: DetailLog, benchmark:
             found.append(
                 f"{file} does not match the run: {key.name} = {text}, but the log says "
                 f"{_said(log.values[key.log_key], key)} ({key.log_key})"
+            )
+    return found
+
+
+def differences(user_conf_text: str, names: Iterable[str], values: Mapping[str, Any]) -> list[str]:
+    """Return where a `user.conf` says otherwise than the log of the run that it stands beside.
+
+    Args:
+        user_conf_text: the file; lines that LoadGen refuses are passed over.
+        names: the names that its lines may have for the model.
+        values: the log's values. What the log does not state is passed over.
+    """
+    try:
+        scenario = Scenario(str(values.get("effective_scenario")))
+    except ValueError:
+        return []
+    user = parse_conf(user_conf_text)
+    found = []
+    for key in _KEYS:
+        if key.log_key not in values or (key.scenarios is not None and scenario not in key.scenarios):
+            continue
+        text = next(
+            (one for name in names if (one := user.lookup(name, scenario, key.name)) is not None), None
+        )
+        if text is not None and not _fits(text, key, values):
+            found.append(
+                f"{key.name} is {text[:40]} in user.conf and {_said(values[key.log_key], key)} in the log"
             )
     return found
 

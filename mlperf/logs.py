@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,19 +28,52 @@ MESSAGES_KEPT = 200
 
 _BLOCK = 1 << 20
 _BUFFER = 1 << 17
+_WHOLE = 8 << 20
+"""Bytes; a log up to this size is read at once, a longer one line by line."""
 _KEY = re.compile(rb'\s*\{\s*"key"\s*:\s*"([^"\\]*)"\s*,')
 _IS_ERROR = re.compile(rb'"is_error"\s*:\s*true')
 _IS_WARNING = re.compile(rb'"is_warning"\s*:\s*true')
-_TEXT = rb'"[^"\\\x00-\x1f\x80-\xff]*"'
-_INTEGER = rb"(?:0|[1-9]\d*)"
+_PLAIN = rb'[^"\\\x00-\x1f\x80-\xff]*'
+_TEXT = b'"' + _PLAIN + b'"'
+_INTEGER = rb"(?:0|[1-9]\d{0,99})"
+_NUMBER = _INTEGER + rb"(?:\.\d+)?"
+_SIMPLE = rb'(?:(true|false)|"(' + _PLAIN + rb')"|(-?' + _INTEGER + rb")|(-?" + _NUMBER + rb"(?:e[+-]?\d+)?))"
+_REST = b"".join(
+    (
+        rb', "file": '
+        + _TEXT
+        + rb', "line_no": '
+        + _INTEGER
+        + rb', "pid": '
+        + _INTEGER
+        + rb', "tid": '
+        + _INTEGER,
+        rb"\}\}[ \t]*(?:\n|\Z)",
+    )
+)
 _USUAL = re.compile(
-    rb'\s*\{"key": "([^"\\\x00-\x1f\x80-\xff]*)", "value": (true|false|'
-    + (_TEXT + rb"|-?" + _INTEGER + rb'(?:\.\d+)?), "time_ms": ' + _INTEGER + rb'(?:\.\d+)?, "namespace": ')
-    + (_TEXT + rb', "event_type": ' + _TEXT + rb', "metadata": \{"is_error": (true|false), "is_warning": ')
-    + (rb'(true|false), "file": ' + _TEXT + rb', "line_no": ' + _INTEGER + rb', "pid": ' + _INTEGER)
-    + (rb', "tid": ' + _INTEGER + rb"\}\}\s*")
+    b"".join(
+        (
+            MARKER + rb'\s*\{"key": "(' + _PLAIN + rb')", "value": ' + _SIMPLE + rb', "time_ms": (' + _NUMBER,
+            rb'), "namespace": ' + _TEXT + rb', "event_type": ' + _TEXT,
+            rb', "metadata": \{"is_error": (true|false), "is_warning": (true|false)' + _REST,
+        )
+    )
 )
 """A message as LoadGen writes it. Most are; the others go through the JSON parser whole."""
+_BOOKKEEPING = re.compile(
+    b"".join(
+        (
+            rb"(?:" + MARKER + rb' \{"key": "(?:logger|generated)_[a-z_]*", "value": -?' + _NUMBER,
+            rb', "time_ms": ' + _NUMBER + rb', "namespace": ' + _TEXT + rb', "event_type": ' + _TEXT,
+            rb', "metadata": \{"is_error": false, "is_warning": false' + _REST + rb")+",
+        )
+    )
+)
+"""Messages of LoadGen about its own logger and the queries that it made, one after another."""
+_LIST_BEGINS = b'"value": ['
+_TIME_MS = re.compile(rb'"time_ms"\s*:\s*([0-9.eE+-]{1,40})')
+_TELL_THE_TIME = frozenset({"test_datetime", "power_begin", "power_end"})
 _ENTRY = re.compile(
     rb'\{\s*"seq_id"\s*:\s*(\d{1,19})\s*,\s*"qsl_idx"\s*:\s*(\d{1,19})\s*,\s*"data"\s*:\s*"([0-9A-Fa-f]*)"\s*'
 )
@@ -59,6 +92,10 @@ class DetailLog:
         error_count: number of messages that are marked as errors.
         later_values: for keys that occur again with another value: their last value.
         first_line_is_message: whether the file begins with the marker (the newer checker asks for it, V-13).
+        lines: the number of the line (from 1) of the first occurrence of every kept key.
+        written_ms: when the messages of `power_begin`, `power_end` and `test_datetime` were written, in ms
+            since the log was begun.
+        last_ms: the same of the last message.
     """
 
     path: Path
@@ -68,6 +105,9 @@ class DetailLog:
     error_count: int = 0
     later_values: Mapping[str, Any] | None = None
     first_line_is_message: bool = True
+    lines: Mapping[str, int] = field(default_factory=dict)
+    written_ms: Mapping[str, float] = field(default_factory=dict)
+    last_ms: float | None = None
 
     def require(self, key: str) -> Any:
         """Return the value of a key.
@@ -106,43 +146,30 @@ class AccuracyLogEntry:
     token_count: int | None = None
 
 
-def read_detail(path: Path, *, wanted: Callable[[str], bool] | None = None) -> DetailLog:
+def read_detail(
+    path: Path, *, wanted: Callable[[str], bool] | None = None, bookkeeping: bool = True
+) -> DetailLog:
     """Read a detail log (`mlperf_log_detail.txt`) in one pass and bounded memory.
 
     Args:
         path: the log file.
         wanted: keys to keep; all by default.
+        bookkeeping: whether to keep what LoadGen says of its logger and the queries that it made: more than a
+            third of a log, which only people read.
 
     Raises:
         LogError: the file cannot be read, is not UTF-8, or a line with the marker is no LoadGen message.
     """
-    values: dict[str, Any] = {}
-    later: dict[str, Any] = {}
-    errors: list[str] = []
-    warnings: list[str] = []
-    error_count = 0
-    first: bool | None = None
+    reader = _Reader(path, wanted, bookkeeping)
     try:
         with path.open("rb", buffering=_BUFFER) as stream:
-            for number, line in _lines(stream):
-                is_message = line.startswith(MARKER)
-                first = is_message if first is None else first
-                if not is_message:
-                    if not line.isascii():
-                        line.decode("utf-8")
-                    continue
-                message = _usual(line) or _message(line[len(MARKER) :], path, number)
-                if message.is_error:
-                    error_count += 1
-                    _keep(errors, message.value)
-                if message.is_warning:
-                    _keep(warnings, message.value)
-                if message.skipped or (wanted and not wanted(message.key)):
-                    continue
-                if message.key not in values:
-                    values[message.key] = message.value
-                elif values[message.key] != message.value:
-                    later[message.key] = message.value
+            data = stream.read(_WHOLE + 1)
+            if len(data) > _WHOLE or b"\r" in data:
+                stream.seek(0)
+                for number, line in _lines(stream):
+                    reader.take_line(number, line)
+            else:
+                reader.take_all(data)
     except OSError as error:
         raise LogError(
             f"the log cannot be read: {error.strerror or error}", where=path, remedy="see that it exists"
@@ -151,7 +178,7 @@ def read_detail(path: Path, *, wanted: Callable[[str], bool] | None = None) -> D
         raise LogError(
             f"the log is not UTF-8: {error}", where=path, remedy="take LoadGen's own file"
         ) from error
-    return DetailLog(path, values, tuple(errors), tuple(warnings), error_count, later, first is None or first)
+    return reader.log()
 
 
 def read_accuracy(path: Path) -> Iterator[AccuracyLogEntry]:
@@ -186,32 +213,159 @@ class _Message:
     value: Any
     is_error: bool
     is_warning: bool
+    time_ms: float | None
     skipped: bool = False
 
 
-def _usual(line: bytes) -> _Message | None:
-    match = _USUAL.fullmatch(line, len(MARKER))
-    if not match or len(match[2]) > LONG_LIST:
-        return None
-    key, value, is_error, is_warning = match.groups()
-    return _Message(key.decode("ascii"), json.loads(value), is_error == b"true", is_warning == b"true")
+class _Reader:
+    """Collects what a detail log says, from all of its text or line by line."""
+
+    def __init__(self, path: Path, wanted: Callable[[str], bool] | None, bookkeeping: bool) -> None:
+        self.path = path
+        self.bookkeeping = bookkeeping
+        self.wanted = wanted
+        self.values: dict[str, Any] = {}
+        self.later: dict[str, Any] = {}
+        self.lines: dict[str, int] = {}
+        self.written_ms: dict[str, float] = {}
+        self.last_ms: float | None = None
+        self.errors: list[str] = []
+        self.warnings: list[str] = []
+        self.error_count = 0
+        self.first: bool | None = None
+
+    def log(self) -> DetailLog:
+        """Return what was collected."""
+        return DetailLog(
+            self.path,
+            self.values,
+            tuple(self.errors),
+            tuple(self.warnings),
+            self.error_count,
+            self.later,
+            self.first is None or self.first,
+            self.lines,
+            self.written_ms,
+            self.last_ms,
+        )
+
+    def take_all(self, data: bytes) -> None:
+        """Take the whole text of a log, whose lines end as LoadGen ends them.
+
+        Most bytes of a log are one list of numbers and most lines are of one form, so both have ways of their
+        own: this loop is the time that the validation of a round takes.
+        """
+        if not data.isascii():
+            data.decode("utf-8")
+        self.first = data.startswith(MARKER) if data else None
+        usual, wanted, values, lines = _USUAL.match, self.wanted, self.values, self.lines
+        keep: dict[bytes, str] = {}
+        skipped = _BOOKKEEPING.match
+        at, number, size = 0, 0, len(data)
+        while at < size:
+            if not self.bookkeeping and (match := skipped(data, at)):
+                number += data.count(b"\n", at, match.end())
+                at = match.end()
+                if at == size:
+                    break
+            number += 1
+            match = usual(data, at)
+            if match is None:
+                end = data.find(b"\n", at)
+                end = size if end < 0 else end
+                if data.startswith(MARKER, at):
+                    line = _without_long_list(data, at, end)
+                    text = data[at:end] if line is None else line
+                    self._take(_message(text[len(MARKER) :], self.path, number, line is not None), number)
+                at = end + 1
+                continue
+            at = match.end()
+            raw, flag, text, integer, real, time, error, warning = match.groups()
+            key = keep.get(raw)
+            if key is None:
+                name = raw.decode("ascii")
+                key = keep[raw] = name if not wanted or wanted(name) else ""
+            if error == b"true" or warning == b"true":
+                value = _value(flag, text, integer, real)
+                message = _Message(
+                    raw.decode("ascii"), value, error == b"true", warning == b"true", float(time)
+                )
+                self._take(message, number)
+            elif key:
+                value = _value(flag, text, integer, real)
+                if key not in values:
+                    values[key] = value
+                    lines[key] = number
+                    if key in _TELL_THE_TIME:
+                        self.written_ms[key] = float(time)
+                elif values[key] != value:
+                    self.later[key] = value
+        self.last_ms = _last_time(data)
+
+    def take_line(self, number: int, line: bytes) -> None:
+        """Take one line without its end."""
+        is_message = line.startswith(MARKER)
+        self.first = is_message if self.first is None else self.first
+        if not is_message:
+            if not line.isascii():
+                line.decode("utf-8")
+            return
+        short = _without_long_list(line, 0, len(line))
+        text = line if short is None else short
+        self._take(_message(text[len(MARKER) :], self.path, number, short is not None), number)
+
+    def _take(self, message: _Message, number: int) -> None:
+        if message.is_error:
+            self.error_count += 1
+            _keep(self.errors, message.value)
+        if message.is_warning:
+            _keep(self.warnings, message.value)
+        if message.time_ms is not None:
+            self.last_ms = message.time_ms
+        if message.skipped or (self.wanted and not self.wanted(message.key)):
+            return
+        if message.key not in self.values:
+            self.values[message.key] = message.value
+            self.lines[message.key] = number
+            if message.key in _TELL_THE_TIME and message.time_ms is not None:
+                self.written_ms[message.key] = message.time_ms
+        elif self.values[message.key] != message.value:
+            self.later[message.key] = message.value
 
 
-def _message(text: bytes, path: Path, number: int) -> _Message:
+def _last_time(data: bytes) -> float | None:
+    """Return the time of the last message of a log."""
+    begin = data.rfind(MARKER)
+    found = _TIME_MS.findall(data, begin) if begin >= 0 else []
+    return _as_time(found[-1]) if found else None
+
+
+def _value(flag: bytes | None, text: bytes | None, integer: bytes | None, real: bytes | None) -> Any:
+    """Return the value of a usual message, of which one is given."""
+    if integer is not None:
+        return int(integer)
+    if real is not None:
+        return float(real)
+    return text.decode("ascii") if text is not None else flag == b"true"
+
+
+def _message(text: bytes, path: Path, number: int, is_short: bool) -> _Message:
+    """Parse a message; `is_short`: its list of numbers was emptied, so its value is not kept."""
     if len(text) > LONGEST_MESSAGE:
         head = _KEY.match(text)
         if head and text.rstrip().endswith(b"}"):
             end = text[-4096:]
+            time = _TIME_MS.search(end)
             return _Message(
                 head[1].decode("utf-8", "replace"),
                 "(a message too long to keep)",
                 bool(_IS_ERROR.search(end)),
                 bool(_IS_WARNING.search(end)),
+                _as_time(time[1]) if time else None,
                 skipped=True,
             )
-    short = _without_long_list(text) if len(text) > LONG_LIST else None
     try:
-        content = json.loads((short or text).decode("utf-8"))
+        content = json.loads(text.decode("utf-8"))
         flags = content["metadata"]
         if not isinstance(content["key"], str):
             raise TypeError("its key is no text")
@@ -220,7 +374,8 @@ def _message(text: bytes, path: Path, number: int) -> _Message:
             content["value"],
             bool(flags["is_error"]),
             bool(flags["is_warning"]),
-            skipped=short is not None,
+            _as_time(content.get("time_ms")),
+            skipped=is_short,
         )
     except UnicodeDecodeError:
         raise
@@ -232,19 +387,31 @@ def _message(text: bytes, path: Path, number: int) -> _Message:
         ) from error
 
 
-def _without_long_list(text: bytes) -> bytes | None:
-    """Return the message with its list of numbers emptied; None if it holds no such list.
+def _as_time(value: object) -> float | None:
+    try:
+        return None if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return None
 
-    Most bytes of a log are such lists; looking at their characters is many times faster than parsing them.
+
+def _without_long_list(data: bytes, at: int, end: int) -> bytes | None:
+    """Return the line of `data` from `at` to `end` with its list of numbers emptied; None if it has none.
+
+    Looking at the characters of a list is many times faster than parsing it.
     """
-    begin = text.find(b'"value": [')
-    end = text.find(b"]", begin)
-    numbers = text[begin + 10 : end]
-    if begin < 0 or end < 0 or numbers.translate(None, b"0123456789, ") or b",," in numbers:
+    if end - at <= LONG_LIST:
         return None
-    if b" " in numbers or numbers[:1] == b"," or numbers[-1:] == b",":
+    begin = data.find(_LIST_BEGINS, at, end)
+    close = data.find(b"]", begin, end)
+    if begin < 0 or close < 0:
         return None
-    return text[: begin + 10] + text[end:]
+    begin += len(_LIST_BEGINS)
+    numbers = data[begin:close]
+    if numbers.translate(None, b"0123456789,") or b",," in numbers:
+        return None
+    if numbers[:1] == b"," or numbers[-1:] == b",":
+        return None
+    return data[at:begin] + data[close:end]
 
 
 def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:

@@ -17,11 +17,9 @@ from common.files import disk_full_named, files_below, inside, write_atomic
 from mlperf import accuracy, conf, tree_texts
 from mlperf.logs import DetailLog
 from mlperf.rounds import RunKind, get_round
-from mlperf.tree_checks import LARGEST_FILE, Evidence, refusals
+from mlperf.submission.files import ACCURACY_LOG, DETAIL, LARGEST_FILE, SUMMARY
+from mlperf.tree_checks import Evidence, refusals
 from mlperf.tree_plan import (
-    ACCURACY_LOG,
-    DETAIL,
-    SUMMARY,
     AuditPlan,
     Calibration,
     CodeSource,

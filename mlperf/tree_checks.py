@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from common.errors import AuditError, LogError, PipelineError
@@ -16,10 +14,10 @@ from mlperf.audit_scores import REHEARSAL_LINE
 from mlperf.audits import applied_audit, prove_applied
 from mlperf.logs import DetailLog, read_detail
 from mlperf.rounds import ModelRules, Round, RunKind
-from mlperf.tree_plan import ACCURACY_LOG, DETAIL, SUMMARY, ResultPlan, RunFolder, TreePlan
+from mlperf.submission.files import ACCURACY_LOG, DETAIL, LARGEST_FILE, SUMMARY
+from mlperf.submission.times import Span, overlaps, run_span
+from mlperf.tree_plan import ResultPlan, RunFolder, TreePlan
 
-LARGEST_FILE = 50 << 20
-"""Bytes (rule S-07)."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+=.-]*")
 _MISLEADING = ("TEST01", "TEST04", "TEST05", "TEST06")
 """The checker looks for these anywhere in a path (rules T-07, T-15)."""
@@ -33,9 +31,6 @@ _STRINGS = (
     "sw_notes",
 )
 """Fields that crash the checker if they are no strings (rule G-07)."""
-_CLOCK_TOLERANCE = timedelta(seconds=1)
-"""What a host's clock may be set back between two runs without making them overlap."""
-_POWER_TIME = "%m-%d-%Y %H:%M:%S.%f"
 
 
 class Evidence:
@@ -246,63 +241,28 @@ def _conf(result: ResultPlan, log: DetailLog, round_: Round) -> Iterator[str]:
     yield from conf.check(user, mlperf, log, result.benchmark)
 
 
-@dataclass(frozen=True)
-class _Interval:
-    label: str
-    start: datetime
-    end: datetime
-
-
 def _overlaps(plan: TreePlan, evidence: Evidence) -> Iterator[str]:
-    intervals = []
+    spans: list[tuple[str, Span]] = []
     places: dict[str, str] = {}
     for result in plan.results:
         for run in result.runs:
+            label = f"{result.place} {run.kind}"
             try:
-                start, end = run_interval(evidence.log(run.detail))
+                span = run_span(evidence.log(run.detail))
             except LogError as error:
                 if run.detail.is_file():
                     yield f"{result.place}: {run.kind}: {error.what} ({error.where})"
                 continue
-            label = f"{result.place} {run.kind}"
+            if span is None:
+                yield f"{label}: the log does not say when the run began and ended ({run.detail})"
+                continue
             first = places.setdefault(evidence.sha256(run.detail), label)
             if first != label:  # rules T-14, X-14: the official checker accepts one log in two places
                 yield f"{first} and {label} are one and the same run"
                 continue
-            intervals.append(_Interval(label, start, end))
-    intervals.sort(key=lambda interval: (interval.start, interval.end, interval.label))
-    latest: _Interval | None = None
-    for interval in intervals:
-        if latest and interval.start + _CLOCK_TOLERANCE < latest.end:
-            yield (
-                f"{latest.label} and {interval.label} overlap: the first ended at {latest.end:%H:%M:%S}, "
-                f"the second began at {interval.start:%H:%M:%S} UTC"
-            )
-        if latest is None or interval.end > latest.end:
-            latest = interval
-
-
-def run_interval(log: DetailLog) -> tuple[datetime, datetime]:
-    """Return when the timed part of a run began and ended (UTC); an accuracy run may have several parts.
-
-    LoadGen writes `power_begin` and `power_end` in UTC, and `test_datetime` in the host's local time, with a
-    `Z` all the same.
-
-    Raises:
-        LogError: the log does not say so.
-    """
-    later = log.later_values or {}
-    try:
-        begin = str(log.require("power_begin"))
-        end = str(later.get("power_end", log.require("power_end")))
-        return _moment(begin), _moment(end)
-    except ValueError as error:
-        raise LogError(
-            f"the log does not say when the run began and ended: {error}",
-            where=log.path,
-            remedy="take LoadGen's own log, or run again",
-        ) from error
-
-
-def _moment(text: str) -> datetime:
-    return datetime.strptime(text, _POWER_TIME).replace(tzinfo=UTC)
+            spans.append((label, span))
+    for one in overlaps(spans):
+        yield (
+            f"{one.first} and {one.second} overlap: the first ended at {one.first_span.end:%H:%M:%S}, "
+            f"the second began at {one.second_span.begin:%H:%M:%S} UTC"
+        )

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from common.errors import TreeError
 from common.files import disk_full_named, inside, sha256_of, write_atomic
+from mlperf.submission.files import DIVISIONS
 
-DIVISIONS = ("closed", "open", "network")
 _JOINED = re.compile(r"[^/]+/[^/]+/((documentation/)?calibration\.md|(code|src)/[^/]+/[^/]+/README\.md)")
 _SYSTEM = re.compile(r"([^/]+/[^/]+)/(?:results|systems)/([^/]+?)(?:\.json|/.*)")
 _NAMED_AT_MOST = 20

@@ -12,10 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from common.errors import TreeError
 from mlperf.audits import AuditVerdict
 from mlperf.rounds import Round, RunKind, Scenario
+from mlperf.submission.files import ACCURACY_LOG, DETAIL, SUMMARY
 
-DETAIL = "mlperf_log_detail.txt"
-SUMMARY = "mlperf_log_summary.txt"
-ACCURACY_LOG = "mlperf_log_accuracy.json"
 REHEARSAL = "THIS IS A REHEARSAL AND NO RESULT"
 
 

@@ -13,7 +13,7 @@ import jinja2
 from mlperf import description
 from mlperf.logs import DetailLog
 from mlperf.rounds import get_round
-from mlperf.tree_checks import run_interval
+from mlperf.submission.times import run_span
 from mlperf.tree_plan import REHEARSAL, Calibration, ResultPlan, TreePlan, layout_of
 
 _FOLDER = Path(__file__).resolve().parent / "templates" / "tree"
@@ -91,7 +91,8 @@ def measurements_json(result: ResultPlan) -> str:
 def measurement_readme(plan: TreePlan, result: ResultPlan, log: DetailLog) -> str:
     """Return the README.md of a result's measurements, with the exact command."""
     measured = [f"{title}: {log.values[key]}" for title, key in _MEASURED.items() if key in log.values]
-    measured.append(f"began (UTC): {run_interval(log)[0]:%Y-%m-%d %H:%M:%S}")
+    if span := run_span(log):
+        measured.append(f"began (UTC): {span.begin:%Y-%m-%dT%H:%M:%SZ}")
     return _render(
         "measurement.md.j2",
         plan,

@@ -137,7 +137,7 @@ def timeline_of(system: SystemData, evidence: PageEvidence | None) -> Timeline |
             for run in result.runs
             if run.begin and run.end and run.end >= run.begin
         ]
-        source = "test_datetime and the last message of each run's detail log"
+        source = "power_end (UTC) and the times of the messages of each run's detail log"
     if not bars:
         return None
     bars.sort(key=lambda bar: (bar.begin.timestamp(), bar.end.timestamp()))

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from common.errors import SettingError, TreeError
 from mlperf import description
 from mlperf.page.data import Field, FieldGroup, ModelRow, SystemData
-from mlperf.page.read_result import read_result
+from mlperf.page.read_result import ResultFolders, read_result
 from mlperf.page.text import clean
-from mlperf.page.tree_files import TreeFiles
-from mlperf.rounds import ModelRules, Round, Scenario, get_round
+from mlperf.rounds import Round, Scenario, get_round
+from mlperf.submission.files import DIVISIONS, Tree
+from mlperf.submission.results import scenario_of
 
-DIVISIONS = ("closed", "open", "network")
 _PUBLISHED = {"v4.0": "March 2024", "v4.1": "August 2024", "v5.0": "April 2025", "v5.1": "September 2025"}
 """When MLCommons published the results of a round; the published pages give it as date of availability."""
-_SCENARIOS = {scenario.lower(): scenario for scenario in Scenario}
 _OTHER = "Submission and Further Details"
 
 
@@ -82,7 +79,7 @@ def read_system(tree: Path, place: SystemPlace, round_name: str, *, deep: bool =
         SettingError: the round is unknown.
     """
     round_ = get_round(round_name)
-    files = TreeFiles(tree)
+    files = Tree(tree, links_out=False)
     problems: list[str] = []
     fields = _fields(files, place, problems)
     values = {one.name: one.value for one in fields}
@@ -110,7 +107,7 @@ def read_system(tree: Path, place: SystemPlace, round_name: str, *, deep: bool =
 
 def read_fields(tree: Path, place: SystemPlace) -> dict[str, str]:
     """Return the fields of a system's description; empty if it has none that can be read."""
-    return {one.name: one.value for one in _fields(TreeFiles(tree), place, [])}
+    return {one.name: one.value for one in _fields(Tree(tree, links_out=False), place, [])}
 
 
 def accelerator_count(fields: Mapping[str, str]) -> int | None:
@@ -137,20 +134,15 @@ def _folders(folder: Path) -> list[Path]:
         return []
 
 
-def _fields(files: TreeFiles, place: SystemPlace, problems: list[str]) -> tuple[Field, ...]:
+def _fields(files: Tree, place: SystemPlace, problems: list[str]) -> tuple[Field, ...]:
     path = f"{place.division}/{place.submitter}/systems/{place.system}.json"
-    try:
-        content: Any = json.loads(files.text(path))
-    except FileNotFoundError:
+    if not files.is_file(path):
         problems.append(f"{clean(path)}: the system has no description")
         return ()
-    except (OSError, ValueError, RecursionError) as error:
-        problems.append(f"{clean(path)}: the system's description cannot be read: {clean(error)}")
-        return ()
-    if not isinstance(content, dict):
-        problems.append(f"{clean(path)}: the system's description is no JSON object")
-        return ()
-    return tuple(Field(clean(name), clean(value)) for name, value in content.items())
+    json = files.json(path)
+    if json.problem:
+        problems.append(f"{clean(path)}: the system's description cannot be read: {clean(json.problem)}")
+    return tuple(Field(clean(name), clean(value)) for name, value in json.content.items())
 
 
 def _groups(fields: tuple[Field, ...]) -> tuple[FieldGroup, ...]:
@@ -165,29 +157,32 @@ def _groups(fields: tuple[Field, ...]) -> tuple[FieldGroup, ...]:
 
 
 def _models(
-    files: TreeFiles, place: SystemPlace, round_: Round, deep: bool, problems: list[str]
+    files: Tree, place: SystemPlace, round_: Round, deep: bool, problems: list[str]
 ) -> Iterator[ModelRow]:
     order = {name: at for at, name in enumerate(round_.models)}
-    folder = files.root / place.division / place.submitter / "results" / place.system
+    submission = f"{place.division}/{place.submitter}"
+    folder = Path(files.full(f"{submission}/results/{place.system}"))
+    mapping: dict[str, str] = {}
+    if place.division == "open":
+        content = files.json(f"{submission}/model_mapping.json").content
+        mapping = {name: model for name, model in content.items() if isinstance(model, str)}
     found: list[tuple[int, str, ModelRow]] = []
     for benchmark in _folders(folder):
-        rules = _rules(round_, benchmark.name)
+        rules = round_.models.get(round_.resolve(benchmark.name, mapping))
         results = tuple(
             read_result(
                 files,
-                place.division,
-                place.submitter,
-                place.system,
+                ResultFolders.of(round_, submission, f"{place.system}/{benchmark.name}/{path.name}"),
                 benchmark.name,
-                path.name,
                 scenario,
+                round_,
                 rules,
                 deep,
             )
             for path in sorted(_folders(benchmark), key=_scenario_order)
-            if (scenario := _SCENARIOS.get(path.name.lower()))
+            if (scenario := scenario_of(path.name))
         )
-        unknown = [path.name for path in _folders(benchmark) if path.name.lower() not in _SCENARIOS]
+        unknown = [path.name for path in _folders(benchmark) if scenario_of(path.name) is None]
         problems.extend(
             f"{clean(benchmark.name)}: unknown scenario {clean(name)!r} left out" for name in unknown
         )
@@ -202,10 +197,3 @@ def _models(
 def _scenario_order(folder: Path) -> tuple[bool, str]:
     """Server before Offline, as in the table; the others by name."""
     return folder.name.lower() == Scenario.OFFLINE.lower(), folder.name
-
-
-def _rules(round_: Round, benchmark: str) -> ModelRules | None:
-    try:
-        return round_.model(benchmark)
-    except SettingError:
-        return None

@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from common.errors import SettingError
-from mlperf.rounds.types import AccuracyTarget, ModelRules, Round, RunKind, Scenario, Seeds, TokenLimits
+from mlperf.rounds.types import (
+    AccuracyTarget,
+    Checker,
+    ModelRules,
+    Round,
+    RunKind,
+    Scenario,
+    Seeds,
+    TokenLimits,
+)
 from mlperf.rounds.v4 import V4_0, V4_1
 from mlperf.rounds.v5 import V5_0, V5_1
 from mlperf.rounds.v6 import V6_0, V6_1
@@ -18,6 +27,7 @@ __all__ = [
     "ROUNDS",
     "V4_1",
     "AccuracyTarget",
+    "Checker",
     "ModelRules",
     "Round",
     "RunKind",

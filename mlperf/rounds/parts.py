@@ -48,6 +48,10 @@ EDGE_TOKENS: Mapping[Scenario, str] = MappingProxyType(
         Scenario.SINGLE_STREAM: "result_90.00_percentile_latency_ns",
     }
 )
+TOKENS_PER_S: Mapping[Scenario, str] = MappingProxyType(
+    dict.fromkeys((Scenario.OFFLINE, Scenario.SERVER, Scenario.INTERACTIVE), "Tokens/s")
+)
+OFFLINE_TOKENS_PER_S: Mapping[Scenario, str] = MappingProxyType({Scenario.OFFLINE: "Tokens/s"})
 RESULT_FIELDS: Mapping[Scenario, str] = MappingProxyType(
     {
         Scenario.OFFLINE: "result_samples_per_second",
@@ -198,6 +202,7 @@ def gptj(percent: str, **changes: object) -> ModelRules:
             "edge": SINGLE,
             "both": SINGLE_SERVER,
             "result_fields": INFERRED_TOKENS,
+            "units": TOKENS_PER_S,
             "tokens_per_sample": 69,
             "equal_issue": True,
         },
@@ -220,6 +225,7 @@ def llama2(percent: str, **changes: object) -> ModelRules:
             "datacenter": SERVER,
             "both": SERVER,
             "result_fields": TOKENS,
+            "units": TOKENS_PER_S,
             "token_latencies": True,
             "token_limits": LLAMA2_LIMITS,
             "audits": audits(6),
@@ -249,6 +255,7 @@ def mixtral(
             "datacenter": SERVER,
             "both": SERVER,
             "result_fields": TOKENS,
+            "units": TOKENS_PER_S,
             "token_latencies": True,
             "token_limits": LLAMA2_LIMITS,
             "audits": audits(6),

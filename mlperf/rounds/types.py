@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from common.errors import SettingError
+from mlperf.rounds.power import POWER_V4, PowerRules
 
 
 class Scenario(StrEnum):
@@ -20,6 +21,18 @@ class Scenario(StrEnum):
     SINGLE_STREAM = "SingleStream"
     MULTI_STREAM = "MultiStream"
     INTERACTIVE = "Interactive"
+
+
+UNITS: Mapping[Scenario, str] = MappingProxyType(
+    {
+        Scenario.SINGLE_STREAM: "Latency (ms)",
+        Scenario.MULTI_STREAM: "Latency (ms)",
+        Scenario.OFFLINE: "Samples/s",
+        Scenario.SERVER: "Queries/s",
+        Scenario.INTERACTIVE: "Queries/s",
+    }
+)
+"""Units of the results, as the official CSV names them."""
 
 
 class RunKind(StrEnum):
@@ -39,6 +52,14 @@ class RunKind(StrEnum):
     def is_audit(self) -> bool:
         """Whether the run is one of the compliance tests."""
         return self.name.startswith("TEST")
+
+
+class Checker(StrEnum):
+    """The official checkers, each of which was in force in some rounds."""
+
+    V4 = "submission_checker.py of v4.0 and v4.1"
+    V5 = "submission_checker.py of v5.0 and v5.1"
+    MODULE = "the module submission_checker of 2026"
 
 
 @dataclass(frozen=True)
@@ -127,6 +148,8 @@ class ModelRules:
     """TEST01: largest difference of a metric in percent, where it is not the usual one (T-11)."""
     has_min_duration: bool = True
     latency_in_seconds: bool = False
+    units: Mapping[Scenario, str] = field(default_factory=_nothing)
+    """Units of the result from v5.0 on, where they differ from the scenario's."""
 
     def required(self, system_type: str) -> frozenset[Scenario]:
         """Return the required scenarios for a `system_type`; empty: not allowed (M-08)."""
@@ -164,13 +187,17 @@ class Round:
         aliases: directory names that stand for a model, e.g. `resnet50` for `resnet`.
         guesses: parts of directory names that stand for a model, in the order in which they are tried (M-01).
         result_fields: the log key of the result per scenario (P-19).
+        checker: the official checker that was in force in the round.
         equal_issue_enforced: the models that the round's checker enforces equal issue mode for (E-11).
+        equal_issue_in_open: it does so in the open division, too.
         runs_beside_results: measurements and audits lie in the result's own folder (V-41).
         source_folder: where the implementation lies: `code`, or `src` from v6.0.
         conf_files: files that must lie beside the measurements (E-02).
         unenforced: rules of the v4.1 catalogue that this round's checker does not enforce; breaking one is a
             warning.
         enforced: rules that the v4.1 checker does not enforce and this round's does; empty up to v4.1.
+        covers: what is refused with a broken rule where it is more than in v4.1.
+        power: what is asked of a power measurement.
     """
 
     name: str
@@ -180,18 +207,27 @@ class Round:
     models: Mapping[str, ModelRules]
     aliases: Mapping[str, str]
     result_fields: Mapping[Scenario, str]
+    checker: Checker
     guesses: tuple[tuple[str, str], ...] = ()
     equal_issue_enforced: frozenset[str] = frozenset()
+    equal_issue_in_open: bool = False
     runs_beside_results: bool = False
     source_folder: str = "code"
     conf_files: tuple[str, ...] = ("user.conf", "README.md")
     unenforced: frozenset[str] = frozenset()
     enforced: frozenset[str] = frozenset()
+    covers: Mapping[str, str] = field(default_factory=_nothing)
+    power: PowerRules = POWER_V4
 
     @property
     def is_newer(self) -> bool:
-        """Whether the round is judged by the checker that came with v5.0 (section 18 of the catalogue)."""
-        return bool(self.enforced)
+        """Whether the round is v5.0 or later (section 18 of the catalogue)."""
+        return self.checker is not Checker.V4
+
+    @property
+    def by_module(self) -> bool:
+        """Whether the official checker of the round is the module, which came with v6.0."""
+        return self.checker is Checker.MODULE
 
     def model(self, name: str) -> ModelRules:
         """Return the rules of a model by its directory name or its checker name.
@@ -222,6 +258,25 @@ class Round:
             return mapping[directory]
         return next((model for part, model in self.guesses if part in directory), directory)
 
-    def result_field(self, model: ModelRules, scenario: Scenario) -> str:
-        """Return the log key that holds the result."""
-        return model.result_fields.get(scenario, self.result_fields[scenario])
+    def result_field(self, model: ModelRules | None, scenario: Scenario) -> str:
+        """Return the log key that holds the result; of a model that the round does not have, the usual one.
+
+        A result of Interactive is logged in the scenario Server, but for rounds that say otherwise.
+        """
+        if scenario not in self.result_fields:
+            scenario = Scenario.SERVER
+        own = model.result_fields if model else {}
+        return own.get(scenario, self.result_fields[scenario])
+
+    def units(self, model: ModelRules | None, scenario: Scenario) -> str:
+        """Return the unit of a result."""
+        if model and self.is_newer:
+            return model.units.get(scenario, UNITS[scenario])
+        return "Tokens/s" if "tokens" in self.result_field(model, scenario) else UNITS[scenario]
+
+    def csv_units(self, model: ModelRules | None, scenario: Scenario) -> str:
+        """Return the unit of a result as the official CSV of the round names it.
+
+        v4.1 labels token models as samples and queries although their value is in tokens/s.
+        """
+        return self.units(model, scenario) if self.is_newer else UNITS[scenario]

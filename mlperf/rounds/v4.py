@@ -29,7 +29,7 @@ from mlperf.rounds.parts import (
     table,
     unet,
 )
-from mlperf.rounds.types import ModelRules, Round, Scenario, Seeds
+from mlperf.rounds.types import Checker, ModelRules, Round, Scenario, Seeds
 
 ALIASES = MappingProxyType({"ssd-resnet34": "retinanet", "mobilenet": "resnet", "resnet50": "resnet"})
 GUESSES = (
@@ -66,6 +66,7 @@ V4_1 = Round(
     aliases=ALIASES,
     guesses=GUESSES,
     result_fields=RESULT_FIELDS,
+    checker=Checker.V4,
     conf_files=("mlperf.conf", "user.conf", "README.md"),
     equal_issue_enforced=frozenset({"3d-unet-99", "llama2-70b-99.9", "mixtral-8x7b"}),
     models=table(
@@ -94,6 +95,7 @@ V4_0 = Round(
     aliases=ALIASES,
     guesses=GUESSES,
     result_fields=_SCHEDULED,
+    checker=Checker.V4,
     conf_files=V4_1.conf_files,
     models=table(
         (

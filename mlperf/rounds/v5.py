@@ -10,6 +10,7 @@ from mlperf.rounds.parts import (
     NONE,
     OFFLINE,
     OFFLINE_TOKENS,
+    OFFLINE_TOKENS_PER_S,
     ONLINE,
     RESNET,
     RESULT_FIELDS,
@@ -19,6 +20,7 @@ from mlperf.rounds.parts import (
     SINGLE_ONLY,
     SINGLE_SERVER,
     TOKENS,
+    TOKENS_PER_S,
     S,
     audits,
     bert,
@@ -33,25 +35,30 @@ from mlperf.rounds.parts import (
     table,
     unet,
 )
-from mlperf.rounds.types import AccuracyTarget, ModelRules, Round, Seeds
+from mlperf.rounds.power import POWER_V5_0, POWER_V5_1
+from mlperf.rounds.types import AccuracyTarget, Checker, ModelRules, Round, Seeds
 from mlperf.rounds.v4 import ALIASES, GUESSES
 
-UNENFORCED = frozenset(
+ENFORCED = frozenset(
     {
-        *(f"S-{number:02d}" for number in range(2, 12)),
-        *("P-01", "P-02", "P-03", "A-07", "C-01", "C-02", "E-05", "E-09", "E-10", "E-12", "D-04", "T-10"),
+        *("+early-stopping", "+accuracy-samples", "+scenario-differs", "+inferred-datacenter"),
+        *("V-11", "V-13", "V-32"),
     }
 )
-"""Rules of v4.1 that the newer checker dropped or no longer reaches (V-02, V-03, V-04)."""
-ENFORCED = frozenset(
-    {"+early-stopping", "+accuracy-samples", "+scenario-differs", "+inferred-datacenter", "V-13", "V-32"}
+"""Rules that the module enforces and v4.1's checker does not (V-05, V-06, V-07, V-11, V-13, V-32).
+
+The checkers that were in force in v5.0 and v5.1 pass most of these over; the rules forbid what they refuse.
+"""
+_EQUAL_ISSUE = frozenset(
+    {
+        *("3d-unet-99", "3d-unet-99.9", "llama2-70b-99", "llama2-70b-99.9"),
+        *("mixtral-8x7b", "llama3.1-405b", "rgat"),
+    }
 )
-"""Rules that only the newer checker enforces (V-05, V-06, V-07, V-13, V-32)."""
+_V5_0_ONLY = ("gptj", "llama2-70b-interactive")
 GUESSES_V5 = (*GUESSES, ("llama3_1-405b", "llama3.1-405b"))
 
-MIXTRAL = mixtral(
-    144.84, (45.5989, 23.3526, 30.4608), 73.66, 60.16, server_target_latency_ns=20 * S, equal_issue=False
-)
+MIXTRAL = mixtral(144.84, (45.5989, 23.3526, 30.4608), 73.66, 60.16, server_target_latency_ns=20 * S)
 LLAMA3_405B = ModelRules(
     name="llama3.1-405b",
     performance_sample_count=8313,
@@ -65,8 +72,10 @@ LLAMA3_405B = ModelRules(
     datacenter=SERVER,
     both=SERVER,
     result_fields=TOKENS,
+    units=TOKENS_PER_S,
     token_latencies=True,
     token_limits=limits((6000, 175), (4500, 80)),
+    equal_issue=True,
 )
 RGAT = ModelRules(
     name="rgat",
@@ -78,6 +87,7 @@ RGAT = ModelRules(
     datacenter=OFFLINE,
     both=OFFLINE,
     audits=audits(1),
+    equal_issue=True,
 )
 POINTPAINTING = ModelRules(
     name="pointpainting",
@@ -99,8 +109,11 @@ V5_0 = Round(
     aliases=MappingProxyType({**ALIASES, "llama3_1-405b": "llama3.1-405b"}),
     guesses=GUESSES_V5,
     result_fields=RESULT_FIELDS,
-    unenforced=UNENFORCED,
+    checker=Checker.V5,
     enforced=ENFORCED,
+    equal_issue_enforced=_EQUAL_ISSUE
+    | {f"{model}-{share}" for model in _V5_0_ONLY for share in ("99", "99.9")},
+    power=POWER_V5_0,
     models=table(
         (
             RESNET,
@@ -109,14 +122,14 @@ V5_0 = Round(
             bert("99.9"),
             dlrm("99"),
             dlrm("99.9"),
-            unet("99", equal_issue=False),
-            unet("99.9", equal_issue=False),
-            gptj("99", offline_min_samples=None, audits=audits(6), equal_issue=False),
-            gptj("99.9", offline_min_samples=None, audits=audits(6), equal_issue=False),
-            llama2("99", equal_issue=False),
-            llama2("99.9", equal_issue=False),
-            llama2("interactive-99", token_limits=limits((450, 40)), equal_issue=False),
-            llama2("interactive-99.9", token_limits=limits((450, 40)), equal_issue=False),
+            unet("99"),
+            unet("99.9"),
+            gptj("99", audits=audits(6)),
+            gptj("99.9", audits=audits(6)),
+            llama2("99"),
+            llama2("99.9"),
+            llama2("interactive-99", token_limits=limits((450, 40))),
+            llama2("interactive-99.9", token_limits=limits((450, 40))),
             sdxl(proof_files=images(4459, 4015, 2705, 1682, 4048, 4683, 3757, 1578, 3319, 95)),
             MIXTRAL,
             LLAMA3_405B,
@@ -141,9 +154,11 @@ LLAMA3_8B = ModelRules(
     both=OFFLINE,
     choice=ONLINE,
     result_fields=TOKENS,
+    units=TOKENS_PER_S,
     token_latencies=True,
     token_limits=limits((2000, 100), (500, 30)),
     audits=audits(6),
+    equal_issue=True,
 )
 LLAMA3_8B_EDGE = ModelRules(
     name="llama3.1-8b-edge",
@@ -158,7 +173,9 @@ LLAMA3_8B_EDGE = ModelRules(
     edge=SINGLE,
     both=SINGLE,
     result_fields=EDGE_TOKENS,
+    units=OFFLINE_TOKENS_PER_S,
     token_latencies=True,
+    equal_issue=True,
 )
 DEEPSEEK = ModelRules(
     name="deepseek-r1",
@@ -173,9 +190,11 @@ DEEPSEEK = ModelRules(
     datacenter=SERVER,
     both=SINGLE_SERVER,
     result_fields=TOKENS,
+    units=TOKENS_PER_S,
     token_latencies=True,
     token_limits=limits((2000, 80), (1500, 15)),
     audits=audits(6),
+    equal_issue=True,
 )
 WHISPER = ModelRules(
     name="whisper",
@@ -189,6 +208,7 @@ WHISPER = ModelRules(
     both=OFFLINE,
     result_fields=OFFLINE_TOKENS,
     audits=audits(1),
+    equal_issue=True,
 )
 ALIASES_V5_1 = MappingProxyType(
     {
@@ -204,12 +224,11 @@ LLAMA2_V5_1 = tuple(
         both=OFFLINE,
         choice=ONLINE,
         token_limits=LLAMA2_LIMITS_V5_1,
-        equal_issue=False,
     )
     for percent in ("99", "99.9")
 )
 LLAMA3_405B_V5_1 = replace(LLAMA3_405B, datacenter=OFFLINE, both=OFFLINE, choice=ONLINE, audits=audits(6))
-UNETS = (unet("99", equal_issue=False), unet("99.9", equal_issue=False))
+UNETS = (unet("99"), unet("99.9"))
 
 V5_1 = Round(
     name="v5.1",
@@ -219,8 +238,11 @@ V5_1 = Round(
     aliases=ALIASES_V5_1,
     guesses=GUESSES_V5,
     result_fields=RESULT_FIELDS,
-    unenforced=UNENFORCED,
-    enforced=ENFORCED,
+    checker=Checker.V5,
+    enforced=ENFORCED | {"+unused-system", "V-18"},
+    equal_issue_enforced=_EQUAL_ISSUE | {"llama3.1-8b", "llama3.1-8b-edge", "deepseek-r1", "whisper"},
+    equal_issue_in_open=True,
+    power=POWER_V5_1,
     models=table(
         (
             replace(RESNET, datacenter=NONE),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -17,6 +18,7 @@ from mlperf.rounds.parts import (
     SINGLE_ONLY,
     STREAMS,
     TOKENS,
+    TOKENS_PER_S,
     S,
     at_most,
     audits,
@@ -27,7 +29,8 @@ from mlperf.rounds.parts import (
     sdxl,
     table,
 )
-from mlperf.rounds.types import ModelRules, Round, Scenario, Seeds
+from mlperf.rounds.power import POWER_V5_1
+from mlperf.rounds.types import Checker, ModelRules, Round, Scenario, Seeds
 from mlperf.rounds.v5 import (
     ALIASES_V5_1,
     DEEPSEEK,
@@ -40,12 +43,24 @@ from mlperf.rounds.v5 import (
     MIXTRAL,
     POINTPAINTING,
     RGAT,
-    UNENFORCED,
     UNETS,
     WHISPER,
 )
 
-_ENFORCED = ENFORCED | {"V-43"}
+_UNENFORCED = frozenset(
+    {
+        *(f"S-{number:02d}" for number in (3, 4, *range(6, 12))),
+        *("P-01", "A-07", "C-02", "E-09", "E-10", "E-12", "G-07", "T-10"),
+    }
+)
+"""Rules of v4.1 that the module dropped (V-02, V-11). What it still refuses of them are rules of their own.
+
+P-02 and P-03 it no longer reaches (V-03, V-04); a run must be VALID and without errors by the rules, so they
+stay errors.
+"""
+_ENFORCED = ENFORCED | {"V-01", "V-43", "W-02", "+no-results-folder"}
+_COVERS: Mapping[str, str] = MappingProxyType({"M-04": "model", "M-05": "model", "V-32": "model"})
+"""The module refuses all results of a model that lacks a scenario or has an unknown one."""
 _RESNET = replace(RESNET, datacenter=NONE)
 _BERTS = (bert("99"), bert("99.9"))
 _DEEPSEEK = replace(DEEPSEEK, datacenter=OFFLINE, both=OFFLINE, choice=ONLINE)
@@ -61,9 +76,11 @@ _GPT_OSS = ModelRules(
     both=OFFLINE,
     choice=ONLINE,
     result_fields=TOKENS,
+    units=TOKENS_PER_S,
     token_latencies=True,
     token_limits=limits((3000, 80), (2000, 15)),
     audits=audits(7, 9),
+    equal_issue=True,
 )
 _QWEN3_VL = ModelRules(
     name="qwen3-vl-235b-a22b",
@@ -74,6 +91,7 @@ _QWEN3_VL = ModelRules(
     accuracy=floors(0.99, F1_HIERARCHICAL=0.7903),
     datacenter=SERVER,
     both=OFFLINE,
+    equal_issue=True,
 )
 _DLRM_V3 = ModelRules(
     name="dlrm-v3",
@@ -111,6 +129,7 @@ _WAN = ModelRules(
     audits=audits(4),
     proof_files=("videos", _WAN_VIDEOS),
     latency_in_seconds=True,
+    units=MappingProxyType({Scenario.SINGLE_STREAM: "Latency (s)"}),
 )
 
 V6_0 = Round(
@@ -123,8 +142,11 @@ V6_0 = Round(
     result_fields=RESULT_FIELDS,
     runs_beside_results=True,
     source_folder="src",
-    unenforced=UNENFORCED,
+    checker=Checker.MODULE,
+    unenforced=_UNENFORCED,
     enforced=_ENFORCED,
+    covers=_COVERS,
+    power=POWER_V5_1,
     models=table(
         (
             _RESNET,
@@ -164,6 +186,7 @@ _RAG = ModelRules(
     datacenter=OFFLINE,
     audits=audits(9),
     has_min_duration=False,
+    units=MappingProxyType({Scenario.OFFLINE: "Tasks/s"}),
 )
 
 V6_1 = Round(
@@ -178,8 +201,11 @@ V6_1 = Round(
     ),
     runs_beside_results=True,
     source_folder="src",
-    unenforced=UNENFORCED,
+    checker=Checker.MODULE,
+    unenforced=_UNENFORCED,
     enforced=_ENFORCED,
+    covers=_COVERS,
+    power=POWER_V5_1,
     models=table(
         (
             _RESNET,
@@ -224,6 +250,7 @@ V6_1 = Round(
             replace(
                 _RAG,
                 name="e2e-rag-db",
+                units=MappingProxyType({}),
                 performance_sample_count=2515,
                 offline_min_samples=2515,
                 dataset_size=2515,

@@ -104,6 +104,15 @@ DELIVERING = (
         kinds=_TREE,
     ),
     Entry(
+        id="round-not-read",
+        signs=("the logs are of several rounds", "the logs have the seeds and the LoadGen of no known round",
+               "there is no performance log to read the round from"),
+        cause="The round of a tree is read from the seeds and the LoadGen of its performance logs; these do "
+        "not tell it.",
+        remedy="Name the round with --round, or see that the path is the root of a tree with results.",
+        kinds=_TREE,
+    ),
+    Entry(
         id="fleet-conflict",
         signs=("files differ between the trees", "a link or special file cannot be part of a tree"),
         cause="Two hosts ran different versions of the project, or the same result is in two trees.",
@@ -286,7 +295,7 @@ OTHERWISE_DELIVERING = (
         id="tree",
         signs=(),
         cause="The validation refuses the tree, or it cannot be read.",
-        remedy="Follow each rule that is named; docs/rules/ has a page for each.",
+        remedy="Follow each rule that is named; docs/rules.md has all of them.",
         redo=("package",),
         kinds=_TREE,
     ),

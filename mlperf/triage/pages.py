@@ -13,7 +13,7 @@ from mlperf.triage.preparing import OTHERWISE_PREPARING, PREPARING
 from mlperf.triage.rules import RULE_GROUPS
 from mlperf.triage.runs import OTHERWISE_RUNS, RUNS
 from mlperf.triage.steps import shown
-from mlperf.validation.pages import file_name
+from mlperf.validation.pages import anchor
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "triage.md"
 _PARTS: tuple[tuple[str, Sequence[Entry]], ...] = (
@@ -45,12 +45,12 @@ def _lines() -> Iterator[str]:
         yield "|---|---|---|---|"
         yield from (_row(entry) for entry in entries)
     yield from ("", "## Rules of the validation", "")
-    yield "What to do about each stands on the rule's own page."
+    yield "What to do about each stands beside the rule."
     yield ""
     yield "| what they are about | rules | cause | done again |"
     yield "|---|---|---|---|"
     for group in RULE_GROUPS:
-        links = ", ".join(f"[{rule}](rules/{file_name(rule)})" for rule in group.rules)
+        links = ", ".join(f"[{rule}](rules.md#{anchor(rule)})" for rule in group.rules)
         yield _cells(group.title, links, group.cause, shown(group.redo))
 
 

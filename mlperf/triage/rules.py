@@ -9,14 +9,14 @@ RULE_GROUPS = (
     RuleGroup(
         title="What lies where",
         rules=("S-03", "S-04", "S-05", "S-06", "S-07", "S-08", "S-09", "S-10", "S-11", "D-07",
-               "+nothing-to-check", "+unknown-root-folder", "+no-results-folder", "+unreadable-folder",
-               "+unused-system", "+calibration"),
+               "+nothing-to-check", "+another-round", "+unknown-root-folder", "+no-results-folder",
+               "+unreadable-folder", "+unused-system", "V-18", "+calibration"),
         cause="Something was put into the tree, renamed or removed after the pipeline had written it.",
         redo=("package",),
     ),
     RuleGroup(
         title="The description of the system",
-        rules=("Y-01", "Y-02", "Y-03", "Y-04", "Y-05", "Y-06", "Y-08", "Y-09", "N-01", "N-03", "G-07",
+        rules=("Y-01", "Y-02", "Y-03", "Y-04", "Y-05", "Y-06", "Y-08", "Y-09", "N-01", "N-03", "G-07", "V-11",
                "+csv", "+not-a-number", "+unknown-field"),
         cause="A field of `description` in the system file is missing, empty or misspelt; "
         "systems/<system>.json is written from it.",
@@ -51,7 +51,7 @@ RULE_GROUPS = (
     ),
     RuleGroup(
         title="Files of a run",
-        rules=("P-01", "A-05", "A-06", "A-07", "A-08", "A-11", "T-05", "T-10", "+other-runs", "+hash",
+        rules=("P-01", "V-01", "A-05", "A-06", "A-07", "A-08", "A-11", "T-05", "T-10", "+other-runs", "+hash",
                "+open-accuracy"),
         cause="A run's folder holds a file too many or too few, or an accuracy log that was not truncated.",
         redo=("package",),
@@ -107,14 +107,14 @@ RULE_GROUPS = (
     ),
     RuleGroup(
         title="Compliance tests",
-        rules=("T-02", "T-03", "T-04", "T-09", "T-11", "T-12", "V-43", "+audit-not-applied",
+        rules=("T-02", "T-03", "T-04", "T-09", "T-11", "T-12", "V-43", "+audit-not-applied", "+audit-errors",
                "+first-token-skipped", "+audit-target", "+audit-system"),
         cause="A compliance test is missing, failed, or does not belong to its result.",
         redo=AUDITS,
     ),
     RuleGroup(
         title="Power",
-        rules=("E-09", "W-03", "W-04", "W-05", "W-06", "W-07", "W-08", "W-09", "W-10", "W-11", "W-12",
+        rules=("E-09", "W-02", "W-03", "W-04", "W-05", "W-06", "W-07", "W-08", "W-09", "W-10", "W-11", "W-12",
                "W-13", "+short-testing"),
         cause="The power measurement is incomplete, or not of one session with the run. This pipeline "
         "measures no power; a tree with power comes from elsewhere.",

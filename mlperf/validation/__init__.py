@@ -3,8 +3,8 @@
     from mlperf.validation import validate_tree
     verdict = validate_tree(Path("submission"), "v4.1")
 
-Every rule is a `Rule` in the file of its section, with the id of the rule catalogue; `docs/rules` has a page
-for each. Importing this package is cheap; pandas and pandera are loaded by the first validation.
+Every rule is a `Rule` in the file of its section, with the id of the rule catalogue; `docs/rules.md` has
+all of them. Importing this package is cheap; pandas and pandera are loaded by the first validation.
 """
 
 from __future__ import annotations

@@ -1,39 +1,31 @@
-"""The rows of the official CSV (Appendix A of the catalogue)."""
+"""The rows of the official CSV (Appendix A of the catalogue), in the form of the round's checker."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from mlperf.rounds import Round, Scenario
+from mlperf.rounds import Checker, Round, Scenario
+from mlperf.submission.files import shown
 from mlperf.validation.read_tree import Found
-from mlperf.validation.tree import shown
+from mlperf.validation.verdict import CSV_COLUMNS
 
-_UNITS = {
-    Scenario.SINGLE_STREAM: "Latency (ms)",
-    Scenario.MULTI_STREAM: "Latency (ms)",
-    Scenario.OFFLINE: "Samples/s",
-    Scenario.SERVER: "Queries/s",
-    Scenario.INTERACTIVE: "Queries/s",
-}
+_FORMULA = ("=", "@", "\t", "\r")
+
+
+def columns(round_: Round) -> tuple[str, ...]:
+    """Return the columns of the official CSV of a round, in its order."""
+    if round_.checker is Checker.V4:
+        return CSV_COLUMNS
+    if round_.checker is Checker.V5:
+        return (*CSV_COLUMNS, "weight_data_types")
+    at = CSV_COLUMNS.index("accelerators_per_node") + 1
+    further = ("weight_data_types", "design_power_watts", "PrivateID")
+    return (*CSV_COLUMNS[:at], "total_accelerators", *CSV_COLUMNS[at:], *further)
 
 
 def units(round_: Round, model: str, scenario: str) -> str:
-    """Return the unit of a result as the official CSV of the round names it.
-
-    v4.1 labels token models as samples and queries although their value is in tokens/s.
-    """
-    if scenario not in list(Scenario):
-        return ""
-    rules = round_.models.get(model)
-    one = Scenario(scenario)
-    if rules and round_.is_newer:
-        if rules.latency_in_seconds and one is Scenario.SINGLE_STREAM:
-            return "Latency (s)"
-        if "tokens" in rules.result_fields.get(one, "") and rules.token_latencies:
-            return "Tokens/s"
-        if model == "e2e-rag-qna":
-            return "Tasks/s"
-    return _UNITS[one]
+    """Return the unit of a result as the official CSV of the round names it; empty for no scenario."""
+    return (
+        round_.csv_units(round_.models.get(model), Scenario(scenario)) if scenario in list(Scenario) else ""
+    )
 
 
 def csv_rows(round_: Round, found: Found) -> tuple[tuple[str, ...], ...]:
@@ -41,52 +33,65 @@ def csv_rows(round_: Round, found: Found) -> tuple[tuple[str, ...], ...]:
     rows = found.rows
     if rows is None or rows.performance is None:
         return ()
-    at, run = found.at, rows.performance
-    system = found.system
-
-    def cell(key: str, default: object = None) -> str:
-        return str(system.get(key, default))
-
-    def row(value: float, unit: str) -> tuple[str, ...]:
-        cells: tuple[Any, ...] = (
-            at.submitter,
-            cell("status").lower(),
-            at.division,
-            cell("system_type"),
-            cell("system_name"),
-            at.system,
-            at.directory,
-            found.model,
-            found.scenario,
-            value,
-            (rows.accuracy.value or None) if rows.accuracy else None,
-            cell("number_of_nodes"),
-            cell("host_processor_model_name"),
-            cell("host_processors_per_node"),
-            cell("host_processor_core_count"),
-            cell("accelerator_model_name"),
-            cell("accelerators_per_node"),
-            at.path,
-            cell("framework", ""),
-            cell("operating_system", ""),
-            _notes(system),
-            1,
-            0,
-            round_.name,
-            int(run.inferred),
-            rows.power is not None,
-            unit,
-        )
-        return tuple(shown(str(one)) for one in cells)
-
-    found_rows = [row(run.result, units(round_, found.model, found.scenario))]
+    at, system, module = found.at, found.system, round_.by_module
+    status = str(system.get("status"))
+    cells: dict[str, object] = {
+        **{name: system.get(name) for name in CSV_COLUMNS if name in system},
+        "Organization": at.submitter,
+        "Availability": status if module else status.lower(),
+        "Division": at.division,
+        "SystemType": system.get("system_type"),
+        "SystemName": system.get("system_name"),
+        "Platform": at.system,
+        "Model": at.directory,
+        "MlperfModel": found.model,
+        "Scenario": at.folder if module else found.scenario,
+        "Result": rows.performance.result,
+        "Accuracy": _accuracy(round_, found),
+        "Location": f"{at.path}/performance/run_1" if module else at.path,
+        "framework": system.get("framework", ""),
+        "operating_system": system.get("operating_system", ""),
+        "notes": _notes(system),
+        "compliance": at.division if module else 1,
+        "errors": 0,
+        "version": round_.name,
+        "inferred": int(rows.performance.inferred),
+        "has_power": rows.power is not None,
+        "Units": units(round_, found.model, found.scenario),
+        "weight_data_types": rows.result.weight_data_types,
+        "total_accelerators": _accelerators(system),
+        "design_power_watts": system.get("system_power_capacity", "") if rows.power else "",
+        "PrivateID": "",
+    }
+    made = [cells]
     if rows.power is not None:
         stream = found.scenario in (Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM)
-        found_rows.append(row(rows.power.metric, "millijoules" if stream else "Watts"))
-    return tuple(found_rows)
+        made.append({**cells, "Result": rows.power.metric, "Units": "millijoules" if stream else "Watts"})
+    return tuple(tuple(_cell(row.get(name)) for name in columns(round_)) for row in made)
 
 
-def _notes(system: dict[str, Any]) -> str:
+def _cell(value: object) -> str:
+    """Return a cell that can be printed, and that no spreadsheet takes for a formula."""
+    text = shown(str(value))
+    signed = text[:1] in ("+", "-") and text[1:2].isalpha()
+    return f"'{text}" if signed or text.startswith(_FORMULA) else text
+
+
+def _accuracy(round_: Round, found: Found) -> object:
+    row = found.rows.accuracy if found.rows else None
+    if round_.is_newer:
+        return row.values if row else ""
+    return (row.value or None) if row else None
+
+
+def _accelerators(system: dict[str, object]) -> object:
+    try:
+        return int(str(system["number_of_nodes"])) * int(str(system["accelerators_per_node"]))
+    except (KeyError, ValueError):
+        return ""
+
+
+def _notes(system: dict[str, object]) -> str:
     hardware, software = system.get("hw_notes", ""), system.get("sw_notes")
     if not software:
         return str(hardware)

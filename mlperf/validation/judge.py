@@ -9,6 +9,7 @@ from pathlib import Path
 
 from common.errors import TreeError
 from mlperf.rounds import Round, get_round
+from mlperf.submission.files import Tree, shown
 from mlperf.validation import (
     accuracy,
     compliance,
@@ -21,7 +22,7 @@ from mlperf.validation import (
     systems,
     token_models,
 )
-from mlperf.validation.csv_rows import csv_rows, units
+from mlperf.validation.csv_rows import columns, csv_rows, units
 from mlperf.validation.read_tree import Contents, Found, read_tree
 from mlperf.validation.relations import RelationRow, relation_rows
 from mlperf.validation.rows_accuracy import AccuracyRow, AuditRow
@@ -30,7 +31,6 @@ from mlperf.validation.rows_result import ResultRow
 from mlperf.validation.rows_run import RunRow
 from mlperf.validation.rows_system import EntryRow, ModelRow, PlaceRow, ScenarioRow, SystemRow
 from mlperf.validation.rules import DEPTH, Row, Rule, broken
-from mlperf.validation.tree import Tree, shown
 from mlperf.validation.verdict import Failure, ResultVerdict, Severity, Verdict
 
 SECTIONS = (
@@ -60,13 +60,14 @@ class _Judged:
     severity: Severity
     message: str
     by_design: str
+    covers: str
 
     @property
     def refuses(self) -> str | None:
         """The scope that is refused with it; None if nothing is."""
-        if self.severity != "error" or self.rule.covers == "nothing":
+        if self.severity != "error" or self.covers == "nothing":
             return None
-        return "/".join(self.row.scope.split("/")[: DEPTH[self.rule.covers]])
+        return "/".join(self.row.scope.split("/")[: DEPTH[self.covers]])
 
 
 def judge_tree(root: Path, round_name: str, *, strict: bool, rehearsal: bool) -> Verdict:
@@ -100,7 +101,13 @@ def judge_tree(root: Path, round_name: str, *, strict: bool, rehearsal: bool) ->
     )
     ok = not any(one.severity == "error" for one in failures)
     return Verdict(
-        round=round_.name, ok=ok, results=results, failures=failures, strict=strict, rehearsal=rehearsal
+        round=round_.name,
+        ok=ok,
+        results=results,
+        failures=failures,
+        strict=strict,
+        rehearsal=rehearsal,
+        csv_columns=columns(round_),
     )
 
 
@@ -123,7 +130,7 @@ def _frames(contents: Contents) -> list[tuple[type[Row], Sequence[Row]]]:
 
 
 def _judge(round_: Round, contents: Contents, *, strict: bool, rehearsal: bool) -> Iterator[_Judged]:
-    rules = [rule for rule in all_rules() if not rule.id.startswith("V-") or rule.id in round_.enforced]
+    rules = [rule for rule in all_rules() if not rule.later or rule.id in round_.enforced]
     for kind, rows in _frames(contents):
         for rule, row in broken(rows, kind, [rule for rule in rules if rule.row is kind]):
             severity = rule.severity
@@ -135,15 +142,15 @@ def _judge(round_: Round, contents: Contents, *, strict: bool, rehearsal: bool) 
             by_design = ""
             if rehearsal and rule.in_rehearsal:
                 severity, by_design = "warning", shown(rule.in_rehearsal(row))
-            yield _Judged(rule, row, severity, message, by_design)
+            yield _Judged(rule, row, severity, message, by_design, round_.covers.get(rule.id, rule.covers))
 
 
 def _result(round_: Round, found: Found, refused: set[str]) -> ResultVerdict:
     parts = found.at.scope.split("/")
     prefixes = {"/".join(parts[:depth]) for depth in range(len(parts) + 1)}
-    accepted = found.rows is not None and not prefixes & refused
     run = found.rows.performance if found.rows else None
     value = run.result if run else math.nan
+    accepted = 0 < value < math.inf and not prefixes & refused
     accuracy_row = found.rows.accuracy if found.rows else None
     return ResultVerdict(
         division=found.at.division,

@@ -81,13 +81,12 @@ RULES = (
     Rule(
         id="E-10",
         row=ResultRow,
-        what="Equal issue mode is on in the conf files for the models that the checker enforces it for.",
+        what="Equal issue mode is on for the models that the checker enforces it for: in the conf files or "
+        "the log (v4.1), in the log (v5.0 and v5.1).",
         why="The official checker refuses the performance run.",
         remedy="Set `*.*.sample_concatenate_permutation = 1` for the run and in its user.conf.",
-        passes=lambda d: ~d.needs_equal_issue | d.conf_equal_issue | (d.conf_problem != ""),
-        message=lambda row: (
-            f"sample_concatenate_permutation is not 1 for {row.directory} {row.scenario_folder}"
-        ),
+        passes=lambda d: ~d.needs_equal_issue | d.seen_equal_issue | (d.conf_problem != ""),
+        message=lambda row: f"equal issue mode is not on for {row.directory} {row.scenario_folder}",
     ),
     Rule(
         id="E-12",

@@ -46,6 +46,7 @@ RULES = (
         passes=lambda d: (d.division == "open") | (d.missing_choice == ""),
         message=lambda row: f"at least one is needed of: {row.missing_choice}",
         covers="nothing",
+        later=True,
     ),
     Rule(
         id="M-04",

@@ -1,17 +1,16 @@
-"""The pages of the rules, made from the code: `python -m mlperf.validation.pages` writes docs/rules."""
+"""The page of the rules, made from the code: `python -m mlperf.validation.pages` writes docs/rules.md."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from mlperf.rounds import ROUNDS
 from mlperf.validation.catalogue import ELSEWHERE
-from mlperf.validation.judge import SECTIONS, all_rules
+from mlperf.validation.judge import SECTIONS
 from mlperf.validation.rules import Rule
 
-FOLDER = Path(__file__).resolve().parents[2] / "docs" / "rules"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "rules.md"
 _COVERS = {
     "root": "the whole tree",
     "division": "the division",
@@ -23,35 +22,56 @@ _COVERS = {
 }
 
 
-def file_name(rule_id: str) -> str:
-    """Return the name of a rule's page."""
-    return f"{rule_id.replace('+', 'plus-')}.md"
+def anchor(rule_id: str) -> str:
+    """Return the name of a rule's place on the page."""
+    return rule_id.lower().replace("+", "plus-")
 
 
-def page(rule: Rule) -> str:
-    """Return a rule's page as Markdown."""
+def page() -> str:
+    """Return the page as Markdown."""
     lines = [
-        f"# {rule.id}",
+        "# The rules of a submission",
         "",
-        rule.what,
-        "",
-        f"- **Severity in v4.1**: {rule.severity}"
-        + ("" if rule.severity == "error" else " (`--strict` makes it an error)"),
-        f"- **Why**: {rule.why}",
-        f"- **What to do**: {rule.remedy}",
-        f"- **Looked at**: {_row(rule)}",
+        "Made from the code by `python -m mlperf.validation.pages`. Ids are those of the catalogue. Ids with",
+        "a leading `+` are our own: the official checker lets these pass, and the rule says why it is wrong.",
+        "[differences.md](differences.md) says where ours and the official checkers differ on purpose.",
     ]
-    if rule.severity == "error" or rule.covers != "nothing":
-        lines.append(f"- **Refused with it**, when it is an error: {_COVERS[rule.covers]}")
-    relaxed = [name for name, round_ in ROUNDS.items() if rule.id in round_.unenforced]
-    enforced = [name for name, round_ in ROUNDS.items() if rule.id in round_.enforced]
-    if relaxed:
-        lines.append(f"- **Only a warning in**: {', '.join(relaxed)}, whose checker does not look")
-    if enforced:
-        lines.append(f"- **An error in**: {', '.join(enforced)}")
-    if rule.in_rehearsal:
-        lines.append("- **In a rehearsal**: a notice, because it hangs on speed, length or completeness")
+    for section in SECTIONS:
+        title = (section.__doc__ or "").strip().split("\n")[0]
+        lines += ["", f"## {title}"]
+        for rule in section.RULES:
+            lines += ["", *_rule(rule)]
+    lines += ["", "## Ids of the catalogue without a rule", "", "| id | where it is |", "|---|---|"]
+    lines += [f"| {one} | {place} |" for one, place in ELSEWHERE.items()]
     return "\n".join(lines) + "\n"
+
+
+def _rule(rule: Rule) -> Iterator[str]:
+    yield f'### <a id="{anchor(rule.id)}"></a>{rule.id}'
+    yield ""
+    yield rule.what
+    yield ""
+    yield f"- **Severity**: {_severity(rule)}"
+    yield f"- **Why**: {rule.why}"
+    yield f"- **What to do**: {rule.remedy}"
+    yield f"- **Looked at**: {_row(rule)}"
+    if rule.severity == "error" or rule.covers != "nothing":
+        more = {name: round_.covers[rule.id] for name, round_ in ROUNDS.items() if rule.id in round_.covers}
+        wider = "".join(f"; in {name} {_COVERS[cover]}" for name, cover in more.items())
+        yield f"- **Refused with it**, when it is an error: {_COVERS[rule.covers]}{wider}"
+    if rule.in_rehearsal:
+        yield "- **In a rehearsal**: a notice, because it hangs on speed, length or completeness"
+
+
+def _severity(rule: Rule) -> str:
+    enforced = [name for name, round_ in ROUNDS.items() if rule.id in round_.enforced]
+    relaxed = [name for name, round_ in ROUNDS.items() if rule.id in round_.unenforced]
+    if rule.later:
+        return f"error in {', '.join(enforced)}; other rounds do not have it"
+    text = rule.severity + ("" if rule.severity == "error" else " (`--strict` makes it an error)")
+    if relaxed:
+        text += f"; only a warning in {', '.join(relaxed)}, whose checker does not look"
+    return f"{text}; an error in {', '.join(enforced)}" if enforced else text
 
 
 def _row(rule: Rule) -> str:
@@ -59,47 +79,5 @@ def _row(rule: Rule) -> str:
     return " ".join(text.split())
 
 
-def index() -> str:
-    """Return the page that lists all rules by section."""
-    lines = [
-        "# The rules of a submission",
-        "",
-        "Made from the code by `python -m mlperf.validation.pages`. Ids are those of the catalogue. Ids with",
-        "a leading `+` are our own: the official checker lets these pass, and the page says why it is wrong.",
-    ]
-    for section in SECTIONS:
-        title = (section.__doc__ or "").strip().split("\n")[0]
-        lines += ["", f"## {title}", "", "| rule | severity | what must hold |", "|---|---|---|"]
-        lines += [
-            f"| [{rule.id}]({file_name(rule.id)}) | {rule.severity} | {rule.what} |" for rule in section.RULES
-        ]
-    lines += ["", "## Ids of the catalogue without a page", "", "| id | where it is |", "|---|---|"]
-    lines += [f"| {one} | {place} |" for one, place in ELSEWHERE.items()]
-    return "\n".join(lines) + "\n"
-
-
-def pages() -> Mapping[str, str]:
-    """Return all pages by their file names."""
-    return {"README.md": index()} | {file_name(rule.id): page(rule) for rule in all_rules()}
-
-
-def outdated(folder: Path = FOLDER) -> list[str]:
-    """Return the names of pages that are missing, differ from the code, or belong to no rule."""
-    wanted = pages()
-    present = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.md")}
-    return sorted(name for name in {*wanted, *present} if wanted.get(name) != present.get(name))
-
-
-def write(folder: Path = FOLDER) -> None:
-    """Write all pages and delete those of rules that are gone."""
-    folder.mkdir(parents=True, exist_ok=True)
-    wanted = pages()
-    for path in folder.glob("*.md"):
-        if path.name not in wanted and re.match(r"^([A-Z]-\d+|plus-[a-z-]+)\.md$", path.name):
-            path.unlink()
-    for name, text in wanted.items():
-        (folder / name).write_text(text, encoding="utf-8")
-
-
 if __name__ == "__main__":
-    write()
+    PAGE.write_text(page(), encoding="utf-8")

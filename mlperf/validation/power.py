@@ -1,4 +1,4 @@
-"""Section 13: power results (W). P-01 asks for spl.txt in run_1, E-09 for the analyzer's files."""
+"""Section 13: power results (W). E-09 asks for the analyzer's files."""
 
 from __future__ import annotations
 
@@ -9,6 +9,19 @@ from mlperf.validation.rules import Rule
 _AGAIN = "Measure performance and power again in one session."
 
 RULES = (
+    Rule(
+        id="W-02",
+        row=ResultRow,
+        what="From v6.0, where P-01 is a warning: `performance/run_1` of a power result holds both logs and "
+        "spl.txt.",
+        why="The official checker refuses the result.",
+        remedy="Add what is missing and delete what is too many (marked with a plus).",
+        passes=lambda d: ~d.has_power | (d.has_run & (d.performance_files == "")),
+        message=lambda row: (
+            f"performance/run_1: {row.performance_files}" if row.has_run else "performance/run_1 is missing"
+        ),
+        later=True,
+    ),
     Rule(
         id="W-03",
         row=ResultRow,

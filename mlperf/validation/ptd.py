@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from mlperf.validation.tree import Tree, lines
+from mlperf.rounds.power import PowerRules
+from mlperf.submission.files import Tree, lines
 
-VERSIONS = ("1.10.0",)
 METERS = frozenset(
     {
         "YokogawaWT210",
@@ -48,12 +48,13 @@ _DATE = re.compile(r"^\d\d-\d\d-\d\d\d\d \d\d:\d\d:\d\d.\d\d\d")
 _MARGIN = 800.0
 
 
-def messages_problem(messages: Sequence[Mapping[str, str]]) -> str:
+def messages_problem(messages: Sequence[Mapping[str, str]], power: PowerRules) -> str:
     """Return what is wrong with version, meter, replies or restored ranges; empty if nothing is (W-10)."""
     identity = next((one["reply"] for one in messages if one["cmd"] == "Identify"), "")
     version = re.search(r"(?<=version=)(.+?)-", identity)
-    if not version or version[1] not in VERSIONS:
-        return f"the daemon's version is {version[1] if version else 'missing'}, not {', '.join(VERSIONS)}"
+    if not version or version[1] != power.daemon_version:
+        found = version[1] if version else "missing"
+        return f"the daemon's version is {found}, not {power.daemon_version}"
     if identity.split(",")[0] not in METERS:
         return f"the meter {identity.split(',')[0]!r} is not supported"
     stops = 0
@@ -70,7 +71,8 @@ def messages_problem(messages: Sequence[Mapping[str, str]]) -> str:
         fixed = initial[position] == "0" and float(initial[position + 1]) > 0
         wanted = f"SR,{name},{initial[position + 1] if fixed else 'Auto'}"
         set_ranges = [one["cmd"] for one in messages if one["cmd"].startswith(f"SR,{name}")]
-        if len(set_ranges) < 3 or set_ranges[2] != wanted:
+        restoring = power.amps_restored_by if name == "A" else (3,)
+        if len(set_ranges) < max(restoring) or wanted not in (set_ranges[at - 1] for at in restoring):
             return f"the range {name} was not restored to {wanted!r} at the end"
     return ""
 
@@ -109,6 +111,8 @@ def log_problem(tree: Tree, base: str, session: str, span: tuple[float, float]) 
 def _errors(content: Sequence[str], ranging: tuple[float, float], span: tuple[float, float]) -> str:
     """Return the first error that counts. The checker stops at the first line that it only warns of."""
     for line in content:
+        if "WARNING:" not in line and "ERROR:" not in line:
+            continue
         for mark in ("WARNING:", "ERROR:"):
             _, found, said = line.partition(mark)
             if not found or not said:

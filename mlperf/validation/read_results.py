@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mlperf.conf import differences
 from mlperf.rounds import ModelRules, Round, RunKind, Scenario
+from mlperf.submission.files import ACCURACY_LOG, DETAIL, SUMMARY, Json, Text, Tree, lines, shown
+from mlperf.submission.results import scenario_of
 from mlperf.validation import conf
 from mlperf.validation.rows_accuracy import AccuracyRow, AuditRow, accuracy_row, audit_row
 from mlperf.validation.rows_power import PowerRow, power_row
@@ -18,12 +21,10 @@ from mlperf.validation.rows_result import (
     POWER_FILES,
     ResultRow,
     file_difference,
-    spelling,
 )
 from mlperf.validation.rows_run import Place, RunRow, run_row
-from mlperf.validation.tree import Json, Text, Tree, lines, shown
 
-_OPTIONAL = frozenset({"mlperf_log_accuracy.json"})
+_OPTIONAL = frozenset({ACCURACY_LOG})
 _SUMMARY = re.compile(r"Result is\s*:\s*(\w+)")
 
 
@@ -81,8 +82,8 @@ def read_result(
     edge: bool,
 ) -> ResultRows:
     """Read everything that one result consists of."""
-    spelled = spelling(at.folder)
-    scenario = Scenario(spelled) if spelled else None
+    scenario = scenario_of(at.folder)
+    spelled = str(scenario or "")
     closed = at.division != "open"
     has_power = tree.exists(f"{at.path}/performance/power")
     place = Place(
@@ -115,7 +116,7 @@ def read_result(
     result = _result_row(round_, tree, at, model, place, values, spelled, scenario in allowed)
     power = None
     if has_power and ranging:
-        power = power_row(tree, at.scope, at.path, scenario, log, ranging, performance.result)
+        power = power_row(tree, round_.power, at.scope, at.path, scenario, log, ranging, performance.result)
     return ResultRows(result, performance, accuracy_run, accuracy, audits, audit_runs, power)
 
 
@@ -161,17 +162,19 @@ def _result_row(
     json = tree.json(f"{measurements}/{chosen}") if chosen else Json({})
     code, code_problem = _code(round_, tree, at, chosen)
     user_conf = tree.text(f"{measurements}/user.conf") if "user.conf" in files else Text("")
-    enforced = at.division != "open" and at.directory in round_.equal_issue_enforced
+    enforces = at.division != "open" or round_.equal_issue_in_open
+    by_conf = enforces and not round_.is_newer and at.directory in round_.equal_issue_enforced
     switches = [
         conf.equal_issue(tree.text(f"{measurements}/{name}"), at.directory, at.folder)
         for name in ("mlperf.conf", "user.conf")
         if name in files and model.equal_issue
     ]
     stated = [one.switch for one in switches if one.switch is not None]
+    conf_equal_issue = bool(stated and stated[-1])
+    logged = log.get("effective_sample_concatenate_permutation")
     run = f"{at.path}/performance/run_1"
     accuracy_listing = tree.listing(f"{at.path}/accuracy")
     required_run = LOGS | {"spl.txt"} if place.has_power else LOGS
-    scenario = str(log.get("effective_scenario", ""))
     return ResultRow(
         scope=at.scope,
         path=shown(at.path),
@@ -198,17 +201,24 @@ def _result_row(
             name for name in MEASUREMENT_FIELDS if name in json.content and not json.content[name]
         ),
         retraining=shown(str(json.content.get("retraining", "")).strip().lower()),
+        weight_data_types=shown(str(json.content.get("weight_data_types")).replace('"', "'")),
         code=shown(code),
         has_code=code_problem == "" and _has_code(round_, tree, code),
         code_problem=shown(code_problem),
-        conf_problem=shown(next((one.problem for one in switches if one.problem), "")) if enforced else "",
-        conf_equal_issue=bool(stated and stated[-1]),
-        log_equal_issue=log.get("effective_sample_concatenate_permutation") in ("true", True),
-        needs_equal_issue=at.division != "open" and model.name in round_.equal_issue_enforced,
+        conf_problem=shown(next((one.problem for one in switches if one.problem), "")) if by_conf else "",
+        conf_equal_issue=conf_equal_issue,
+        log_equal_issue=logged in ("true", True),
+        seen_equal_issue=logged == 1 if round_.is_newer else conf_equal_issue or logged == "true",
+        needs_equal_issue=enforces and model.name in round_.equal_issue_enforced,
         should_equal_issue=at.division != "open" and model.equal_issue,
         accuracy_txt=tree.exists(f"{at.path}/accuracy/accuracy.txt"),
         accuracy_files=file_difference(accuracy_listing.files, ACCURACY_FILES),
         has_run=tree.exists(run),
+        missing_logs=", ".join(
+            f"{folder}/{DETAIL}"
+            for folder in ("performance/run_1", "accuracy")
+            if not tree.exists(f"{at.path}/{folder}/{DETAIL}")
+        ),
         performance_files=file_difference(tree.listing(run).files, required_run, _OPTIONAL),
         other_runs=shown(_other_runs(tree, at)),
         has_power=place.has_power,
@@ -217,11 +227,11 @@ def _result_row(
         ),
         power_files=file_difference(tree.listing(f"{at.path}/performance/power").files, POWER_FILES),
         power_conf_missing=_power_conf(tree, measurements) if place.has_power else "",
-        user_conf=shown(conf.differences(user_conf, conf.conf_names(model, at.directory), scenario, log)),
+        user_conf=shown("; ".join(differences(user_conf.content, conf.conf_names(model, at.directory), log))),
         summary_differs=_summary(tree, run, log),
-        proof_missing=_proof(tree, at, model),
+        proof_missing=_proof(tree, at, model) if at.division != "open" or round_.by_module else "",
         needs_truncation=at.division != "open" or round_.is_newer,
-        accuracy_log_size=tree.size(f"{at.path}/accuracy/mlperf_log_accuracy.json"),
+        accuracy_log_size=tree.size(f"{at.path}/accuracy/{ACCURACY_LOG}"),
         has_compliance=tree.exists(at.path if round_.runs_beside_results else at.beside("compliance")),
         needs_compliance=bool(model.audits) and at.division != "open",
     )
@@ -289,7 +299,7 @@ def _proof(tree: Tree, at: Located, model: ModelRules) -> str:
 
 def _summary(tree: Tree, run: str, log: Mapping[str, Any]) -> str:
     """Return what a summary says otherwise than its detail log."""
-    text = tree.text(f"{run}/mlperf_log_summary.txt")
+    text = tree.text(f"{run}/{SUMMARY}")
     found = next((match[1] for line in lines(text.content) if (match := _SUMMARY.match(line.strip()))), "")
     validity = str(log.get("result_validity", ""))
     return f"the summary says {found}, the log {validity}" if found and validity and found != validity else ""

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlperf.rounds import ModelRules, Round, Scenario
+from mlperf.submission.files import DIVISIONS, Listing, Tree, shown
+from mlperf.submission.results import scenario_of
 from mlperf.validation.read_results import Located, ResultRows, read_result
-from mlperf.validation.rows_result import spelling
 from mlperf.validation.rows_system import (
-    DIVISIONS,
     IGNORED_ROOT_FOLDERS,
     SYSTEM_TYPES,
     EntryRow,
@@ -21,7 +21,6 @@ from mlperf.validation.rows_system import (
     model_row,
     system_row,
 )
-from mlperf.validation.tree import Listing, Tree, shown
 
 
 @dataclass(frozen=True)
@@ -61,8 +60,17 @@ def read_tree(round_: Round, tree: Tree) -> Contents:
         _read_division(round_, tree, division, contents)
     unknown = [name for name in root.folders if name not in (*DIVISIONS, *IGNORED_ROOT_FOLDERS)]
     strays = [name for name in root.files if not name.endswith((".md", ".pdf"))] if divisions else []
-    contents.places.append(_place("", "root", root, len(contents.found), strays, unknown))
+    place = _place("", "root", root, len(contents.found), strays, unknown, _other_round(round_, contents))
+    contents.places.append(place)
     return contents
+
+
+def _other_round(round_: Round, contents: Contents) -> str:
+    """Return the round whose seeds more than half of the performance logs have, if it is another one."""
+    runs = [one.performance.round_by_seeds for one in contents.results if one.performance]
+    said = [name for name in runs if name]
+    most = max(set(said), key=said.count, default=round_.name)
+    return most if most != round_.name and 2 * said.count(most) > len(said) else ""
 
 
 def _place(
@@ -72,6 +80,7 @@ def _place(
     count: int,
     strays: list[str] | None = None,
     unknown: list[str] | None = None,
+    other_round: str = "",
 ) -> PlaceRow:
     return PlaceRow(
         scope=path,
@@ -86,6 +95,8 @@ def _place(
         unreadable=shown(listing.problem),
         unused_systems="",
         has_calibration=False,
+        has_calibration_md=False,
+        other_round=other_round,
     )
 
 
@@ -126,6 +137,7 @@ def _submitter(
     calibrated: bool,
 ) -> PlaceRow:
     described = {name[:-5] for name in tree.listing(f"{path}/systems").files if name.endswith(".json")}
+    described |= set(tree.listing(f"{path}/measurements").folders)
     place = _place(path, "submitter", tree.listing(path), count)
     return PlaceRow(
         **{
@@ -135,6 +147,8 @@ def _submitter(
             "mapping_problem": shown(mapping_problem),
             "unused_systems": shown(", ".join(sorted(described - set(results.folders)))),
             "has_calibration": calibrated,
+            "has_calibration_md": tree.exists(f"{path}/calibration.md")
+            or tree.exists(f"{path}/documentation/calibration.md"),
         }
     )
 
@@ -153,7 +167,7 @@ def _read_system(
     base = f"{division}/{submitter}/results/{system}"
     for directory in tree.listing(base).folders:
         folders = tree.listing(f"{base}/{directory}").folders
-        spelled = [spelling(name) for name in folders]
+        spelled = [str(scenario_of(name) or "") for name in folders]
         model = model_row(
             round_,
             f"{row.scope}/{directory}",

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from mlperf.rounds import RunKind
+from mlperf.submission.times import Span, overlaps
 from mlperf.validation.read_results import ResultRows
 from mlperf.validation.rows_run import RunRow
 from mlperf.validation.rules import Row, Rule
 
+_ACCURACY_IN_NAME = re.compile(r"-[\d.]+$")
 TARGET_TOLERANCE = 0.1
 """How far the target of a compliance run may lie from the result's, as a share of it."""
 
@@ -67,16 +71,20 @@ def _overlaps(results: Sequence[ResultRows]) -> Iterator[tuple[str, str]]:
         system = "/".join(one.result.scope.split("/")[:3])
         systems[system].extend(run for run in _runs(one) if not math.isnan(run.begin + run.end))
     for runs in systems.values():
-        runs.sort(key=lambda run: (run.begin, run.end))
-        latest: RunRow | None = None
         told: set[str] = set()
-        for run in runs:
-            copied = latest is not None and (run.begin, run.end) == (latest.begin, latest.end)
-            if latest is not None and not copied and run.begin < latest.end - 1 and run.scope not in told:
+        for one_overlap in overlaps((run, _span(run)) for run in runs):
+            run, earlier = one_overlap.second, one_overlap.first
+            copied = one_overlap.first_span == one_overlap.second_span
+            if not copied and run.scope not in told:
                 told.add(run.scope)
-                yield run.scope, f"{run.path} began {latest.end - run.begin:.0f} s before {latest.path} ended"
-            if latest is None or run.end > latest.end:
-                latest = run
+                yield (
+                    run.scope,
+                    f"{run.path} began {earlier.end - run.begin:.0f} s before {earlier.path} ended",
+                )
+
+
+def _span(run: RunRow) -> Span:
+    return Span(datetime.fromtimestamp(run.begin, UTC), datetime.fromtimestamp(run.end, UTC))
 
 
 def _same_logs(results: Sequence[ResultRows]) -> Iterator[tuple[str, str]]:
@@ -93,7 +101,7 @@ def _same_logs(results: Sequence[ResultRows]) -> Iterator[tuple[str, str]]:
 
 
 def _twins(one: ResultRows, other: ResultRows) -> bool:
-    family = [rows.result.model.removesuffix("-99.9").removesuffix("-99") for rows in (one, other)]
+    family = [_ACCURACY_IN_NAME.sub("", rows.result.model) for rows in (one, other)]
     system = ["/".join(rows.result.scope.split("/")[:3]) for rows in (one, other)]
     return family[0] == family[1] and system[0] == system[1]
 
@@ -113,7 +121,7 @@ def _other_system(performance: RunRow | None, audit: RunRow) -> str:
         return ""
     if audit.sut_name != performance.sut_name:
         return f"{audit.kind}: SUT {audit.sut_name!r}, the result {performance.sut_name!r}"
-    samples = (audit.total_samples, performance.total_samples)
+    samples = (audit.library_samples, performance.library_samples)
     if not math.isnan(sum(samples)) and samples[0] != samples[1]:
         return f"{audit.kind}: a library of {samples[0]:g} samples, the result {samples[1]:g}"
     return ""
@@ -176,7 +184,7 @@ RULES = (
     Rule(
         id="+same-log",
         row=RelationRow,
-        what="A log stands for one result (99 and 99.9 of a model may share theirs).",
+        what="A log stands for one result (the accuracies of a model, as 99 and 99.9, may share theirs).",
         why="The checker does not look (X-14).",
         remedy="Run each result itself.",
         passes=lambda d: d.same_log == "",

@@ -3,61 +3,14 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 
 from mlperf.accuracy import TOTALS
 from mlperf.rounds import AccuracyTarget, ModelRules, Round, RunKind
+from mlperf.submission.accuracy_text import Line, official_part, read_lines
+from mlperf.submission.files import Text, Tree, lines, shown
 from mlperf.validation.rows_result import LOGS, file_difference
 from mlperf.validation.rules import Row
-from mlperf.validation.tree import Text, Tree, lines, shown
-
-_HASH = re.compile(r"^hash=([\w\d]+)$")
-_COUNT = re.compile(r"'gen_num':\s(\d{1,9})")
-_NUMBER = r"([\d.]+)"
-_OLD = {
-    "acc": rf"^accuracy={_NUMBER}",
-    "AUC": rf"^AUC={_NUMBER}",
-    "mAP": rf"^mAP={_NUMBER}",
-    "F1": rf"^{{[\"']exact_match[\"']:\s*[\d.]+,\s*[\"']f1[\"']:\s*{_NUMBER}}}",
-    "WER": rf"Word Error Rate:.*, accuracy={_NUMBER}%",
-    "DICE": rf"Accuracy:\s*mean\s*=\s*{_NUMBER}",
-}
-_IN_LINE = {
-    "ROUGE1": "rouge1",
-    "ROUGE2": "rouge2",
-    "ROUGEL": "rougeL",
-    "ROUGELSUM": "rougeLsum",
-    "GEN_LEN": "gen_len",
-    "TOKENS_PER_SAMPLE": "tokens_per_sample",
-    "CLIP_SCORE": "CLIP_SCORE",
-    "FID_SCORE": "FID_SCORE",
-    "gsm8k_accuracy": "gsm8k",
-    "mbxp_accuracy": "mbxp",
-    "exact_match": "exact_match",
-    "vbench_score": "vbench_score",
-}
-_QUOTED = {"ROUGE1", "ROUGE2", "ROUGEL", "ROUGELSUM", "CLIP_SCORE", "FID_SCORE"}
-_NEW = {
-    "acc": rf"^(?:{{\"accuracy|accuracy)[\": ]*=?\s*{_NUMBER}",
-    "mAP": rf".*(?:mAP=|'Total':)\s*{_NUMBER}",
-    "DLRM_NE": rf".*metric/lifetime_ne/rating:\s*{_NUMBER}",
-    "DLRM_ACC": rf".*metric/lifetime_accuracy/rating:\s*{_NUMBER}",
-    "DLRM_AUC": rf".*metric/lifetime_gauc/rating:\s*{_NUMBER}",
-    "ACCURACY": rf"Word Error Rate:.*, accuracy={_NUMBER}%",
-    "F1_HIERARCHICAL": rf"{{.*\"f1\":\s*{_NUMBER}.*}}",
-    "E2E_ACCURACY": rf"Accuracy:\s*{_NUMBER}",
-}
-
-
-def metric_pattern(metric: str, newer: bool) -> re.Pattern[str]:
-    """Return how a metric stands in a line of accuracy.txt (A-04; V-09 for the newer rounds)."""
-    if newer and metric in _NEW:
-        return re.compile(_NEW[metric])
-    if metric in _OLD:
-        return re.compile(_OLD[metric])
-    quote = r"\s+'?" if newer and metric in _QUOTED else r"\s"
-    return re.compile(rf".*'{_IN_LINE[metric]}':{quote}{_NUMBER}")
 
 
 @dataclass(frozen=True)
@@ -74,6 +27,7 @@ class AccuracyRow(Row):
         has_hash: a hash line was seen.
         hash: its value.
         value: the last value of the first metric, as text.
+        values: all metrics with their last values, as the later CSVs write them.
         unread_failures: failing values in lines that the checker does not read any more.
         impossible: percentages over 100.
     """
@@ -87,6 +41,7 @@ class AccuracyRow(Row):
     has_hash: bool
     hash: str
     value: str
+    values: str
     unread_failures: str
     impossible: str
 
@@ -101,43 +56,38 @@ def accuracy_row(
     dataset_size: int,
 ) -> AccuracyRow:
     """Read an accuracy.txt as the checker does: until all metrics have passed and a hash was seen."""
-    needed = [target for target in targets if target.required]
-    patterns = {target.metric: metric_pattern(target.metric, newer) for target in targets}
+    needed = [target.metric for target in targets if target.required]
+    by_metric = {target.metric: target for target in targets}
     seen: set[str] = set()
     below: list[str] = []
     short: list[str] = []
     above: list[str] = []
     unread: list[str] = []
     impossible: list[str] = []
-    digest = value = ""
+    values: dict[str, str] = {}
+    digest = ""
     problem = text.problem
-    done = False
-    for line in lines(text.content):
-        if found := _HASH.match(line):
-            digest = digest or found[1] if done else found[1]
-        for target in targets:
-            match = patterns[target.metric].match(line)
-            if not match:
+    for line, is_read in official_part(read_lines(text.content, list(by_metric), newer), targets):
+        digest = line.digest or digest if is_read else digest or line.digest
+        for one in line.readings:
+            target = by_metric[one.metric]
+            if math.isnan(one.number):
+                problem = problem or f"{one.metric} is no number: {one.text[:40]}"
                 continue
-            number = _number(match[1])
-            if math.isnan(number):
-                problem = problem or f"{target.metric} is no number: {match[1]}"
-                continue
-            if target is targets[0] and not done:
-                value = match[1]
-            if number > 100 and target.metric in ("acc", "mAP", "F1", "AUC"):
-                impossible.append(f"{target.metric}={match[1]}")
-            if number >= target.floor:
-                seen |= set() if done else {target.metric}
+            if is_read and target.required:
+                values[one.metric] = one.text
+            if one.number > 100 and one.metric in ("acc", "mAP", "F1", "AUC"):
+                impossible.append(f"{one.metric}={one.text[:40]}")
+            if one.number >= target.floor:
+                seen |= {one.metric} if is_read else set()
             else:
-                few = number >= target.floor * _share(line, target, dataset_size)
-                (unread if done else short if few else below).append(
-                    f"{target.metric} {match[1]} < {target.floor:g}"
+                few = one.number >= target.floor * _share(line, target, dataset_size)
+                (short if few and is_read else below if is_read else unread).append(
+                    f"{one.metric} {one.text[:40]} < {target.floor:g}"
                 )
-            if target.ceiling is not None and number > target.ceiling:
-                (unread if done else above).append(f"{target.metric} {match[1]} > {target.ceiling:g}")
-        done = done or (bool(digest) and all(target.metric in seen for target in needed))
-    found_below = {one.split(" ", 1)[0] for one in (*below, *short)}
+            if target.ceiling is not None and one.number > target.ceiling:
+                (above if is_read else unread).append(f"{one.metric} {one.text[:40]} > {target.ceiling:g}")
+    told = {one.split(" ", 1)[0] for one in (*below, *short)}
     return AccuracyRow(
         scope=scope,
         path=shown(path),
@@ -146,30 +96,21 @@ def accuracy_row(
         below="; ".join(below),
         short="; ".join(short),
         above="; ".join(above),
-        unseen=", ".join(
-            target.metric
-            for target in needed
-            if target.metric not in seen and target.metric not in found_below
-        ),
+        unseen=", ".join(metric for metric in needed if metric not in seen | told),
         has_hash=bool(digest),
         hash=shown(digest),
-        value=value,
+        value=values.get(targets[0].metric, "") if targets else "",
+        values="  ".join(f"{metric}: {found}" for metric, found in values.items()),
         unread_failures="; ".join(unread),
         impossible=", ".join(impossible),
     )
 
 
-def _share(line: str, target: AccuracyTarget, dataset_size: int) -> float:
+def _share(line: Line, target: AccuracyTarget, dataset_size: int) -> float:
     """Return which share of the data set a total is over; 1 for metrics that are no totals."""
-    match = _COUNT.search(line)
-    return min(int(match[1]) / dataset_size, 1.0) if match and target.metric in TOTALS else 1.0
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
+    if line.samples is None or target.metric not in TOTALS:
+        return 1.0
+    return min(line.samples / dataset_size, 1.0)
 
 
 @dataclass(frozen=True)
@@ -230,10 +171,12 @@ def audit_row(
     )
 
 
-def _passes(text: Text) -> str:
+def _passes(text: Text, *, own_line: bool = False) -> str:
+    """Return `missing`, `passes` or `fails`; with `own_line` the words must be a line of their own."""
     if text.problem:
         return "missing"
-    return "passes" if "TEST PASS" in text.content else "fails"
+    places = [line.strip() for line in lines(text.content)] if own_line else text.content
+    return "passes" if "TEST PASS" in places else "fails"
 
 
 _LATER_TESTS = {
@@ -256,7 +199,7 @@ class _AuditAccuracy:
         if test in _LATER_TESTS:
             later = tree.text(f"{folder}/{_LATER_TESTS[test]}")
             problem = later.problem or "it does not say TEST PASS"
-            verified = _passes(later)
+            verified = _passes(later, own_line=test is RunKind.TEST08)
             return _AuditAccuracy(
                 verified, problem="" if verified == "passes" else f"{_LATER_TESTS[test]}: {problem}"
             )
@@ -267,7 +210,7 @@ class _AuditAccuracy:
         if text.problem:
             return _AuditAccuracy("missing", problem=f"verify_accuracy.txt: {text.problem}")
         if "TEST01" in folder:
-            return _test01(round_, tree, folder, _passes(text), model)
+            return _test01(round_, tree, folder, _passes(text, own_line=round_.is_newer), model)
         return _test06(text)
 
 
@@ -275,18 +218,19 @@ def _test01(round_: Round, tree: Tree, folder: str, verified: str, model: ModelR
     required = frozenset({"mlperf_log_accuracy.json", "accuracy.txt"})
     if verified != "passes":
         required |= {"baseline_accuracy.txt", "compliance_accuracy.txt"}
-    if not tree.exists(f"{folder}/accuracy"):
-        return _AuditAccuracy(verified, problem="the folder accuracy is missing")
     files = file_difference(tree.listing(f"{folder}/accuracy").files, required)
-    if files or verified == "passes":
+    if not tree.exists(f"{folder}/accuracy"):
+        files = "the folder is missing"
+    if verified == "passes":
         return _AuditAccuracy(verified, files)
+    if files:
+        return _AuditAccuracy(verified, files, f"accuracy: {files}")
     texts = [tree.text(f"{folder}/accuracy/{name}_accuracy.txt") for name in ("baseline", "compliance")]
     problems = []
     for target in model.accuracy:
         if not target.required:
             continue
-        pattern = metric_pattern(target.metric, round_.is_newer)
-        baseline, compliance = (_last_value(pattern, text) for text in texts)
+        baseline, compliance = (_last_value(target.metric, text, round_.is_newer) for text in texts)
         if not baseline or not compliance or math.isnan(baseline + compliance):
             problems.append(f"{target.metric} cannot be read from both files")
         elif not abs(1 - baseline / compliance) * 100 <= model.delta_percent(target.metric):
@@ -296,9 +240,9 @@ def _test01(round_: Round, tree: Tree, folder: str, verified: str, model: ModelR
     return _AuditAccuracy(verified, "", "; ".join(problems))
 
 
-def _last_value(pattern: re.Pattern[str], text: Text) -> float:
-    values = [_number(match[1]) for line in lines(text.content) if (match := pattern.match(line))]
-    return values[-1] if values else 0.0
+def _last_value(metric: str, text: Text, newer: bool) -> float:
+    found = [one.number for line in read_lines(text.content, [metric], newer) for one in line.readings]
+    return found[-1] if found else 0.0
 
 
 def _test06(text: Text) -> _AuditAccuracy:

@@ -13,10 +13,11 @@ from typing import Any
 
 from mlperf.logs import DetailLog
 from mlperf.rounds import Scenario
+from mlperf.rounds.power import PowerRules
+from mlperf.submission.files import Json, Tree, lines, shown
 from mlperf.validation.ptd import channels, log_problem, messages_problem, moment
 from mlperf.validation.rows_run import RunRow
 from mlperf.validation.rules import Row
-from mlperf.validation.tree import Json, Tree, lines, shown
 
 SESSION_FIELDS = (
     "version",
@@ -43,24 +44,6 @@ CLOCK_TOLERANCE = 0.8
 """Seconds that the clocks of client and server may differ (W-09)."""
 DEVICES = frozenset({8, 35, 48, 49, 52, 77, 508, 549, 586})
 MULTICHANNEL = 77
-OFFICIAL_SOURCES: Mapping[str, str] = {
-    "__init__.py": "da39a3ee5e6b4b0d3255bfef95601890afd80709",
-    "client.py": "33ca4f26368777ac06e01f9567b714a4b8063886",
-    "lib/__init__.py": "da39a3ee5e6b4b0d3255bfef95601890afd80709",
-    "lib/client.py": "ac2aa093c8e8bbc9569b9e2a3471bc64e58a2258",
-    "lib/common.py": "611d8b29633d331eb19c9455ea3b5fa3284ed6df",
-    "lib/external/__init__.py": "da39a3ee5e6b4b0d3255bfef95601890afd80709",
-    "lib/external/ntplib.py": "4da8f970656505a40483206ef2b5d3dd5e81711d",
-    "lib/server.py": "99303c836c683aa9017ec565104e636161d02acb",
-    "lib/source_hashes.py": "60a2e02193209e8d392803326208d5466342da18",
-    "lib/summary.py": "aa92f0a3f975eecd44d3c0cd0236342ccc9f941d",
-    "lib/time_sync.py": "80894ef2389e540781ff78de94db16aa4203a14e",
-    "server.py": "c3f90f2f7eeb4db30727556d0c815ebc89b3d28b",
-    "tests/unit/__init__.py": "da39a3ee5e6b4b0d3255bfef95601890afd80709",
-    "tests/unit/test_server.py": "948c1995d4008bc2aa6c4046a34ffa3858d6d671",
-    "tests/unit/test_source_hashes.py": "00468a2907583c593e6574a1f6b404e4651c221a",
-}
-"""SHA-1 of the files of the official power measurement (W-06)."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +81,7 @@ class PowerRow(Row):
 
 def power_row(
     tree: Tree,
+    rules: PowerRules,
     scope: str,
     result: str,
     scenario: Scenario | None,
@@ -114,7 +98,7 @@ def power_row(
     metric = _metric(scenario, values, span, testing)
     whole = _fields_problem(client, server) == ""
     ranging_problem = ranging.damage or ranging.missing or ranging.no_token_metric
-    pair = _Pair(client.content, server.content)
+    pair = _Pair(client.content, server.content, rules)
     return PowerRow(
         scope=scope,
         path=shown(f"{base}/power"),
@@ -124,7 +108,7 @@ def power_row(
         session=_told(pair.session) if whole else "",
         hashes=_told(lambda: pair.hashes(tree, base)) if whole else "",
         phases=_told(lambda: pair.phases(tree, base, values, testing)) if whole else "",
-        ptd=_told(lambda: messages_problem(server.content["ptd_messages"])) if whole else "",
+        ptd=_told(lambda: messages_problem(server.content["ptd_messages"], rules)) if whole else "",
         config=_told(pair.config) if whole else "",
         log=_told(lambda: log_problem(tree, base, server.content["session_name"], span)) if whole else "",
         no_samples=""
@@ -160,10 +144,11 @@ class _Pair:
 
     client: Mapping[str, Any]
     server: Mapping[str, Any]
+    rules: PowerRules
 
     def sources(self) -> str:
         for name, side in (("client", self.client), ("server", self.server)):
-            if dict(side["sources"]) != OFFICIAL_SOURCES:
+            if dict(side["sources"]) != self.rules.sources:
                 return f"the checksums of the {name}'s program are not official"
         return ""
 
@@ -220,14 +205,15 @@ class _Pair:
     def config(self) -> str:
         if self.server.get("debug", False) is not False:
             return "the server ran in debug mode"
-        settings = self.server["ptd_config"]
-        device = settings["device_type"]
-        if device not in DEVICES:
-            return f"the device {device!r} is not supported"
-        if device == MULTICHANNEL:
-            command = settings["command"]
-            if len(channels(command)) != 2 or len(settings["channel"] or ()) != 2:
-                return "a multichannel device needs two channels"
+        config = self.server["ptd_config"]
+        for analyzer in config if self.rules.analyzers_listed and not isinstance(config, dict) else [config]:
+            device = analyzer["device_type"]
+            if device not in DEVICES:
+                return f"the device {device!r} is not supported"
+            if device == MULTICHANNEL:
+                command = analyzer["command"]
+                if len(channels(command)) != 2 or len(analyzer["channel"] or ()) != 2:
+                    return "a multichannel device needs two channels"
         return ""
 
 
@@ -287,7 +273,8 @@ def _metric(
     if scenario not in (Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM):
         return mean
     try:
-        energy = mean * (span[1] - span[0]) * 1000 / int(values["result_query_count"])
+        seconds = round(span[1] - span[0], 6)  # the moments are of milliseconds, their floats are not
+        energy = mean * seconds * 1000 / int(values["result_query_count"])
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         return math.nan
     inferred = scenario is Scenario.MULTI_STREAM and values.get("effective_scenario") == "SingleStream"

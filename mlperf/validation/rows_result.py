@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlperf.rounds import Scenario
+from mlperf.submission.files import ACCURACY_LOG, DETAIL, SUMMARY, shown
 from mlperf.validation.rules import Row
-from mlperf.validation.tree import shown
 
-OFFICIAL_SPELLING = {str(one).lower(): str(one) for one in Scenario}
 ALWAYS_OPTIONAL = frozenset({"mlperf_log_trace.json", "results.json", ".gitkeep"})
-LOGS = frozenset({"mlperf_log_summary.txt", "mlperf_log_detail.txt"})
-ACCURACY_FILES = LOGS | {"accuracy.txt", "mlperf_log_accuracy.json"}
+LOGS = frozenset({SUMMARY, DETAIL})
+ACCURACY_FILES = LOGS | {"accuracy.txt", ACCURACY_LOG}
 POWER_FILES = frozenset({"client.json", "client.log", "ptd_logs.txt", "server.json", "server.log"})
 MEASUREMENT_FIELDS = (
     "input_data_types",
@@ -38,15 +36,19 @@ class ResultRow(Row):
         json_problem: why it cannot be read.
         missing_fields, empty_fields: of its required fields.
         retraining: the field, lower-cased.
+        weight_data_types: the field, as the CSV shows it.
         code: the code folder that was looked for.
         has_code, code_problem: whether it is there, or why that cannot be told.
         conf_problem: the line of a conf file that the official checker stumbles over (E-12).
         conf_equal_issue: the conf files switch equal issue mode on.
+        log_equal_issue: the log of the performance run says so.
+        seen_equal_issue: the round's checker sees it: in conf files or the log (v4.1), in the log (later).
         needs_equal_issue: the checker enforces it for this model.
         should_equal_issue: the rules ask for it.
         accuracy_txt: accuracy/accuracy.txt is there.
         accuracy_files, performance_files: names that are missing or too many.
         has_run: performance/run_1 is there.
+        missing_logs: detail logs of the performance and the accuracy run that are missing.
         other_runs: further folders beside run_1 that nobody reads.
         has_power: performance/power is there.
         ranging_files, power_files: as performance_files.
@@ -77,17 +79,20 @@ class ResultRow(Row):
     missing_fields: str
     empty_fields: str
     retraining: str
+    weight_data_types: str
     code: str
     has_code: bool
     code_problem: str
     conf_problem: str
     conf_equal_issue: bool
     log_equal_issue: bool
+    seen_equal_issue: bool
     needs_equal_issue: bool
     should_equal_issue: bool
     accuracy_txt: bool
     accuracy_files: str
     has_run: bool
+    missing_logs: str
     performance_files: str
     other_runs: str
     has_power: bool
@@ -111,9 +116,3 @@ def file_difference(
     missing = sorted(required - names - optional - ALWAYS_OPTIONAL)
     extra = sorted(names - required - optional - ALWAYS_OPTIONAL)
     return shown(", ".join([*missing, *(f"+{name}" for name in extra)]))
-
-
-def spelling(folder: str) -> str:
-    """Return the official spelling of a scenario's folder; empty if it is none (M-03)."""
-    official = OFFICIAL_SPELLING.get(folder.lower(), "")
-    return official if folder in (official, official.lower()) else ""

@@ -10,17 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import LogError
+from mlperf.conf import LOG_KEYS
 from mlperf.logs import DetailLog, read_detail
 from mlperf.rounds import ModelRules, Round, RunKind, Scenario
+from mlperf.submission.files import DETAIL, Tree, shown
+from mlperf.submission.results import Value, is_number, logged_scenario, number, read_value
+from mlperf.submission.round import SEED_KEYS, round_by_seeds
+from mlperf.submission.times import timed_span
 from mlperf.validation.rules import Row
-from mlperf.validation.times import times
-from mlperf.validation.tree import Tree, shown
 
-DETAIL = "mlperf_log_detail.txt"
-_SEEDS = ("effective_qsl_rng_seed", "effective_sample_index_rng_seed", "effective_schedule_rng_seed")
+_UNMODIFIED = ("", "NA")
+"""LoadGen of a package index does not know its sources' state, and says NA."""
 _TTFT = "result_first_token_99.00_percentile_latency_ns"
 _TPOT = "result_time_per_output_token_99.00_percentile_ns"
-_STREAMS = (Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM)
 EARLY_STOPPING = (Scenario.SERVER, Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM)
 NETWORK_SUT = "Network SUT"
 
@@ -34,6 +36,7 @@ class RunRow(Row):
         judged: `error` if a damaged log refuses the result, `warning` if the checker overlooks it (T-08).
         division: closed, network or open.
         errors_count: errors in the log of an accuracy run refuse the result (open forgives them in v4.1).
+        errors_refuse: the same of a timed run; compliance runs are forgiven from v6.0 on.
         model: the model that the round judges it as.
         directory_scenario: the scenario that the folder stands for.
         exists: the log is there.
@@ -44,14 +47,18 @@ class RunRow(Row):
         scenario: the logged scenario.
         seeds, expected_seeds: the three effective seeds, joined.
         needed_*, limit_*: what the round asks; NaN where it asks nothing.
+        tokens_decide: the checker takes the token latencies for LoadGen's verdict (L-05).
+        must_count_samples: an accuracy log has to say how many samples it covers.
+        round_by_seeds: the round that has these seeds; empty: none.
         result: in the unit of the CSV, inferred if `inferred`.
-        begin, end: when the timed part began and ended, in seconds of the machine's clock.
+        begin, end: when the timed part began and ended, in seconds since 1970 (UTC).
     """
 
     kind: str
     judged: str
     division: str
     errors_count: bool
+    errors_refuse: bool
     model: str
     directory_scenario: str
     exists: bool
@@ -82,6 +89,7 @@ class RunRow(Row):
     early_stopping_met: bool
     uses_early_stopping: bool
     token_model: bool
+    tokens_decide: bool
     token_latencies_on: bool
     first_token_ns: float
     per_token_ns: float
@@ -89,6 +97,7 @@ class RunRow(Row):
     limit_per_token_ns: float
     network: bool
     sut_name: str
+    round_by_seeds: str
     result: float
     has_power: bool
     inferred: bool
@@ -97,6 +106,8 @@ class RunRow(Row):
     target_qps: float
     total_samples: float
     needed_total_samples: float
+    library_samples: float
+    must_count_samples: bool
     equal_issue: str
     loadgen: str
     modified: bool
@@ -121,14 +132,13 @@ _KEYS = {
     "loadgen_version",
     "loadgen_git_status_message",
     "qsl_reported_total_count",
-    "generated_query_duration",
     "result_query_count",
 }
 
 
 def wanted(key: str) -> bool:
     """Whether a key of the log is kept."""
-    return key in _KEYS or key.startswith(("effective_", "result_", "early_stopping_"))
+    return key in _KEYS or key in LOG_KEYS or key.startswith(("effective_", "result_", "early_stopping_"))
 
 
 @dataclass(frozen=True)
@@ -157,7 +167,7 @@ def read_log(tree: Tree, folder: str) -> tuple[DetailLog | None, str]:
     if not tree.is_file(path):
         return None, "it is no regular file" if tree.exists(path) else ""
     try:
-        return read_detail(Path(tree.full(path)), wanted=wanted), ""
+        return read_detail(Path(tree.full(path)), wanted=wanted, bookkeeping=False), ""
     except LogError as error:
         return None, shown(error.what)
 
@@ -169,10 +179,14 @@ def run_row(round_: Round, tree: Tree, place: Place) -> tuple[RunRow, DetailLog 
     facts = _Facts(values)
     path = f"{place.folder}/{DETAIL}"
     scenario = values.get("effective_scenario")
-    logged = Scenario(scenario) if isinstance(scenario, str) and scenario in round_.result_fields else None
+    logged = logged_scenario(values)
+    logged = logged if logged in round_.result_fields else None
     is_performance = place.kind is not RunKind.ACCURACY
-    result, inferred = _result(round_, place, logged, facts) if is_performance and log else (math.nan, False)
     model = place.model
+    result = Value(math.nan, "", "")
+    if is_performance and log and logged:
+        result = read_value(round_, model, place.scenario or logged, values)
+        facts.missing.extend(result.missing)
     seeds = round_.test05_seeds if "TEST05" in path and round_.test05_seeds else round_.seeds
     tokens = place.model.token_limits
     limits = tokens.get(place.scenario or Scenario.SERVER) or tokens.get(Scenario.SERVER)
@@ -183,7 +197,7 @@ def run_row(round_: Round, tree: Tree, place: Place) -> tuple[RunRow, DetailLog 
     if logged is Scenario.OFFLINE and is_performance:
         facts.needed("effective_min_query_count", "effective_samples_per_query")
     if is_performance and log:
-        facts.needed("effective_performance_sample_count", *_SEEDS)
+        facts.needed("effective_performance_sample_count", *SEED_KEYS)
         facts.needed(*(["effective_min_duration_ms"] if model.has_min_duration else []))
         facts.needed(*(["effective_target_latency_ns"] if limit else []))
         if place.network and not isinstance(values.get("sut_name"), str):
@@ -193,7 +207,8 @@ def run_row(round_: Round, tree: Tree, place: Place) -> tuple[RunRow, DetailLog 
         if logged is None:
             facts.missing.insert(0, "effective_scenario")
     later = (log.later_values or {}) if log else {}
-    begin, end = times(values, later)
+    span = timed_span(log) if log else None
+    begin, end = (span.begin.timestamp(), span.end.timestamp()) if span else (math.nan, math.nan)
     row = RunRow(
         scope=place.scope,
         path=shown(path),
@@ -201,12 +216,13 @@ def run_row(round_: Round, tree: Tree, place: Place) -> tuple[RunRow, DetailLog 
         judged="error",
         division=place.division,
         errors_count=place.division != "open" or round_.is_newer,
+        errors_refuse=not (round_.by_module and place.kind.is_audit),
         model=model.name,
         directory_scenario=place.directory_scenario,
         exists=log is not None or bool(damage),
         damage=damage,
         missing=", ".join(dict.fromkeys(facts.missing)),
-        no_token_metric=facts.no_token_metric,
+        no_token_metric=result.missing_tokens,
         first_line_is_message=log.first_line_is_message if log else True,
         scenario=str(logged or shown(str(scenario or ""))),
         validity=shown(str(values.get("result_validity", ""))),
@@ -215,7 +231,7 @@ def run_row(round_: Round, tree: Tree, place: Place) -> tuple[RunRow, DetailLog 
         first_error=shown(log.errors[0][:200]) if log and log.errors else "",
         performance_samples=facts.number("effective_performance_sample_count"),
         needed_performance_samples=model.performance_sample_count,
-        seeds=" ".join(shown(json.dumps(values.get(key))) for key in _SEEDS),
+        seeds=" ".join(shown(json.dumps(values.get(key))) for key in SEED_KEYS),
         expected_seeds=f"{seeds.qsl} {seeds.sample_index} {seeds.schedule}",
         min_duration_ms=facts.number("effective_min_duration_ms"),
         needed_duration_ms=round_.min_duration_ms if model.has_min_duration else math.nan,
@@ -223,7 +239,7 @@ def run_row(round_: Round, tree: Tree, place: Place) -> tuple[RunRow, DetailLog 
         min_query_count=facts.number("effective_min_query_count"),
         samples_per_query=facts.number("effective_samples_per_query"),
         needed_samples_per_query=_or_nan(
-            None if round_.is_newer and place.division != "closed" else model.offline_min_samples
+            None if round_.by_module and place.division != "closed" else model.offline_min_samples
         ),
         target_latency_ns=facts.number("effective_target_latency_ns"),
         limit_latency_ns=_or_nan(limit),
@@ -233,6 +249,7 @@ def run_row(round_: Round, tree: Tree, place: Place) -> tuple[RunRow, DetailLog 
         early_stopping_met=bool(values.get("early_stopping_met")),
         uses_early_stopping=logged in EARLY_STOPPING,
         token_model=model.token_latencies,
+        tokens_decide=model.token_latencies and not round_.is_newer,
         token_latencies_on=bool(values.get("requested_use_token_latencies")),
         first_token_ns=facts.number(_TTFT),
         per_token_ns=facts.number(_TPOT),
@@ -240,9 +257,10 @@ def run_row(round_: Round, tree: Tree, place: Place) -> tuple[RunRow, DetailLog 
         limit_per_token_ns=limits.per_token_ns if limits and online else math.nan,
         network=place.network,
         sut_name=shown(str(values.get("sut_name", ""))),
-        result=result,
+        round_by_seeds=found_round.name if (found_round := round_by_seeds(values)) else "",
+        result=result.value,
         has_power=place.has_power,
-        inferred=inferred,
+        inferred=result.inferred,
         edge=place.edge,
         test_mode=shown(str(values.get("effective_test_mode", ""))),
         target_qps=facts.number("effective_target_qps"),
@@ -251,10 +269,12 @@ def run_row(round_: Round, tree: Tree, place: Place) -> tuple[RunRow, DetailLog 
             if "effective_accuracy_sample_count" in values
             else "qsl_reported_total_count"
         ),
+        library_samples=facts.number("qsl_reported_total_count"),
         needed_total_samples=model.accuracy_sample_count(place.scenario),
+        must_count_samples=round_.is_newer,
         equal_issue=str(values.get("effective_sample_concatenate_permutation", "")),
         loadgen=shown(str(values.get("loadgen_version", ""))),
-        modified=bool(values.get("loadgen_git_status_message")),
+        modified=str(values.get("loadgen_git_status_message") or "") not in _UNMODIFIED,
         begin=begin,
         end=end,
         issue_unique=bool(values.get("effective_performance_issue_unique")),
@@ -271,64 +291,16 @@ class _Facts:
     def __init__(self, values: Mapping[str, Any]) -> None:
         self.values = values
         self.missing: list[str] = []
-        self.no_token_metric = ""
 
     def number(self, key: str) -> float:
         """Return a number that can be compared with others, or NaN."""
-        value = self.values.get(key)
-        if not isinstance(value, int | float):
-            return math.nan
-        try:
-            return float(value)
-        except OverflowError:
-            return math.inf
+        return number(self.values.get(key))
 
     def needed(self, *keys: str) -> None:
         """Note the keys that are absent or no numbers."""
         self.missing.extend(
-            key for key in keys if key not in _SEEDS and not isinstance(self.values.get(key), int | float)
+            key for key in keys if key not in SEED_KEYS and not is_number(self.values.get(key))
         )
-
-    def converted(self, key: str) -> float:
-        """Return a number that may be written as text, as float() reads it; note it if there is none."""
-        try:
-            return float(self.values[key])
-        except (KeyError, TypeError, ValueError, OverflowError):
-            self.missing.append(key)
-            return math.nan
-
-
-def _result(round_: Round, place: Place, logged: Scenario | None, facts: _Facts) -> tuple[float, bool]:
-    """Return the result in the unit of the CSV, and whether it is inferred (P-17 to P-20, section 10)."""
-    if logged is None:
-        return math.nan, False
-    result = facts.converted(round_.result_fields[logged])
-    key = place.model.result_fields.get(logged)
-    if key:
-        before = len(facts.missing)
-        result = facts.converted(key)
-        facts.no_token_metric = key if len(facts.missing) > before and "tokens" in key else ""
-        if facts.no_token_metric:
-            facts.missing.remove(key)
-    if logged in _STREAMS:
-        result /= 1e9 if place.model.latency_in_seconds else 1e6
-    wanted_scenario = place.scenario
-    if wanted_scenario is logged or wanted_scenario is None:
-        return result, False
-    if wanted_scenario is Scenario.OFFLINE and logged is Scenario.SINGLE_STREAM:
-        facts.needed("result_qps_without_loadgen_overhead")
-        return facts.number("result_qps_without_loadgen_overhead"), True
-    if wanted_scenario is Scenario.OFFLINE and logged is Scenario.MULTI_STREAM:
-        facts.needed("effective_samples_per_query", "result_mean_query_latency_ns")
-        mean = facts.number("result_mean_query_latency_ns") / 1e6
-        if not mean:
-            facts.missing.append("result_mean_query_latency_ns")
-            return math.nan, True
-        return facts.number("effective_samples_per_query") * 1000 / mean, True
-    if wanted_scenario is Scenario.MULTI_STREAM and logged is Scenario.SINGLE_STREAM:
-        facts.needed("early_stopping_latency_ms")
-        return facts.number("early_stopping_latency_ms") * 8 / 1e6, True
-    return result, False
 
 
 def _limit_measured(place: Place, limit: int | None) -> int | None:

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 from mlperf import description
 from mlperf.rounds import Round
+from mlperf.submission.files import Entry, Tree, shown
 from mlperf.validation.rules import Row
-from mlperf.validation.tree import Entry, Tree, shown
 
-DIVISIONS = ("closed", "network", "open")
 IGNORED_ROOT_FOLDERS = (".git", ".github", "assets")
 SYSTEM_TYPES = ("datacenter", "edge", "datacenter,edge", "edge,datacenter")
 _TEXT_FIELDS = (
@@ -35,6 +34,10 @@ class PlaceRow(Row):
         result_count: results that were found below.
         mapping_problem: why model_mapping.json cannot be read (open).
         unreadable: why the folder cannot be listed.
+        unused_systems: described or measured systems without results.
+        has_calibration: a file of the submitter has `calibration` in its name.
+        other_round: another round, whose seeds more than half of the performance logs have.
+        has_calibration_md: it is calibration.md, in the submitter's folder or in documentation/.
     """
 
     level: str
@@ -47,6 +50,8 @@ class PlaceRow(Row):
     unreadable: str
     unused_systems: str
     has_calibration: bool
+    has_calibration_md: bool
+    other_round: str
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,7 @@ class SystemRow(Row):
         network: `is_network` as `true`, `false` or, with another type, its text.
         not_text: fields of the CSV that are no text.
         not_number: fields that should be numbers and are none.
+        not_for_csv: what the module cannot make a row of: numbers that are none, notes that are no text.
         quoted: fields of the CSV with a double quote, or with a comma where the CSV has no quotes.
         unknown: fields that no round knows.
     """
@@ -95,6 +101,7 @@ class SystemRow(Row):
     network: str
     not_text: str
     not_number: str
+    not_for_csv: str
     quoted: str
     unknown: str
 
@@ -207,6 +214,7 @@ def system_row(
         network=shown(network),
         not_text=", ".join(_not_text(content)),
         not_number=", ".join(name for name in _NUMBERS if not _is_number(content.get(name))),
+        not_for_csv=", ".join(_not_for_csv(content)),
         quoted=", ".join(_breaks_csv(content)),
         unknown=shown(", ".join(sorted(name for name in content if name not in description.KNOWN))),
     )
@@ -222,6 +230,22 @@ def _not_text(content: dict[str, object]) -> list[str]:
         found += ["hw_notes"] if hardware and not isinstance(hardware, str) else []
     elif not isinstance(hardware, str):
         found.append("hw_notes")
+    return found
+
+
+def _not_for_csv(content: dict[str, object]) -> list[str]:
+    """Return the fields that crash the module when it multiplies the counts and joins the notes (V-11)."""
+    found = []
+    for name in ("number_of_nodes", "accelerators_per_node"):
+        try:
+            int(content[name])  # type: ignore[call-overload]
+        except KeyError:
+            continue  # Y-05
+        except (TypeError, ValueError, OverflowError):
+            found.append(name)
+    notes = [name for name in ("hw_notes", "sw_notes") if content.get(name)]
+    if "sw_notes" in notes:
+        found += [name for name in notes if not isinstance(content[name], str)]
     return found
 
 
@@ -260,6 +284,7 @@ def model_row(
     rules = round_.models.get(model)
     required = rules.required(system_type) if rules and system_type in SYSTEM_TYPES else frozenset()
     choice = rules.optional(system_type) if rules and system_type in SYSTEM_TYPES else frozenset()
+    allowed = bool(required) or system_type not in SYSTEM_TYPES
     return ModelRow(
         scope=scope,
         path=shown(path),
@@ -269,7 +294,7 @@ def model_row(
         guessed=not official and not mapped and rules is not None,
         known=rules is not None,
         mapped=mapped,
-        allowed=bool(required) or system_type not in SYSTEM_TYPES,
+        allowed=allowed or (round_.by_module and division == "open"),
         system_type=shown(system_type),
         missing=", ".join(sorted(str(one) for one in required if str(one) not in scenarios)),
         missing_choice=", ".join(sorted(map(str, choice)))

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any, Literal, get_type_hints
 
 import pandas as pd
 import pandera.pandas as pa
 
-from mlperf.validation.tree import shown
+from mlperf.submission.files import shown
 from mlperf.validation.verdict import Severity
 
 Cover = Literal["root", "division", "submitter", "system", "model", "result", "nothing"]
 """What is refused with a row that breaks a rule: everything below this level of the row's scope."""
-DEPTH: dict[Cover, int] = {"root": 0, "division": 1, "submitter": 2, "system": 3, "model": 4, "result": 5}
+DEPTH: dict[str, int] = {"root": 0, "division": 1, "submitter": 2, "system": 3, "model": 4, "result": 5}
 
 _DTYPES: dict[type, Any] = {str: str, float: float, bool: bool, int: "int64"}
 
@@ -48,6 +49,7 @@ class Rule:
         covers: what is refused with it.
         in_rehearsal: for a rule that a rehearsal need not keep, since it hangs on speed, length or
             completeness: what such places are, in the plural, the same for all that are alike.
+        later: only rounds that enforce it have this rule.
     """
 
     id: str
@@ -60,6 +62,7 @@ class Rule:
     severity: Severity = "error"
     covers: Cover = "result"
     in_rehearsal: Callable[[Any], str] | None = None
+    later: bool = False
 
 
 def frame_of(rows: Sequence[Row], kind: type[Row]) -> pd.DataFrame:
@@ -78,8 +81,10 @@ def _cells(rows: Sequence[Row], name: str, kind: type) -> list[Any]:
     return [shown(value) for value in values] if kind is str else values
 
 
-def schema_of(kind: type[Row], rules: Sequence[Rule]) -> pa.DataFrameSchema:
-    """Return the schema of a frame: its typed columns, and its rules as checks named by their ids."""
+@lru_cache(maxsize=64)
+def schema_of(rules: tuple[Rule, ...]) -> pa.DataFrameSchema:
+    """Return the schema of the rules' frame: its typed columns, and the rules as checks with their ids."""
+    kind = rules[0].row
     hints = get_type_hints(kind)
     columns = {
         field.name: pa.Column(_DTYPES[hints[field.name]], nullable=hints[field.name] is float)
@@ -95,11 +100,11 @@ def broken(rows: Sequence[Row], kind: type[Row], rules: Sequence[Rule]) -> Itera
     Raises:
         pandera.errors.SchemaErrors: a column has not its type, or a check itself failed; a fault of ours.
     """
-    if not rows:
+    if not rows or not rules:
         return
     frame = frame_of(rows, kind)
     try:
-        schema_of(kind, rules).validate(frame, lazy=True)
+        schema_of(tuple(rules)).validate(frame, lazy=True)
         return
     except pa.errors.SchemaErrors as errors:
         cases = errors.failure_cases

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from mlperf.submission.files import LARGEST_FILE
 from mlperf.validation.rows_system import EntryRow, PlaceRow
 from mlperf.validation.rules import Rule
-
-FILE_LIMIT = 50 * 1024 * 1024
 
 RULES = (
     Rule(
@@ -69,8 +68,8 @@ RULES = (
         what="No file is larger than 50 MiB.",
         why="The official checker skips the whole submitter.",
         remedy="Truncate logs as the rules ask, and leave data, networks and engines out of the tree.",
-        passes=lambda d: d["size"] <= FILE_LIMIT,
-        message=lambda row: f"the file has {row.size} bytes, at most {FILE_LIMIT} are allowed",
+        passes=lambda d: d["size"] <= LARGEST_FILE,
+        message=lambda row: f"the file has {row.size} bytes, at most {LARGEST_FILE} are allowed",
         covers="submitter",
     ),
     Rule(
@@ -114,16 +113,27 @@ RULES = (
         covers="submitter",
     ),
     Rule(
+        id="+another-round",
+        row=PlaceRow,
+        what="The performance logs have the seeds of the round that the tree is judged by.",
+        why="A tree of another round breaks most rules of this one, beginning with P-05.",
+        remedy="Name the tree's own round, or none: it is read from the logs.",
+        passes=lambda d: d.other_round == "",
+        message=lambda row: (
+            f"this is a tree of {row.other_round}: most of its logs have the seeds of that round"
+        ),
+        covers="nothing",
+    ),
+    Rule(
         id="+nothing-to-check",
         row=PlaceRow,
         what="The tree holds at least one result.",
-        why="The official checker calls a tree without results accepted (G-04), also when `closed` is "
-        "misspelled.",
+        why="A folder without results is no submission. v4.1's checker accepts it (G-04), also when `closed` "
+        "is misspelled.",
         remedy="Check the path and the spelling of closed, open or network and of results.",
         passes=lambda d: (d.level != "root") | (d.result_count > 0),
         message=lambda row: f"no results were found (folders here: {row.unknown_folders or 'none'})",
-        severity="warning",
-        covers="nothing",
+        covers="root",
     ),
     Rule(
         id="+unknown-root-folder",
@@ -160,13 +170,26 @@ RULES = (
     Rule(
         id="+unused-system",
         row=PlaceRow,
-        what="Every system description has results.",
-        why="v4.1 accepts it (Y-13); the single-file checker of v5 did not, and readers look for results.",
-        remedy="Delete the description, or add its results.",
+        what="Every system that is described or has measurements has results.",
+        why="v4.1 accepts it (Y-13); the checker of v5.1 did not, and readers look for results.",
+        remedy="Delete the description and the measurements, or add the results.",
         passes=lambda d: d.unused_systems == "",
-        message=lambda row: f"system descriptions without results: {row.unused_systems}",
+        message=lambda row: f"systems without results: {row.unused_systems}",
         severity="warning",
         covers="nothing",
+    ),
+    Rule(
+        id="V-18",
+        row=PlaceRow,
+        what="In v5.1, a submission in closed or network has calibration.md, there or in documentation/.",
+        why="The checker of v5.1 refuses the tree.",
+        remedy="Add calibration.md to the submitter's folder or to documentation/.",
+        passes=lambda d: (
+            (d.level != "submitter") | ~d.has_results | d.path.str.startswith("open/") | d.has_calibration_md
+        ),
+        message=lambda _: "there is no calibration.md",
+        covers="nothing",
+        later=True,
     ),
     Rule(
         id="+calibration",

@@ -131,6 +131,17 @@ RULES = (
         covers="system",
     ),
     Rule(
+        id="V-11",
+        row=SystemRow,
+        what="From v5.0, numbers of nodes and accelerators are whole numbers, and the notes are text.",
+        why="The module crashes while it writes the CSV.",
+        remedy="Write a whole number, and the notes in quotes.",
+        passes=lambda d: _unread(d) | (d.not_for_csv == ""),
+        message=lambda row: f"fields that cannot stand in the CSV: {row.not_for_csv}",
+        covers="system",
+        later=True,
+    ),
+    Rule(
         id="+csv",
         row=SystemRow,
         what="No field of the CSV holds a double quote, and unquoted ones hold no comma.",

@@ -40,7 +40,7 @@ RULES = (
         what="LoadGen called the run of a token model VALID.",
         why="The checker replaces LoadGen's verdict of these models by its own look at the tokens (L-05).",
         remedy="The summary says why it is not valid; tune the target and run again.",
-        passes=lambda d: ~_token(d) | (d.validity == "VALID"),
+        passes=lambda d: ~_token(d) | ~d.tokens_decide | (d.validity == "VALID"),
         message=lambda row: f"result_validity is {row.validity or 'missing'}",
         severity="warning",
         in_rehearsal=lambda _: "runs that LoadGen calls INVALID",

@@ -45,7 +45,7 @@ CSV_COLUMNS = (
     "has_power",
     "Units",
 )
-"""The columns of the official checker's CSV, in its order."""
+"""The columns of the official v4.1 checker's CSV, in its order; later ones have further columns."""
 
 
 class _Model(BaseModel):
@@ -80,7 +80,7 @@ class ResultVerdict(_Model):
         ok: the official rules accept this result.
         value: the result in `units`; None where it cannot be read.
         accuracy: the first target metric's last value in accuracy.txt, as text.
-        csv: cells of the official CSV's rows, in the order of `CSV_COLUMNS`; with power there are two.
+        csv: cells of the official CSV's rows, in the order of `Verdict.csv_columns`; two with power.
     """
 
     division: str
@@ -109,6 +109,7 @@ class Verdict(_Model):
     failures: tuple[Failure, ...]
     strict: bool = False
     rehearsal: bool = False
+    csv_columns: tuple[str, ...] = CSV_COLUMNS
 
     @property
     def errors(self) -> tuple[Failure, ...]:
@@ -128,7 +129,8 @@ class Verdict(_Model):
 
     def to_json(self) -> str:
         """Return the verdict as JSON text (architecture.md, "Command line")."""
-        keys = ("system", "benchmark", "scenario", "ok", "value", "units", "accuracy")
+        place = ("division", "submitter", "system", "benchmark", "scenario")
+        keys = (*place, "ok", "value", "units", "accuracy")
         content: dict[str, object] = {
             "round": self.round,
             "ok": self.ok,
@@ -143,7 +145,7 @@ class Verdict(_Model):
         """Return the accepted results with the official checker's columns, quoted where CSV asks for it."""
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(CSV_COLUMNS)
+        writer.writerow(self.csv_columns)
         for result in self.results:
             if result.ok:
                 writer.writerows(result.csv)

@@ -37,7 +37,8 @@ class SearchSettings:
         most: tokens after which the search ends; at most 128.
         length_penalty: power of the length that a hypothesis' score is divided by.
         counts_prompt: whether that length includes the prompt. The transformers of spring 2023, by which the
-            round's reference values were measured, count it for decoders; from version 4.36 on they do not.
+            round's reference values were measured, count it for decoders; from version 4.36 on they do not,
+            but count the end token of a hypothesis that ended, which is not done here.
     """
 
     end: int
@@ -81,6 +82,7 @@ class BeamSlots:
         self._free = list(range(count - 1, -1, -1))
         self._unread: deque[tuple[int, NDArray[np.integer]]] = deque()
         self._running = np.zeros(count, bool)
+        self._has_stepped = True
         self._lengths = np.ones(count, np.int64)
         self._generated = np.ones(count, np.int64)
         self._tokens = np.full((count, BEAMS), settings.end, np.int64)
@@ -106,8 +108,11 @@ class BeamSlots:
         return slot
 
     def step(self) -> SearchStep:
-        """Call the decoder once: read the next prompt, or take all searches one token further."""
-        if self._unread:
+        """Call the decoder once: read the next prompt, or take all searches one token further, in turn."""
+        # in turn: prompts that keep coming (Server) would else hold up every search that runs
+        reads = bool(self._unread) and (self._has_stepped or not self._running.any())
+        self._has_stepped = not reads
+        if reads:
             slot, prompt = self._unread.popleft()
             found = self._read(slot, prompt)
             slots = np.array([slot])

@@ -96,7 +96,11 @@ def _normalise_any_batch(model: ModelProto, convolutions: list[NodeProto]) -> No
     """Feed the first convolution with (images - means) / deviations, computed for a whole batch."""
     graph = model.graph
     weights = {tensor.name: tensor for tensor in graph.initializer}
-    stems = [node for node in convolutions if tuple(weights[node.input[1]].dims[1:]) == (3, 7, 7)]
+    stems = [
+        node
+        for node in convolutions
+        if node.input[1] in weights and tuple(weights[node.input[1]].dims[1:]) == (3, 7, 7)
+    ]
     if len(stems) != 1:
         raise NetworkFileError(
             f"the network has {len(stems)} convolutions of 7×7 pixels in three colours, expected one",

@@ -1,9 +1,10 @@
-"""3d-unet-99's network: windows of a volume in, the scores of their voxels out."""
+"""3d-unet-99's network: windows of volumes in, the labels of their voxels out; the sums are its state."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from onnx import ModelProto
 from pydantic import JsonValue
 
 from models.benchmark import Edition, Network, OnProgress, Precision, TensorSpec
@@ -17,10 +18,21 @@ class Unet3dNetwork(Network):
     """The official file with a free batch is used as it is."""
 
     outputs = tensors.OUTPUTS
+    source_outputs = tensors.SCORES
 
     def inputs(self, precision: Precision) -> tuple[TensorSpec, ...]:
-        """Return a batch of windows, INT8 for the INT8 network."""
+        """Return a batch of windows, INT8 for the INT8 network, and where they belong."""
         return tensors.inputs(precision)
+
+    def source_inputs(self, precision: Precision) -> tuple[TensorSpec, ...]:
+        """Return a batch of windows."""
+        return tensors.windows(precision)
+
+    def finish(self, model: ModelProto) -> ModelProto:
+        """Let the network itself weigh and sum the scores; see `models.unet3d.summing`."""
+        from models.unet3d.summing import with_sums
+
+        return with_sums(model)
 
     def random(
         self, output: Path, precision: Precision, layers: int | None, on_progress: OnProgress

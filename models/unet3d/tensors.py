@@ -1,17 +1,42 @@
-"""The inputs and outputs of 3d-unet-99's network."""
+"""The inputs and outputs of 3d-unet-99's network: of the published part, and with the sums of its windows."""
 
 from __future__ import annotations
 
 from models.benchmark import Precision, TensorSpec
-from models.unet3d.volumes import CLASSES, INT8_SCALE, WINDOW
+from models.unet3d.volumes import CLASSES, INT8_SCALE, STRIDE, WINDOW
 
 INPUT, OUTPUT = "input", "output"
+SIDE = STRIDE
+"""Of a block, voxels: windows begin at its multiples."""
+VOXELS = SIDE**3
+PARTS = 4
+"""Tensors that the blocks of a volume are spread over."""
+FULL_BLOCKS = 128
+"""Blocks in each of them: of a volume of up to 512 voxels along every axis."""
+BLOCKS_KEY = "blocks"
+"""Says their number in a network's metadata."""
+QUARTERS, WRITE, FRESH, EMIT, LABELS = "quarters", "write", "fresh", "emit", "labels"
 _SIDES = (WINDOW, WINDOW, WINDOW)
-OUTPUTS = (TensorSpec(OUTPUT, "float32", (None, CLASSES, *_SIDES)),)
+SCORES = (TensorSpec(OUTPUT, "float32", (None, CLASSES, *_SIDES)),)
+OUTPUTS = (TensorSpec(LABELS, "uint8", (None, PARTS, None, VOXELS)),)
+_WHERE = (
+    TensorSpec(QUARTERS, "int64", (None, PARTS)),
+    TensorSpec(WRITE, "int64", (None, PARTS)),
+    TensorSpec(FRESH, "bool", (None, PARTS, 2)),
+    TensorSpec(EMIT, "int64", (None, PARTS, None)),
+)
+"""Of each of the four tensors: which quarter of the window (z and y, 0 to 3) it gets, at which block this
+begins, whether each of its two blocks is written for the first time, and the blocks whose labels are
+wanted."""
 
 
-def inputs(precision: Precision) -> tuple[TensorSpec, ...]:
-    """Return int8 for the INT8 network (a quarter of the bytes), else float32."""
+def windows(precision: Precision) -> tuple[TensorSpec, ...]:
+    """Return the input of the published part: int8 (a quarter of the bytes) for the INT8 network."""
     if precision == "int8":
         return (TensorSpec(INPUT, "int8", (None, 1, *_SIDES), scale=INT8_SCALE),)
     return (TensorSpec(INPUT, "float32", (None, 1, *_SIDES)),)
+
+
+def inputs(precision: Precision) -> tuple[TensorSpec, ...]:
+    """Return the inputs of the whole network beside its state, the windows first."""
+    return (*windows(precision), *_WHERE)

@@ -23,8 +23,8 @@ from mlperf.describe import describe_machine
 from mlperf.describe_probe import Probe, ToolOutput
 from mlperf.logs import read_accuracy, read_detail
 from mlperf.strict_yaml import read_yaml
+from mlperf.submission.times import run_span
 from mlperf.system import SYSTEMS_FOLDER, load_system
-from mlperf.tree_checks import run_interval
 from storage.fetch.archives import unpack_archive
 from storage.steps.records import read_record, record_file, step_key
 from storage.store.manifest import read_manifest
@@ -163,7 +163,7 @@ def _file(content: bytes, folder: Path, name: str) -> Path:
 
 def _detail(content: bytes, folder: Path) -> None:
     log = read_detail(_file(content, folder, "mlperf_log_detail.txt"))
-    run_interval(log)
+    run_span(log)
 
 
 def _conf(content: bytes, _folder: Path) -> None:

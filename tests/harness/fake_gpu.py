@@ -24,18 +24,12 @@ from numpy.typing import NDArray
 from harness.backends.cuda import GpuFacts
 from harness.backends.tensorrt_device import GpuDevice
 from harness.backends.tensorrt_library import EngineInfo
+from models.network.state import DTYPES
 
 LONGEST = 384
 """The largest size of a network's free dimensions, unless a test says otherwise."""
 PINNED = -1
 """Where host memory is that CUDA allocated, in place of a device's ordinal."""
-DTYPES: dict[str, Any] = {
-    "tensor(float)": np.float32,
-    "tensor(float16)": np.float16,
-    "tensor(int8)": np.int8,
-    "tensor(int32)": np.int32,
-    "tensor(int64)": np.int64,
-}
 Answer = tuple[Any, ...]
 _OK, _ERRORS = runtime.cudaError_t.cudaSuccess, runtime.cudaError_t
 

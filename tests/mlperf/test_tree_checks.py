@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from mlperf.audit_scores import REHEARSAL_LINE
 from mlperf.logs import read_detail
 from mlperf.rounds import RunKind, Scenario, get_round
-from mlperf.tree_checks import run_interval
+from mlperf.submission.times import moment
 from mlperf.tree_plan import RunFolder, TreePlan
 
 OFFLINE, SERVER = Scenario.OFFLINE, Scenario.SERVER
@@ -146,14 +146,24 @@ def test_a_verdict_of_a_rehearsal_is_refused_in_a_submission(
     assert "TEST01 was judged as in a rehearsal" in said
 
 
+def timed(text: str) -> datetime:
+    found = moment(text)
+    assert found
+    return found
+
+
 def test_runs_that_overlapped_are_refused(
     plan_of: Callable[..., TreePlan], refused: Callable[[TreePlan], str]
 ) -> None:
-    def took_an_hour(folder: Path) -> None:
-        end = run_interval(read_detail(shown(folder)))[0] + timedelta(hours=1)
-        replace_in_log(r'("power_end", "value": ")[^"]+', rf"\g<1>{end:%m-%d-%Y %H:%M:%S.000}")(folder)
+    def began_a_minute_earlier_and_took_an_hour(folder: Path) -> None:
+        # A minute, since the corpus has runs that share a second.
+        end = timed(read_detail(shown(folder)).values["power_end"]) - timedelta(minutes=1)
+        replace_in_log(r'("power_end", "value": ")[^"]+', rf"\g<1>{end:%m-%d-%Y %H:%M:%S.%f}")(folder)
+        lines = shown(folder).read_text().rstrip("\n").split("\n")
+        lines[-1] = re.sub(r'"time_ms": [0-9.]+', '"time_ms": 3600000.5', lines[-1])
+        shown(folder).write_text("\n".join(lines) + "\n")
 
-    changed = {(OFFLINE, RunKind.PERFORMANCE): took_an_hour}
+    changed = {(OFFLINE, RunKind.PERFORMANCE): began_a_minute_earlier_and_took_an_hour}
     plan = plan_of(OFFLINE, SERVER, before=changed)
     text = refused(plan)
     first, *others = [f"{result.place} {run.kind}" for result in plan.results for run in result.runs]

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.unet3d.mini import rendering as volumes
-from models.unet3d.tensors import INPUT, OUTPUT
+from models.unet3d.tensors import BLOCKS_KEY, INPUT, OUTPUT
 from models.unet3d.volumes import CLASSES, WINDOW, Scan, prepare_image, prepare_label
 from models.unet3d.windows import patch
 from tools.train.export import GraphWriter, Shape
@@ -34,6 +34,8 @@ CROP = 96
 _ON_KIDNEY = 0.8
 """Share of the crops that lie around a voxel of a kidney or tumour."""
 _CLASS_WEIGHTS = (1.0, 1.5, 2.5)
+_BLOCKS = 8
+"""Blocks in each of the four tensors of sums: as many as the largest rendered volumes have."""
 
 
 class Network(nn.Module):  # type: ignore[misc]
@@ -182,11 +184,13 @@ def to_onnx(network: Network) -> onnx.ModelProto:
     values = conv("after2", join(values, network.up2, half, "join2"), network.after2)
     up(values, network.leave, OUTPUT)
     sides: Shape = [WINDOW] * 3
-    return graph.model(
+    model = graph.model(
         "mini_unet3d",
         {INPUT: ["N", 1, *sides]},
         {OUTPUT: (TensorProto.FLOAT, ["N", CLASSES, *sides])},
     )
+    onnx.helper.set_model_props(model, {BLOCKS_KEY: str(_BLOCKS)})
+    return model
 
 
 def main() -> None:

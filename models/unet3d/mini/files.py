@@ -28,7 +28,7 @@ from models.unet3d.facts import (
 from models.unet3d.mini import rendering
 
 NETWORK = Path(__file__).with_name(NETWORK_FILE)
-NETWORK_SHA256 = "22d58b826f3ad3e18f6fd5777f7f832adf1024039777dfbd2fd9c19a70132287"
+NETWORK_SHA256 = "d5b2ce2c3f9a05e1929210c9a01cdb8fc356226ebabf41cc3fbdd6294589ad87"
 """Part of the code, so that another network is another version of the step that copies it."""
 MOST_SAMPLES = len(INFERENCE_CASES)
 _BYTES_PER_CASE = 3_000_000

@@ -106,7 +106,8 @@ def detail_log(values: Mapping[str, Any]) -> str:
     """A detail log with these values, in LoadGen's form."""
     start = {"test_datetime": "2026-01-02T03:04:05Z", "loadgen_version": "6.0.17 @ abc"}
     lines = []
-    for order, (key, value) in enumerate({**start, **values, "result_validity": "VALID"}.items()):
+    ended = {"power_end": "01-02-2026 03:04:05.400", "result_validity": "VALID"}
+    for order, (key, value) in enumerate({**start, **values, **ended}.items()):
         message = {
             "key": key,
             "value": value,

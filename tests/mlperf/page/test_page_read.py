@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-import pytest
-
-from common.errors import LogError
 from mlperf.page import write_page
 from mlperf.page.read import find_system, read_system, systems_of
-from mlperf.page.run_log import read_run_log, read_times
 from mlperf.page.text import duration, grouped, latency, number, percent, target_number
 from mlperf.rounds import Scenario
 
@@ -86,23 +81,6 @@ def test_hidden_folders_and_loose_files_are_no_systems(make_tree: MakeTree) -> N
     (tree / "closed" / ".git" / "results" / "x").mkdir(parents=True)
     (tree / "closed" / "README.md").write_text("x")
     assert [str(place) for place in systems_of(tree)] == ["closed/Acme/server_4"]
-
-
-def test_a_run_ends_with_its_last_time_and_wrapped_times_are_none(tmp_path: Path) -> None:
-    flags = '"metadata": {{"is_error": false, "is_warning": false}}'
-    line = ':::MLLOG {{"key": "{}", "value": {}, "time_ms": {}, ' + flags + "}}\n"
-    log = tmp_path / "log.txt"
-    log.write_text(
-        line.format("test_datetime", '"2026-01-02T03:04:05Z"', 0.5)
-        + line.format("a", 1, 61_000.0)
-        + line.format("b", 2, 18446744073620.72)
-    )
-    expected = (datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), datetime(2026, 1, 2, 3, 5, 6, tzinfo=UTC))
-    run = read_run_log(log)
-    assert (run.begin, run.end) == expected == read_times(log)
-    assert run.lines == {"test_datetime": 1, "a": 2, "b": 3}
-    with pytest.raises(LogError):
-        read_times(tmp_path / "none.txt")
 
 
 def test_numbers_are_written_as_the_published_pages_write_them() -> None:

@@ -207,7 +207,7 @@ def test_pictures_are_well_formed_and_say_in_words_what_they_show(
 
 def test_without_evidence_the_time_line_is_read_from_the_logs(make_tree: MakeTree, tmp_path: Path) -> None:
     page = _page(make_tree(), tmp_path / "out")
-    assert "test_datetime and the last message" in page
+    assert "power_end (UTC) and the times of the messages" in page
     assert "2026-01-02 03:04:05 UTC" in page
 
 

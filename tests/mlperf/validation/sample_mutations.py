@@ -100,8 +100,8 @@ def _setup_structure() -> None:
     error("S-10", "pycache", lambda s: s.write("closed/Acme/code/__pycache__/a.pyc", "x"))
     error("S-11", "empty_folder", lambda s: (s.root / "closed/Acme/code/empty").mkdir())
     fine("odd_characters_in_a_name", lambda s: s.write("closed/Acme/code/é(1)", "x"))
-    warning("+nothing-to-check", "everything_removed", lambda s: s.delete("closed"))
-    warning("+nothing-to-check", "division_capitalised", lambda s: s.move("closed", "Closed"))
+    error("+nothing-to-check", "everything_removed", lambda s: s.delete("closed"))
+    error("+nothing-to-check", "division_capitalised", lambda s: s.move("closed", "Closed"))
     warning(
         "+no-results-folder", "submitter_without_results", lambda s: s.write("closed/Other/README.md", "x")
     )
@@ -202,6 +202,12 @@ def _setup_measurements() -> None:
     error("E-08", "json_broken", lambda s: s.write(_json_of(BOX), "{"))
     error("E-08", "json_a_number", lambda s: s.write(_json_of(BOX), "3"))
     error("E-10", "equal_issue_off", lambda s: s.write(f"{llama}/mlperf.conf", off), "models")
+    text = {"effective_sample_concatenate_permutation": "true"}
+    fine(
+        "equal_issue_only_as_text_in_the_log",
+        lambda s: s.write(f"{llama}/mlperf.conf", off).log(f"{LLAMA}/performance/run_1", **text),
+        "models",
+    )
     error("E-10", "equal_issue_off_in_user_conf", lambda s: s.append(f"{llama}/user.conf", off), "models")
     fine(
         "equal_issue_for_the_model",
@@ -263,7 +269,11 @@ def _setup_performance() -> None:
     error("P-15", "samples_as_text", lambda s: s.log(RUN, effective_samples_per_query="many"))
     fine("metric_as_text", lambda s: s.log(RUN, result_samples_per_second="1234.5"))
     error("P-16", "result_zero", lambda s: s.log(RUN, result_samples_per_second=0))
-    fine("result_negative", lambda s: s.log(RUN, result_samples_per_second=-1))
+    error("P-16", "result_negative", lambda s: s.log(RUN, result_samples_per_second=-1))
+    error("P-16", "result_infinite", lambda s: s.log(RUN, result_samples_per_second=float("inf")))
+    error("P-16", "result_nan", lambda s: s.log(RUN, result_samples_per_second=float("nan")))
+    error("P-15", "result_true", lambda s: s.log(RUN, result_samples_per_second=True))
+    error("P-15", "duration_true", lambda s: s.log(RUN, effective_min_duration_ms=True))
     tokens = {"result_inferred_tokens_per_second": None}
     error("P-17", "no_token_metric", lambda s: s.log(f"{GPTJ}/performance/run_1", **tokens), "models")
     warning(
@@ -279,6 +289,8 @@ def _setup_performance() -> None:
     warning("+test-mode", "accuracy_log_in_run", lambda s: s.log(RUN, effective_test_mode="AccuracyOnly"))
     dirty = {"loadgen_git_status_message": "M loadgen.cc"}
     warning("+loadgen-modified", "loadgen_modified", lambda s: s.log(RUN, **dirty))
+    unknown = {"loadgen_git_status_message": "NA"}
+    fine("loadgen_of_a_package_index", lambda s: s.log(RUN, **unknown))
     warning(
         "+summary",
         "summary_invalid",
@@ -335,6 +347,8 @@ def _setup_accuracy() -> None:
     run = f"{BOX}/accuracy"
     digest = f"hash={'ab' * 32}\n"
     error("A-01", "accuracy_low", lambda s: s.write(ACCURACY, f"accuracy=75.695%\n{digest}"))
+    error("A-01", "accuracy_tiny", lambda s: s.write(ACCURACY, f"accuracy=8.6e-05%\n{digest}"))
+    fine("accuracy_with_exponent", lambda s: s.write(ACCURACY, f"accuracy=7.61e+01%\n{digest}"))
     error("A-01", "bad_line_then_good", lambda s: s.write(ACCURACY, f"accuracy=1%\naccuracy=76%\n{digest}"))
     error("A-02", "metric_missing_in_text", lambda s: s.write(ACCURACY, f"acc 76.1\n{digest}"))
     error("A-02", "metric_indented", lambda s: s.write(ACCURACY, f" accuracy=76.1%\n{digest}"))

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from mlperf.validation.rows_power import CHECKED_FILES, OFFICIAL_SOURCES
+from mlperf.rounds import V4_1, Round
+from mlperf.validation.rows_power import CHECKED_FILES
 from tests.mlperf.validation.sample_submission import BOX, Submission
 
 PERFORMANCE = f"{BOX}/performance"
@@ -18,8 +19,8 @@ SESSION = "2024-07-01_session"
 WATTS = 250.0
 
 
-def add_power(s: Submission) -> None:
-    """Add ranging, power/ and spl.txt to Offline of resnet50 on box, and the analyzer's files."""
+def add_power(s: Submission, round_: Round = V4_1) -> None:
+    """Add ranging, power/, spl.txt and the analyzer's files to Offline of resnet50 on box."""
     for name in ("analyzer_table.md", "power_settings.md"):
         s.write(f"closed/Acme/measurements/{name}", "x")
     s.copy(f"{PERFORMANCE}/run_1", f"{PERFORMANCE}/ranging")
@@ -42,7 +43,7 @@ def add_power(s: Submission) -> None:
     for name in ("client.log", "server.log"):
         s.write(f"{POWER}/{name}", "x")
     for name in ("client", "server"):
-        s.write(f"{POWER}/{name}.json", json.dumps(_session(before, begin)))
+        s.write(f"{POWER}/{name}.json", json.dumps(_session(before, begin, round_)))
     record(s)
 
 
@@ -125,7 +126,7 @@ def _sample(time: datetime) -> str:
     return f"Time,{_text(time)},Watts,{WATTS},Volts,230.0,Amps,1.1,PF,0.98,Mark,x"
 
 
-def _session(ranging: datetime, testing: datetime) -> dict[str, Any]:
+def _session(ranging: datetime, testing: datetime, round_: Round) -> dict[str, Any]:
     phases = {
         name: [[(start + timedelta(seconds=offset)).timestamp(), 0] for offset in (-30, -10, 620, 640)]
         for name, start in (("ranging", ranging), ("testing", testing))
@@ -135,22 +136,22 @@ def _session(ranging: datetime, testing: datetime) -> dict[str, Any]:
     ranges = [{"cmd": f"SR,{name},Auto", "reply": f"Range {name} changed"} for name in "AV"]
     ptd = [
         {"cmd": "Hello", "reply": "Hello, PTDaemon here!"},
-        {"cmd": "Identify", "reply": "YokogawaWT310,1,version=1.10.0-abc"},
+        {"cmd": "Identify", "reply": f"YokogawaWT310,1,version={round_.power.daemon_version}-abc"},
         {"cmd": "RR,A", "reply": "Ranges,1,2.0,1,300.0"},
-        *(3 * ranges),
+        *(max(round_.power.amps_restored_by) * ranges),
         {"cmd": "Stop", "reply": "Stopping untimed measurement"},
     ]
     return {
         "version": 3,
         "timezone": 0,
         "modules": {},
-        "sources": dict(OFFICIAL_SOURCES),
+        "sources": dict(round_.power.sources),
         "messages": [hello, {"cmd": "time", "reply": "1"}],
         "uuid": ids,
         "session_name": SESSION,
         "results": {},
         "phases": phases,
         "ptd_messages": ptd,
-        "ptd_config": {"device_type": 49},
+        "ptd_config": [{"device_type": 49}] if round_.power.analyzers_listed else {"device_type": 49},
         "debug": False,
     }

@@ -1,9 +1,9 @@
-"""The pages of the rules and the catalogue's ids."""
+"""The page of the rules and the catalogue's ids."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from pathlib import Path
 
 from mlperf.validation import pages
 from mlperf.validation.catalogue import ELSEWHERE
@@ -26,17 +26,23 @@ COUNTS = {
 COUNTS |= {"W": 14, "D": 7, "R": 6, "X": 17}
 
 
-def test_pages_are_current() -> None:
-    assert pages.outdated() == [], "run `python -m mlperf.validation.pages`"
+def test_the_page_is_current() -> None:
+    assert pages.PAGE.read_text() == pages.page(), "run `python -m mlperf.validation.pages`"
 
 
-def test_outdated_page_is_named(tmp_path: Path) -> None:
-    pages.write(tmp_path)
-    (tmp_path / "S-03.md").write_text("old")
-    (tmp_path / "S-99.md").write_text("gone")
-    assert pages.outdated(tmp_path) == ["S-03.md", "S-99.md"]
-    pages.write(tmp_path)
-    assert pages.outdated(tmp_path) == []
+def test_every_rule_has_an_anchor_of_its_own_that_links_reach() -> None:
+    anchors = re.findall(r'<a id="([^"]+)">', pages.page())
+    assert anchors == [pages.anchor(rule.id) for rule in all_rules()]
+    assert len(set(anchors)) == len(anchors)
+    linked = set(re.findall(r"rules\.md#([\w-]+)", (pages.PAGE.parent / "triage.md").read_text()))
+    assert linked == set(anchors)
+
+
+def test_the_page_says_in_which_rounds_a_rule_is_what() -> None:
+    text = pages.page()
+    assert '### <a id="v-43"></a>V-43' in text
+    assert "error in v6.0, v6.1; other rounds do not have it" in text
+    assert "in v6.0 the model's results" in text
 
 
 def test_every_id_of_the_catalogue_is_a_rule_or_says_where_it_is() -> None:

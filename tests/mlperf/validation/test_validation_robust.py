@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import math
 import os
 import shutil
 import subprocess
@@ -13,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlperf.validation import Verdict, validate_tree
-from tests.mlperf.validation.sample_submission import BOX, Submission, build
+from tests.mlperf.validation.sample_submission import BOX, Submission, build, detail_line
 
 ODD_FILES = (
     "closed/Acme/systems/box.json",
@@ -35,6 +38,8 @@ def judged(root: Path) -> Verdict:
     verdict.to_json().encode("utf-8")
     verdict.to_csv().encode("utf-8")
     assert verdict.ok == (not verdict.errors)
+    assert not verdict.ok or all(one.ok for one in verdict.results)
+    assert all(one.value is not None and 0 < one.value < math.inf for one in verdict.results if one.ok)
     return verdict
 
 
@@ -117,6 +122,78 @@ def test_odd_names_everywhere(box: Submission, name: str) -> None:
     )
     verdict = judged(box.root)
     assert all(failure.path.isprintable() and failure.message.isprintable() for failure in verdict.failures)
+
+
+DIGITS = "1" * 5000
+BAD_FILES = {
+    "number of 5,000 digits in a performance log": (
+        f"{BOX}/performance/run_1/mlperf_log_detail.txt",
+        detail_line("result_samples_per_second", "NUMBER").replace('"NUMBER"', DIGITS),
+        "P-13",
+    ),
+    "number of 5,000 digits in an accuracy log": (
+        f"{BOX}/accuracy/mlperf_log_detail.txt",
+        detail_line("effective_target_qps", "NUMBER").replace('"NUMBER"', DIGITS),
+        "A-10",
+    ),
+    "number of 5,000 digits in accuracy.txt": (
+        f"{BOX}/accuracy/accuracy.txt",
+        f"accuracy={DIGITS}.{DIGITS}.1",
+        "A-04",
+    ),
+    "number of 5,000 digits in measurements": (
+        f"{BOX.replace('results', 'measurements')}/box_Offline.json",
+        f'{{"retraining": {DIGITS}}}',
+        "E-08",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_one_bad_file_costs_its_own_result_and_is_named(box: Submission, name: str) -> None:
+    path, text, rule = BAD_FILES[name]
+    box.write(path, text + "\n")
+    verdict = judged(box.root)
+    assert rule in {failure.rule for failure in verdict.errors}
+    assert {failure.path for failure in verdict.errors} <= {path, BOX}
+    assert {one.scenario: one.ok for one in verdict.results} == {"Offline": False, "Server": True}
+
+
+SHOWN = {
+    "abc \\ud83d": "abc \\ud83d",
+    "\\udcff": "\\xff",
+    "a\\u0000b": "a\\x00b",
+    "\\u202e": "\\u202e",
+    "\\u202f": "\u202f",  # a narrow blank is a blank
+}
+
+
+@pytest.mark.parametrize("text", SHOWN)
+def test_text_that_no_encoding_knows_is_shown_escaped(box: Submission, text: str) -> None:
+    path = "closed/Acme/systems/box.json"
+    box.write(path, box.read(path).replace('"system_name": "some"', f'"system_name": "{text}"'))
+    verdict = judged(box.root)
+    assert verdict.ok
+    row = next(csv.DictReader(io.StringIO(verdict.to_csv())))
+    assert row["SystemName"] == SHOWN[text]
+
+
+@pytest.mark.parametrize("formula", ["=HYPERLINK(1)", "@SUM(A1)", "+cmd", "-cmd|x", "\t=1"])
+def test_no_cell_of_the_csv_is_a_formula(box: Submission, formula: str) -> None:
+    box.json("closed/Acme/systems/box.json", system_name=formula, accelerators_per_node="-1", cooling="-")
+    row = next(csv.DictReader(io.StringIO(judged(box.root).to_csv())))
+    assert row["SystemName"][0] in "'\\"
+    assert row["accelerators_per_node"] == "-1"
+
+
+def test_folder_that_is_no_tree_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "hosts").write_text("localhost")
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "half" / "closed" / "Acme" / "results").mkdir(parents=True)
+    for folder in (tmp_path, tmp_path / "etc", tmp_path / "half"):
+        verdict = judged(folder)
+        assert "+nothing-to-check" in {failure.rule for failure in verdict.errors}
+        assert "refused" in verdict.summary()
 
 
 def test_loops_of_links_and_pipes(box: Submission) -> None:

@@ -149,6 +149,18 @@ def test_a_search_does_not_depend_on_who_enters_and_leaves_beside_it(
     assert sorted(begun) == list(range(len(prompts)))
 
 
+def test_running_searches_go_on_while_prompts_keep_coming(decoder: Decoder) -> None:
+    rules = SearchSettings(end=SMALL.end, least=5, most=5)
+    shared = BeamSlots(decoder, 4, rules)
+    prompts = prompts_of(9, [6, 7, 8, 9])
+    reads: list[bool] = []
+    while prompts or not shared.is_idle:
+        while prompts and shared.free:
+            shared.enter(prompts.pop())
+        reads.append(shared.step().begun is not None)
+    assert reads[:7] == [True, False, True, False, True, False, True]
+
+
 def test_hypotheses_that_end_early_are_found_too(tmp_path: Path) -> None:
     """With a head that likes to end, four hypotheses are there before the tokens are used up."""
     decoder = Decoder(tmp_path, seed=5)

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from onnx import helper
 
 from common.errors import LogError, SourceError
-from models.benchmark import Arrays, Edition, Precision, Samples, StackedSamples, Subset, ignore_progress
-from models.network.agreement import drained
+from models.benchmark import Edition, Precision, Samples, StackedSamples, Subset, ignore_progress
+from models.network.agreement import CpuSession, drained
 from models.registry import get_benchmark
 from models.unet3d import cases as unet3d_cases
 from models.unet3d import facts as unet3d_facts
@@ -23,6 +24,7 @@ from models.unet3d.mini.files import nifti
 from models.unet3d.mini.rendering import Triple
 from models.unet3d.samples import VolumeSamples
 from models.unet3d.volumes import prepare_label, read_label
+from tests.models.unet3d.networks import summing
 
 UNET = get_benchmark("3d-unet-99")
 COARSE = (10.0, 7.0, 7.0)
@@ -113,10 +115,11 @@ def test_the_official_cases_in_the_official_order() -> None:
 
 
 def test_int8_samples_feed_the_int8_network_only() -> None:
-    (spec,) = UNET.network.inputs("int8")
+    spec = UNET.network.inputs("int8")[0]
+    assert UNET.network.source_inputs("int8") == (spec,)
     assert (spec.dtype, spec.shape) == ("int8", (None, 1, 128, 128, 128))
     assert spec.scale == pytest.approx(203 / 76.9 / 127)
-    assert UNET.network.inputs("fp16") == UNET.network.inputs("fp32") == UNET.network.inputs("fp32")
+    assert UNET.network.inputs("fp16") == UNET.network.inputs("fp32")
 
 
 def test_volumes_of_different_shapes_are_kept_memory_mapped(dataset: Path, tmp_path: Path) -> None:
@@ -158,24 +161,25 @@ def test_damaged_samples_are_refused(dataset: Path, tmp_path: Path, damage: str)
         UNET.data.open(tmp_path / "out")
 
 
-class Threshold:
+def threshold(batch_size: int) -> CpuSession:
     """Kidney where a voxel is bright, tumour where it is very bright."""
-
-    batch_size = 2
-
-    def infer(self, inputs: Arrays, first_row: int = 0) -> dict[str, NDArray[np.generic]]:
-        values = inputs["input"].astype(np.float32)
-        return {"output": np.concatenate([np.full_like(values, 20), values, 2 * values - 60], 1)}
+    nodes = [
+        helper.make_node("Mul", ["input", "factors"], ["scaled"], "scaled"),
+        helper.make_node("Add", ["scaled", "levels"], ["output"], "levels"),
+    ]
+    numbers = {"factors": [0, 1, 2], "levels": [20, 0, -60]}
+    weights = {name: np.array(one, np.float32).reshape(3, 1, 1, 1) for name, one in numbers.items()}
+    return summing(nodes, weights, batch_size, blocks=4)
 
 
 def test_responses_are_the_masks_in_the_order_that_was_asked_for(dataset: Path, tmp_path: Path) -> None:
-    _, samples = _volumes(dataset, tmp_path / "out")
-    both = drained(ANSWER.open(Threshold(), samples), np.array([2, 1]))
+    _, samples = _volumes(dataset, tmp_path / "out", precision="fp32")
+    both = drained(ANSWER.open(threshold(2), samples), np.array([2, 1]))
     assert [len(one) for one in both] == [128**3, 192 * 128**2]
-    volume = np.asarray(samples.volume(1)).astype(int).reshape(-1)
+    volume = np.asarray(samples.volume(1)).reshape(-1)
     expected = np.where(volume > 60, 2, np.where(volume > 20, 1, 0))
     np.testing.assert_array_equal(np.frombuffer(both[1], np.uint8), expected)
-    assert drained(ANSWER.open(Threshold(), samples), np.array([1])) == [both[1]]
+    assert drained(ANSWER.open(threshold(2), samples), np.array([1])) == [both[1]]
 
 
 def _one_hot_dice(truth: NDArray[np.uint8], response: NDArray[np.int64]) -> tuple[float, float]:

@@ -219,6 +219,13 @@ def test_a_header_that_promises_too_much_costs_no_memory(case: Callable[..., Pat
     content[42:48] = np.array([30000, 30000, 30000], np.int16).tobytes()
     path.write_bytes(gzip.compress(bytes(content)))
     assert "30000×30000×30000" in _refused(path)
+    content[42:48] = np.array([1000, 1000, 1000], np.int16).tobytes()  # 2 GB, and few enough to be a volume
+    path.write_bytes(gzip.compress(bytes(content)))
+    tracemalloc.start()
+    assert "its voxels end" in _refused(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 50e6
 
 
 def test_memory_is_taken_for_what_is_there_and_not_for_what_a_header_claims(

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from models.benchmark import Arrays
-from models.unet3d.windows import WindowBatches, origins, patch, segment, window_count
+from models.unet3d.windows import origins, patch, window_count
+from tests.models.unet3d.networks import Place
+from tests.models.unet3d.plain import WindowBatches, segment
 
 SIDE = st.integers(2, 6).map(lambda count: 64 * count)
 
@@ -43,29 +45,11 @@ def test_windows_begin_every_64_voxels_the_last_axis_fastest(shape: tuple[int, i
     assert window_count(shape) == len(expected)
 
 
-class Network:
-    """Scores that depend on the voxel's value and on its place in the window, strongest at the border."""
-
-    def __init__(self, batch_size: int) -> None:
-        self.batch_size = batch_size
-        self.batches: list[int] = []
-        random = np.random.default_rng(5)
-        coarse = random.standard_normal((3, 16, 16, 16)).astype(np.float32)
-        self.place = coarse.repeat(8, 1).repeat(8, 2).repeat(8, 3)
-
-    def infer(self, inputs: Arrays, first_row: int = 0) -> dict[str, NDArray[np.generic]]:
-        (values,) = inputs.values()
-        assert values.shape[1:] == (1, 128, 128, 128)
-        assert len(values) <= self.batch_size
-        self.batches.append(len(values))
-        return {"output": self.place * values.astype(np.float32)}
-
-
 def _slow_labels(volume: NDArray[np.float32]) -> NDArray[np.uint8]:
     result = np.zeros((1, 3, *volume.shape), np.float32)
     norm = np.zeros_like(result)
     weights = _slow_patch().astype(np.float32)
-    network = Network(1)
+    network = Place(1)
     for z, y, x in origins(volume.shape):
         part = (..., slice(z, z + 128), slice(y, y + 128), slice(x, x + 128))
         scores = network.infer({"input": volume[part][None, None]})["output"].astype(np.float32)
@@ -89,7 +73,7 @@ def test_a_volume_is_segmented_as_the_reference_does_it(
     shape: tuple[int, int, int], batch_size: int, batches: list[int]
 ) -> None:
     volume = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
-    network = Network(batch_size)
+    network = Place(batch_size)
     labels = segment(network, volume)
     assert labels.dtype == np.uint8
     assert labels.shape == shape
@@ -103,7 +87,7 @@ def test_volumes_share_the_batches_of_their_windows_and_keep_their_own_labels() 
     random = np.random.default_rng(3)
     shapes = [(192, 128, 128), (128, 128, 128), (192, 192, 128), (128, 192, 128)]
     volumes = [random.standard_normal(shape).astype(np.float32) for shape in shapes]
-    network = Network(3)
+    network = Place(3)
     shared = WindowBatches(network)
     found: dict[int, NDArray[np.uint8]] = {}
     todo = list(range(len(volumes)))
@@ -114,11 +98,11 @@ def test_volumes_share_the_batches_of_their_windows_and_keep_their_own_labels() 
         found.update(shared.step())
     assert network.batches == [3, 3, 3], "9 windows; by themselves the volumes would need 5 batches"
     for number, volume in enumerate(volumes):
-        np.testing.assert_array_equal(found[number], segment(Network(3), volume))
+        np.testing.assert_array_equal(found[number], segment(Place(3), volume))
 
 
 def test_equal_scores_go_to_the_first_class() -> None:
-    class Undecided(Network):
+    class Undecided(Place):
         def infer(self, inputs: Arrays, first_row: int = 0) -> dict[str, NDArray[np.generic]]:
             return {"output": np.zeros((1, 3, 128, 128, 128), np.float32)}
 
@@ -126,7 +110,7 @@ def test_equal_scores_go_to_the_first_class() -> None:
 
 
 def test_int8_volumes_reach_the_network_as_int8() -> None:
-    class Takes(Network):
+    class Takes(Place):
         def infer(self, inputs: Arrays, first_row: int = 0) -> dict[str, NDArray[np.generic]]:
             assert inputs["input"].dtype == np.int8
             return super().infer(inputs, first_row)
