@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from common.errors import LogError
 
 MARKER = b":::MLLOG"
@@ -64,14 +66,16 @@ _USUAL = re.compile(
 _BOOKKEEPING = re.compile(
     b"".join(
         (
-            rb"(?:" + MARKER + rb' \{"key": "(?:logger|generated)_[a-z_]*", "value": -?' + _NUMBER,
+            rb"(?:" + MARKER + rb' \{"key": "(?:(?:logger|generated)_[a-z_]*", "value": -?' + _NUMBER,
+            rb'|loaded_qsl_set", "value": \[(?=[0-9,]{1,3000}\])\d+(?:,\d+)*\])',
             rb', "time_ms": ' + _NUMBER + rb', "namespace": ' + _TEXT + rb', "event_type": ' + _TEXT,
             rb', "metadata": \{"is_error": false, "is_warning": false' + _REST + rb")+",
         )
     )
 )
-"""Messages of LoadGen about its own logger and the queries that it made, one after another."""
+"""Messages of LoadGen about its own logger, the queries that it made and the samples that it loaded."""
 _LIST_BEGINS = b'"value": ['
+_COMMA, _ZERO = np.uint8(ord(",")), np.uint8(ord("0"))
 _TIME_MS = re.compile(rb'"time_ms"\s*:\s*([0-9.eE+-]{1,40})')
 _TELL_THE_TIME = frozenset({"test_datetime", "power_begin", "power_end"})
 _ENTRY = re.compile(
@@ -154,8 +158,8 @@ def read_detail(
     Args:
         path: the log file.
         wanted: keys to keep; all by default.
-        bookkeeping: whether to keep what LoadGen says of its logger and the queries that it made: more than a
-            third of a log, which only people read.
+        bookkeeping: whether to keep what LoadGen says of its logger, the queries that it made and the samples
+            that it loaded: more than a third of a log's messages, which only people read.
 
     Raises:
         LogError: the file cannot be read, is not UTF-8, or a line with the marker is no LoadGen message.
@@ -406,10 +410,13 @@ def _without_long_list(data: bytes, at: int, end: int) -> bytes | None:
     if begin < 0 or close < 0:
         return None
     begin += len(_LIST_BEGINS)
-    numbers = data[begin:close]
-    if numbers.translate(None, b"0123456789,") or b",," in numbers:
+    if close == begin:
         return None
-    if numbers[:1] == b"," or numbers[-1:] == b",":
+    numbers = np.frombuffer(data, np.uint8, close - begin, begin)
+    commas = numbers == _COMMA
+    if commas[0] or commas[-1] or (commas[1:] & commas[:-1]).any():
+        return None
+    if not (commas | (numbers - _ZERO < 10)).all():  # unsigned: what is below 0 is above 9
         return None
     return data[at:begin] + data[close:end]
 

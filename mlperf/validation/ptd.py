@@ -94,6 +94,8 @@ def log_problem(tree: Tree, base: str, session: str, span: tuple[float, float]) 
     content = lines(text.content)
     begin = end = math.nan
     for line in content:
+        if ": Go with mark" not in line and ": Completed test" not in line:
+            continue
         said = _DATE.sub("", line).strip()
         if math.isnan(begin):
             begin = _time(line) if said == f": Go with mark '{session}_ranging'" else begin
@@ -102,7 +104,8 @@ def log_problem(tree: Tree, base: str, session: str, span: tuple[float, float]) 
             break
     if math.isnan(begin + end):
         return "ptd_logs.txt does not show when ranging began and ended"
-    activated = next((_time(line) for line in content if _ACTIVATED.search(line)), math.nan)
+    checks = (line for line in content if "is activated" in line)
+    activated = next((_time(line) for line in checks if _ACTIVATED.search(line)), math.nan)
     if not activated < begin:
         return "the uncertainty check was not activated before ranging"
     return _errors(content, (begin, end), span)
@@ -110,6 +113,8 @@ def log_problem(tree: Tree, base: str, session: str, span: tuple[float, float]) 
 
 def _errors(content: Sequence[str], ranging: tuple[float, float], span: tuple[float, float]) -> str:
     """Return the first error that counts. The checker stops at the first line that it only warns of."""
+    first, last = map(_sortable_moment, ranging)
+    begin, end = _sortable_moment(span[0] + _MARGIN), _sortable_moment(span[1] - _MARGIN)
     for line in content:
         if "WARNING:" not in line and "ERROR:" not in line:
             continue
@@ -118,17 +123,26 @@ def _errors(content: Sequence[str], ranging: tuple[float, float], span: tuple[fl
             if not found or not said:
                 continue
             said = said.strip()
-            time = _time(line)
+            time = _sortable(line)
             if mark == "ERROR:":
                 if said == _USB:
                     return ""
-                if not ranging[0] < time < ranging[1]:
+                if not first < time < last:
                     return f"ptd_logs.txt: {line.strip()[:160]}"
                 if not said.startswith(_COMMON_IN_RANGING):
                     return ""
-            elif span[0] + _MARGIN < time < span[1] - _MARGIN:
+            elif begin < time < end:
                 return f"ptd_logs.txt: {line.strip()[:160]}" if _UNCERTAIN.search(said) else ""
     return ""
+
+
+def _sortable(line: str) -> str:
+    """Return the moment of a line in a form that sorts; empty if it has none. Logs have 100,000 lines."""
+    return f"{line[6:10]}{line[:5]}{line[10:23]}" if _DATE.match(line) else ""
+
+
+def _sortable_moment(seconds: float) -> str:
+    return _sortable(datetime.fromtimestamp(seconds, UTC).strftime("%m-%d-%Y %H:%M:%S.%f"))
 
 
 def _time(line: str) -> float:

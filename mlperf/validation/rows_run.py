@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,7 @@ _KEYS = {
 }
 
 
+@cache
 def wanted(key: str) -> bool:
     """Whether a key of the log is kept."""
     return key in _KEYS or key in LOG_KEYS or key.startswith(("effective_", "result_", "early_stopping_"))
