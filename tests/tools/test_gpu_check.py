@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydantic import JsonValue
-from storage.steps.cache import StepCache
 
 from harness.backends.cuda import GpuFacts
 from harness.backends.onnxruntime import OnnxBackend
 from harness.backends.tensorrt_library import gpu_facts
 from harness.record import RunRequest
+from storage.steps.cache import StepCache
 from tests.conftest import ROOT
 from tests.harness.conftest import little_network as little_network
 from tests.harness.conftest import write_samples
