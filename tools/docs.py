@@ -48,7 +48,7 @@ def _anchors(page: Path) -> set[str]:
 def main() -> int:
     """Write the generated pages; return 1 if a link leads nowhere."""
     for generator in (rule_pages, failure_pages, command_line):
-        generator.write()
+        generator.PAGE.write_text(generator.page(), encoding="utf-8")
     broken = broken_links()
     for line in broken:
         print(line, file=sys.stderr)
