@@ -7,11 +7,12 @@
 #
 # The work folder has to belong to the image's user, who is not root. /run/lock is the host's: measurements exclude
 # each other across containers and whatever runs beside them.
-# A base with TensorRT inside (nvcr.io/nvidia/tensorrt:…) works as well; then build with EXTRAS=gpu.
+# A base with TensorRT inside (nvcr.io/nvidia/tensorrt:…) works as well; then build with EXTRAS=gpu. CUDA 12 runs on
+# every driver from 525 on; EXTRAS=tensorrt-cu13 with a base of CUDA 13 wants 580.
 ARG BASE_IMAGE=nvidia/cuda:12.6.3-base-ubuntu24.04
 FROM ${BASE_IMAGE}
 
-ARG EXTRAS=tensorrt
+ARG EXTRAS=tensorrt-cu12
 
 ENV PATH=/opt/venv/bin:${PATH} \
     PIP_NO_CACHE_DIR=1 \
@@ -29,7 +30,9 @@ RUN apt-get update \
 
 WORKDIR /opt/mlperf-submission
 COPY . .
-RUN pip install --constraint constraints.txt --editable ".[${EXTRAS}]" \
+# CUDA's bindings are of the major version that the extra names, not of that which the tests had.
+RUN sed '/^cuda-/d' constraints.txt > /tmp/constraints.txt \
+    && pip install --constraint /tmp/constraints.txt --editable ".[${EXTRAS}]" \
     && install --directory --owner mlperf work
 
 USER 10001

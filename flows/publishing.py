@@ -57,7 +57,7 @@ def publish_run(
 
     Raises:
         SettingError: the system is unknown or a rehearsal, or nobody can be asked.
-        StoreError: there is no such candidate, or a part of it or objects are missing.
+        StoreError: there is no such candidate, or objects of it are missing.
     """
     folder, _, run = name.strip("/").removeprefix(f"{Area.CANDIDATES}/").partition("/")
     if system is None and folder not in known_systems():

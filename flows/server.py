@@ -79,7 +79,9 @@ def prefect_server(home: Path, log: Path) -> Iterator[str]:
     address = f"http://{_HOST}:{port}/api"
     argv = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
     argv += ["--host", _HOST, "--port", str(port), "--log-level", "error"]
-    settings = {**_SERVER, "PREFECT_HOME": str(home), "PREFECT_SERVER_API_AUTH_STRING": password}
+    # Prefect asks for the user's folder when it is imported, and a user of a container may have none.
+    shared = {"HOME": os.environ.get("HOME") or str(home), "PREFECT_HOME": str(home)}
+    settings = {**_SERVER, **shared, "PREFECT_SERVER_API_AUTH_STRING": password}
     begin = log.stat().st_size if log.exists() else 0
     with companion(argv, log=log, environment=settings, cwd=home) as server:
         deadline = time.monotonic() + START_SECONDS
@@ -89,7 +91,7 @@ def prefect_server(home: Path, log: Path) -> Iterator[str]:
             if time.monotonic() > deadline:
                 raise _failed(f"did not answer within {START_SECONDS:.0f} s", log, begin)
             time.sleep(0.1)
-        reached = {"PREFECT_HOME": str(home), "PREFECT_API_URL": address, "PREFECT_API_AUTH_STRING": password}
+        reached = {**shared, "PREFECT_API_URL": address, "PREFECT_API_AUTH_STRING": password}
         with _environment({**_CLIENT, **_without_prefect(), **_OURS, **reached, **_no_proxy()}):
             # Prefect also reads `.env`, `prefect.toml` and `pyproject.toml` of the folder it is imported in.
             with chdir(home):

@@ -125,7 +125,8 @@ class Collector:
         self._max_wait_ns = max_wait_ns
         self._clock = clock
         # Written by `put` at the end and by the collecting stream at the front; list.extend, len and slicing
-        # are atomic under the interpreter's lock. Indices are extended last: what they hold is complete.
+        # are atomic under the interpreter's lock. Indices are extended last: what they hold is complete. A
+        # Condition in their place was tried: a put took 0.50 µs of LoadGen's own thread, in place of 0.17.
         self._ids: list[int] = []
         self._indices: list[int] = []
         self._add_ids = self._ids.extend

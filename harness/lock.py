@@ -135,19 +135,21 @@ def holders(path: Path | None = None) -> list[str]:
     try:
         descriptor = os.open(lock_file, os.O_RDONLY | _WITH_CARE)
         try:
-            inode = os.fstat(descriptor).st_ino
-            content = os.read(descriptor, _KEPT_BYTES)
+            status = os.fstat(descriptor)
+            content = os.read(descriptor, _KEPT_BYTES) if stat.S_ISREG(status.st_mode) else None
         finally:
             os.close(descriptor)
         table = Path("/proc/locks").read_text()
     except OSError:
+        return []
+    if content is None:  # no lock file, and its number may be that of another file system's
         return []
     writer, _, what = printable(content.decode(errors="replace").strip()).partition(" ")
     found = []
     for line in table.splitlines():
         fields = line.split()
         # "1: FLOCK ADVISORY WRITE 4711 00:1b:42 0 EOF"; waiting ones have "->" as their second field.
-        if len(fields) < 6 or fields[1] != "FLOCK" or fields[5].rpartition(":")[2] != str(inode):
+        if len(fields) < 6 or fields[1] != "FLOCK" or fields[5].rpartition(":")[2] != str(status.st_ino):
             continue
         pid = fields[4]
         if fields[3] == "READ":

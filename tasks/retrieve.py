@@ -85,7 +85,7 @@ def bring_back(
 def retrieve_run(
     store: Store, run: str, to: Path, only: Sequence[str] | None, dry_run: bool, limit_seconds: float
 ) -> Retrieved:
-    """Restore a run into a folder; what broke off goes on where it ended when the task is tried again.
+    """Restore a run into a folder; files that arrived are kept when the task is tried again.
 
     Raises:
         UnreachableError: the endpoint is down or slow (tried again by Prefect).

@@ -29,7 +29,7 @@ class BackendOptions:
         batch_size: the largest batch that `run` will be given.
         streams: streams per device, each driven by one thread of the harness.
         threads_per_stream: `onnxruntime` only; None divides the cores among the streams.
-        devices: device ordinals; empty means all that there are.
+        devices: device ordinals; empty means all that the engine was built for.
         batch_seconds: `null` only: how long a batch takes.
         sample_seconds: `null` only: how much longer it takes for each of its samples.
     """

@@ -236,14 +236,6 @@ DELIVERING = (
         kinds=_STORE,
     ),
     Entry(
-        id="candidate-incomplete",
-        signs=("a submission is not published without its",),
-        cause="The candidate in the store holds no tree, no page or no verdict.",
-        remedy="Run the same system again: what is finished is found, and the run is uploaded whole.",
-        redo=("upload",),
-        kinds=_STORE,
-    ),
-    Entry(
         id="rehearsal-published",
         signs=("is a rehearsal, which is never published",),
         cause="A rehearsal is never a result.",

@@ -258,6 +258,13 @@ OTHERWISE_RUNS = (
         kinds=("HostTooSmallError",),
     ),
     Entry(
+        id="lacking",
+        signs=(),
+        cause="Some of the results failed; each stands in the message with its own cause.",
+        remedy="Mend what each of them says, and run the same command again: what is valid is found.",
+        kinds=("IncompleteError",),
+    ),
+    Entry(
         id="fell",
         signs=(),
         cause="A result is lower than in earlier runs.",

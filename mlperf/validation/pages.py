@@ -79,5 +79,10 @@ def _row(rule: Rule) -> str:
     return " ".join(text.split())
 
 
-if __name__ == "__main__":
+def write() -> None:
+    """Write the page."""
     PAGE.write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -25,9 +27,14 @@ _DAMAGE = (
     LZMAError,
     EOFError,
     NotImplementedError,
-    UnicodeError,
     OverflowError,
+    ValueError,
+    LookupError,
+    struct.error,
 )
+"""What Python's readers raise on archives that are damaged, in places that they do not check."""
+_OF_THE_ARCHIVE = (None, errno.EINVAL, errno.ENAMETOOLONG)
+"""Errors that are no disk's: of the readers themselves, of a place before the file's start, of a name."""
 _BLOCK = 1 << 20
 _MOST_MEMBERS = 5_000_000
 _KEPT_FREE = 0.05
@@ -144,6 +151,10 @@ def _damage_named(archive: Path) -> Iterator[None]:
         raise _refused(archive, f"it is damaged or no archive ({error})") from error
     except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
         raise _refused(archive, f"it has two members with the name {Path(error.filename).name!r}") from error
+    except OSError as error:
+        if error.errno not in _OF_THE_ARCHIVE:
+            raise
+        raise _refused(archive, f"it is damaged or no archive ({error.strerror or error})") from error
 
 
 def _refused(archive: Path, why: str) -> SourceError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,8 +27,8 @@ _THERE_ALREADY = (409, 412)
 """Answers to a conditional write that came second; 409 when both were under way at once."""
 NOTE = "store.json"
 _NOTE_TEXT = b'{"layout": 1, "see": "docs/store.md"}'
-_WRONG_SUM = "A" * 43 + "="
-"""A SHA-256 of zeros, as S3 writes it: no note has it."""
+_NOTE_SUM = base64.b64encode(hashlib.sha256(_NOTE_TEXT).digest()).decode()
+_WRONG_SUM = base64.b64encode(bytes(32)).decode()
 
 OnBytes = Callable[[int], None]
 """Called with the number of bytes that went through since the last call, from several threads."""
@@ -255,24 +257,28 @@ class Bucket:
     def compares_sums(self) -> bool:
         """Whether the server compares what it is sent with the SHA-256 that comes with it.
 
-        That is tried, not believed: a wrong sum has to be refused. Some servers (rclone) keep any sum and
-        repeat it, others (Ceph before 19) do not know them. Needs the right to write.
+        That is tried, not believed: a wrong sum has to be refused, and the right one taken. Some servers
+        (rclone) keep any sum and repeat it, others (Ceph before 19) do not know them. Needs the right to
+        write.
         """
-        refused = False
+        return not self._takes_note(_WRONG_SUM) and self._takes_note(_NOTE_SUM)
+
+    def _takes_note(self, sha256: str) -> bool:
+        """Write the note with this sum; False if the server does not want it."""
         with self._writing(NOTE):
             try:
                 self._client.put_object(
                     Bucket=self.name,
                     Key=self.prefix + NOTE,
                     Body=_NOTE_TEXT,
-                    ChecksumSHA256=_WRONG_SUM,
+                    ChecksumSHA256=sha256,
                     **self._encryption.parameters(),
                 )
             except ClientError as error:
-                refused = _status(error) == 400
-                if not refused:
+                if _status(error) not in (400, 501):
                     raise
-        return refused
+                return False
+        return True
 
     def require_writable(self) -> None:
         """Raise unless objects can be written, encrypted as asked, by writing the store's own small note."""

@@ -155,4 +155,5 @@ def _new_key() -> str:
 
 
 def _end_of(item: StoredObject, mark: Mark) -> datetime:
-    return item.modified + timedelta(seconds=mark.seconds)
+    # A listing has parts of a second, an answer to HEAD has none.
+    return item.modified.replace(microsecond=0) + timedelta(seconds=mark.seconds)

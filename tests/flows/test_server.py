@@ -14,6 +14,7 @@ from flows.server import prefect_server
 from tests.conftest import ROOT, clean_environment
 
 SCRIPT = """
+import pwd
 import sys
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import httpx
 
 from flows.server import prefect_server
 
+pwd.getpwuid = {}.__getitem__  # as for a user without an entry
 home = Path(sys.argv[1])
 with prefect_server(home, home.with_name("prefect.log")) as address:
     from prefect import flow, get_client, task
@@ -55,10 +57,11 @@ def test_a_server_of_our_own_is_private_and_out_of_reach_of_the_persons_settings
     )
     (here / ".env").write_text("PREFECT_API_REQUEST_TIMEOUT=soon\n")
     home = tmp_path / "w?x%20#y" / "prefect"
+    environment = clean_environment(PYTHONPATH=str(ROOT), **HOSTILE)
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(home)],
         cwd=here,
-        env=clean_environment(PYTHONPATH=str(ROOT), **HOSTILE),
+        env={name: value for name, value in environment.items() if name != "HOME"},
         capture_output=True,
         text=True,
         timeout=300,

@@ -5,6 +5,10 @@
 
 from __future__ import annotations
 
+import io
+import json
+import tarfile
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +25,9 @@ from mlperf.logs import read_accuracy, read_detail
 from mlperf.strict_yaml import read_yaml
 from mlperf.submission.times import run_span
 from mlperf.system import SYSTEMS_FOLDER, load_system
+from storage.fetch.archives import unpack_archive
+from storage.steps.records import read_record, record_file, step_key
+from storage.store.manifest import read_manifest
 
 MESSAGE = (
     b':::MLLOG {"key": "%s", "value": %s, "time_ms": 0.02, "namespace": "mlperf::logging", "event_type": '
@@ -44,6 +51,37 @@ ACCURACY = (
 )
 CONF = b"# a comment\nresnet50.Offline.target_qps = 135000.0\n*.Server.min_duration = 0x10\n*.*.mode = 2\n"
 NUMBERS = (b"9" * 5000, b"-0", b"1e999", b"NaN", b"Infinity", b"0x", b"\xd9\xa3")
+PROBE_KEY = step_key("probe", {"batch_size": 4})
+RECORD = json.dumps(
+    {
+        "version": 1,
+        "step": "probe",
+        "label": "resnet50 Offline",
+        "key": PROBE_KEY,
+        "inputs": {"batch_size": 4},
+        "folder": f"probe/{PROBE_KEY}",
+        "files": [{"path": "log", "size": 5, "sha256": "0" * 64}],
+        "figures": {"rate": 1.5},
+        "created": "2026-01-01T00:00:00Z",
+        "seconds": 2.5,
+        "reason": "first time",
+    }
+).encode()
+MANIFEST = json.dumps(
+    {
+        "system": "box",
+        "run": "0123456789ab",
+        "round": "v4.1",
+        "created": "2026-01-01T00:00:00Z",
+        "rehearsal": False,
+        "tool_version": "0.1",
+        "figures": {"resnet50/Server": 132008.0},
+        "version": 1,
+        "files": [
+            {"path": f"{part}/file", "size": 5, "sha256": "0" * 64} for part in ("tree", "page", "verdict")
+        ],
+    }
+).encode()
 PIECES = (
     b'"',
     b"{",
@@ -140,6 +178,32 @@ def _machine(content: bytes, folder: Path) -> None:
     described.as_table()
 
 
+def _record(content: bytes, folder: Path) -> None:
+    path = record_file(folder, "probe", PROBE_KEY)
+    path.parent.mkdir()
+    path.write_bytes(content)
+    read_record(folder, path)
+
+
+def _archives() -> tuple[bytes, ...]:
+    found = []
+    for mode in ("w", "w:gz", "w:bz2", "w:xz"):
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode=mode) as tar:
+            for name in ("one", "folder/two"):
+                member = tarfile.TarInfo(name)
+                member.size = 5
+                tar.addfile(member, io.BytesIO(b"bytes"))
+        found.append(packed.getvalue())
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA):
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w", method) as archive:
+            archive.writestr("one", b"bytes" * 9)
+            archive.writestr("folder/two", b"bytes")
+        found.append(packed.getvalue())
+    return tuple(found)
+
+
 READERS = (
     Reader(
         "system file",
@@ -176,5 +240,12 @@ READERS = (
             b'{"blockdevices": [{"name": "sda", "size": 480103981056, "rota": false, "type": "disk"}]}',
             b"Memory Device\n\tSize: 32 GB\n\tType: DDR5\n\nPower Supply\n\tMax Power Capacity: 1800 W\n",
         ),
+    ),
+    Reader("manifest", lambda content, _: read_manifest(content, "here"), (MANIFEST,)),
+    Reader("record of a step", _record, (RECORD,)),
+    Reader(
+        "archive",
+        lambda content, folder: unpack_archive(_file(content, folder, "archive"), folder / "unpacked"),
+        _archives(),
     ),
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,28 @@ def test_a_changed_score_measures_nothing_again(tmp_path: Path) -> None:
         with (other / "models" / "resnet50" / f"{part}.py").open("a") as stream:
             stream.write("# changed\n")
         assert (code_version(*measured, project=other) != before) == changes, part
+
+
+def test_a_new_folder_is_a_new_benchmark(tmp_path: Path) -> None:
+    for room in ("common", "models"):
+        shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("*.onnx", "__pycache__"))
+    toy = shutil.copytree(tmp_path / "models" / "resnet50", tmp_path / "models" / "toy")
+    facts = (toy / "facts.py").read_text()
+    (toy / "facts.py").write_text(facts.replace('name="resnet50"', 'name="toy"'))
+    script = (
+        "from models.registry import benchmark_names, get_benchmark\n"
+        "toy = get_benchmark('toy')\n"
+        "print(*benchmark_names(), toy.module('answer'), toy.answer.response_dtype, toy.scorer.metric)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [
+        *sorted([*benchmark_names(), "toy"], key=done.stdout.split().index),
+        "models.toy.answer",
+        "int32",
+        "acc",
+    ]
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:

@@ -6,14 +6,21 @@ import ctypes
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import JsonValue
+from storage.steps.cache import StepCache
 
 from harness.backends.cuda import GpuFacts
+from harness.backends.onnxruntime import OnnxBackend
 from harness.backends.tensorrt_library import gpu_facts
+from harness.record import RunRequest
 from tests.conftest import ROOT
+from tests.harness.conftest import little_network as little_network
+from tests.harness.conftest import write_samples
 from tests.harness.fake_gpu import FakeCuda
 from tools.gpu_check import __main__ as gpu_check
 from tools.gpu_check import device, engines
@@ -84,6 +91,41 @@ def test_an_engine_that_is_not_built_is_said_to_be_missing(
 ) -> None:
     with pytest.raises(NotRunError, match=r"build_engine is not finished .* --weights random .* makes it"):
         engines.PARTS["engine resnet50"](bench)
+
+
+def test_an_engine_is_measured_beside_a_bare_loop_and_onnx_runtime(
+    cuda: FakeCuda, bench: Bench, monkeypatch: pytest.MonkeyPatch, little_network: Path
+) -> None:
+    """ONNX Runtime stands in for TensorRT, and answers as it does itself."""
+    cache, network = StepCache(bench.work / "cache"), little_network.read_bytes()
+
+    def files(content: dict[str, bytes]) -> Callable[[Path], dict[str, JsonValue]]:
+        def write(folder: Path) -> dict[str, JsonValue]:
+            for name, data in content.items():
+                (folder / name).write_bytes(data)
+            return {}
+
+        return write
+
+    samples = write_samples(bench.scratch / "made")
+    made = {"samples.npy": (samples / "samples.npy").read_bytes()}
+    cache.run("build_engine", "resnet50 int8, random weights", {}, files({"engine.plan": network}))
+    cache.run("quantize", "resnet50 int8, random weights", {}, files({"network.onnx": network}))
+    cache.run("preprocess", "resnet50 mini validation", {}, files(made))
+    monkeypatch.setattr(engines, "open_backend", lambda _, options: OnnxBackend(options))
+    asked = []
+
+    def against(request: RunRequest, bare: float, _: Bench, **__: bool) -> dict[str, JsonValue]:
+        asked.append(request)
+        return {"ratio": bare / bare}
+
+    monkeypatch.setattr(engines, "against", against)
+    found = engines.PARTS["engine resnet50"](bench)
+    assert (found["batch_size"], found["streams"], found["ratio"]) == (64, 2, 1.0)
+    assert (found["equal to ONNX Runtime's"], found["largest difference"]) == (1.0, 0.0)
+    assert float(str(found["of published"])) > 0
+    [request] = asked
+    assert (request.backend, request.devices, request.batch_size) == ("tensorrt", (0,), 64)
 
 
 def test_every_benchmark_has_its_published_rate() -> None:

@@ -59,7 +59,10 @@ def answer(backend: Backend, stream: int, indices: NDArray[np.int64], *, in_loop
 
 
 def bare_loop(backend: Backend, loaded: int, batch: int, seconds: float, *, in_loops: bool = False) -> float:
-    """Return samples/s of a thread per stream that runs full batches of the loaded samples in their order."""
+    """Return samples/s of a thread per stream that runs full batches of the loaded samples in their order.
+
+    Each stream runs one batch at least.
+    """
     backend.load(np.arange(loaded, dtype=np.int64))
     done = [0] * backend.streams
     ends: list[float] = [0.0] * backend.streams
@@ -69,7 +72,7 @@ def bare_loop(backend: Backend, loaded: int, batch: int, seconds: float, *, in_l
     def drive(stream: int) -> None:
         first = stream * batch
         try:
-            while time.perf_counter() - started < seconds:
+            while ends[stream] - started < seconds:
                 answer(backend, stream, np.arange(first, first + batch) % loaded, in_loops=in_loops)
                 first += batch * backend.streams
                 done[stream] += batch

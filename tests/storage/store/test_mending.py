@@ -108,6 +108,17 @@ def test_the_servers_own_sha256_is_believed_where_it_refuses_a_wrong_one(
     assert read.hits == 0
 
 
+def test_a_server_that_wants_no_sums_gets_none(
+    far_store: Store, proxy: FaultProxy, files: list[RunFile], tmp_path: Path
+) -> None:
+    refused = replace(error(400, "InvalidArgument"), method="PUT", part="store.json", times=2)
+    proxy.faults = [refused]
+    far_store.upload_run(info(), files)
+    assert refused.hits == 2
+    far_store.fetch_run("sys/one", tmp_path / "to")
+    assert content_of(tmp_path / "to") == CONTENTS
+
+
 def edit(content: bytes, **changes: object) -> bytes:
     return json.dumps({**json.loads(content), **changes}, indent=1).encode()
 

@@ -11,9 +11,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from common.errors import (
     SettingError,
@@ -24,7 +21,6 @@ from common.errors import (
 )
 from storage.store.bucket import Bucket
 from storage.store.embedded import Endpoint
-from storage.store.manifest import Manifest, ManifestFile
 from storage.store.s3 import Credentials
 from storage.store.store import RunFile, Store, verify_folder
 from tests.storage.stored_runs import CONTENTS, MADE_BY, NOON, addresses, content_of, info, key_of
@@ -289,35 +285,3 @@ def test_missing_bucket_is_named_and_ensured(s3_server: Endpoint, files: list[Ru
 def test_endpoint_that_is_no_url_is_refused() -> None:
     with pytest.raises(SettingError, match="'localhost:9000' is no S3 endpoint"):
         Store("bucket", endpoint_url="localhost:9000")
-
-
-# Manifests
-
-
-SEGMENT = st.text(
-    st.characters(exclude_categories=["Cs"], exclude_characters="/\\\0"), min_size=1, max_size=8
-).filter(lambda part: part not in (".", ".."))
-
-
-@given(st.lists(SEGMENT, min_size=1, max_size=4).map("/".join), st.integers(0, 2**50))
-def test_plain_paths_survive_json(path: str, size: int) -> None:
-    file = ManifestFile(path=path, size=size, sha256="0" * 64, made_by=MADE_BY)
-    manifest = Manifest(**info().model_dump(), files=(file,))
-    assert Manifest.model_validate_json(manifest.model_dump_json()) == manifest
-
-
-@given(st.text("./\\ab\0", max_size=12))
-def test_no_path_of_a_manifest_leaves_its_folder(path: str) -> None:
-    try:
-        file = ManifestFile(path=path, size=0, sha256="0" * 64)
-    except ValidationError:
-        return
-    place = os.path.normpath(os.path.join("/root/folder", file.path))  # noqa: PTH118 - what the system would do
-    assert place.startswith("/root/folder/")
-    assert place == f"/root/folder/{path}"
-
-
-@pytest.mark.parametrize("name", ["", "a/b", "..", ".x", "latest", "x" * 200, "a\n", "ü"])
-def test_run_names_are_parts_of_keys(name: str) -> None:
-    with pytest.raises(ValidationError):
-        info(name)
