@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "reference" / "command_line.md"
-_APP = "flows.cli"
+_APP = "cli.main"
 
 
 def page() -> str:

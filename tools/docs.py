@@ -7,9 +7,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from mlperf.triage import pages as failure_pages
-from mlperf.validation import pages as rule_pages
 from tools import command_line
+from tools import failure_pages as failure_pages
+from tools import rule_pages as rule_pages
 
 ROOT = Path(__file__).resolve().parent.parent
 _LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)")
