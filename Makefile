@@ -23,7 +23,7 @@ docs: .venv/installed-for-tests
 	$(BIN)/python -m tools.docs
 
 benchmarks: .venv/installed-for-tests
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m tools.benchmarks
 
 # What reads the files of others, with damaged ones: FUZZ_SECONDS=3600 for an hour.
 FUZZ_SECONDS ?= 600

@@ -1,7 +1,7 @@
 """Between a candidate and a published run stands a person's decision, about exactly the run that was shown.
 
 A run from a deployment suspends: its process ends, the host is free, and the worker goes on when a person has
-answered the form on Prefect's page. A run from a shell asks on the terminal (`flows/publishing.py`).
+answered the form on Prefect's page. A run from a shell asks on the terminal (`cli/publishing.py`).
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from prefect.input import RunInput
 from prefect.states import Completed
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from common.files import write_atomic
 from flows.notify import Happening, tell
 from flows.results import ResultLine, markdown_table
-from storage.store.store import Store
+from mlperf_submission.files import write_atomic
+from mlperf_submission.store.store import Store
 from tasks.artifacts import publish as publish_artifact
 from tasks.publish import publish
 from tasks.step import run_logger

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from flows.request import SubmissionRequest
 from flows.runner import runner_of
-from mlperf.validation import Verdict
-from storage.steps.cache import StepRecord, code_version
-from storage.store.store import Store
+from mlperf_submission.steps.cache import StepRecord, code_version
+from mlperf_submission.store.store import Store
+from mlperf_submission.validation import Verdict
 from tasks.describe import describe, described, read_description
 from tasks.hardware import gpu_names
 from tasks.package import Measured, package

@@ -10,8 +10,8 @@ import numpy as np
 
 from flows.request import ResultRequest, SubmissionRequest
 from flows.runner import Runner
+from mlperf_submission.steps.cache import StepRecord
 from models.registry import get_benchmark
-from storage.steps.cache import StepRecord
 
 _OF_CUDA = 600_000_000
 """A guess of what CUDA's context and the kernels of TensorRT take."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from flows.request import ResultRequest, SubmissionRequest
-from harness.settings import OFFLINE_SLACK, SERVER_MIN_QUERIES
-from mlperf.rounds import RunKind, Scenario
-from mlperf.triage.steps import RUN_OVERHEAD_SECONDS, SPECS
+from mlperf_submission.harness.settings import OFFLINE_SLACK, SERVER_MIN_QUERIES
+from mlperf_submission.rounds import RunKind, Scenario
+from mlperf_submission.triage.steps import RUN_OVERHEAD_SECONDS, SPECS
 from models.registry import benchmark_names, get_benchmark
 
 MINI_OVERHEAD_SECONDS = 1.5
@@ -38,8 +38,8 @@ def floor_seconds(request: SubmissionRequest, result: ResultRequest, kind: RunKi
     """Return the least time that LoadGen allows for a run at the result's target rate.
 
     A timed run takes the round's minimum duration, or as long as its minimum count takes (inference rules,
-    `mlperf.rounds`); an accuracy run answers the data set once. Without a target rate an accuracy run counts
-    nothing.
+    `mlperf_submission.rounds`); an accuracy run answers the data set once. Without a target rate an accuracy
+    run counts nothing.
     """
     rules, rate = request.rules_of(result.benchmark), result.tuning.target_qps
     if kind is RunKind.ACCURACY:

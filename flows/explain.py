@@ -7,9 +7,9 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
-from common.errors import PipelineError, StepFailedError
-from common.files import refusal_named
-from mlperf.triage import explanation
+from mlperf_submission.errors import PipelineError, StepFailedError
+from mlperf_submission.files import refusal_named
+from mlperf_submission.triage import explanation
 from tasks.step import run_logger
 
 P = ParamSpec("P")

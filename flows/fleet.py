@@ -10,7 +10,6 @@ from prefect import flow
 from prefect.context import FlowRunContext
 from pydantic import Field
 
-from common.errors import SettingError
 from flows.approval import Candidate, PublishChoice, ended, settle
 from flows.deliver import lay_out, run_name
 from flows.explain import explained
@@ -18,9 +17,10 @@ from flows.notify import tell_of_failure
 from flows.outcome import Outcome, outcome_fields, show
 from flows.request import BenchmarkName, ScenarioName
 from flows.results import ResultLine
-from mlperf.system import StoreLocation
-from mlperf.validation import Verdict
-from storage.store.store import Store
+from mlperf_submission.config.system import StoreLocation
+from mlperf_submission.errors import SettingError
+from mlperf_submission.store.store import Store
+from mlperf_submission.validation import Verdict
 from tasks.handover import HandedOver, handed_over
 from tasks.merge import Fleet, fetch_tree, fleet_of, merge, report_fleet, upload_fleet
 from tasks.publish import publish as publish_run
@@ -32,7 +32,7 @@ from tasks.validate import read_verdict, require_accepted, validate
 from tasks.workspace import Workspace
 
 RoundName = Literal["v4.0", "v4.1", "v5.0", "v5.1"]
-"""The rounds of `mlperf.rounds` whose trees can be written."""
+"""The rounds of `mlperf_submission.rounds` whose trees can be written."""
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$"
 _UPLOAD_SECONDS = 4 * 3600.0
 

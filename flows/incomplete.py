@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from common.errors import (
+from flows.request import SubmissionRequest
+from mlperf_submission.errors import (
     DiskFullError,
     HostBusyError,
     HostTooSmallError,
@@ -13,8 +14,7 @@ from common.errors import (
     PipelineError,
     SettingError,
 )
-from flows.request import SubmissionRequest
-from mlperf.rounds import Scenario
+from mlperf_submission.rounds import Scenario
 from tasks.package import Measured
 
 if TYPE_CHECKING:

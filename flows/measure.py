@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from common.errors import AuditError, InvalidRunError, PipelineError
 from flows.incomplete import ENDS_ALL
 from flows.prepare import Prepared
 from flows.request import ResultRequest, SubmissionRequest
 from flows.runner import runner_of
-from harness.record import RunRequest
-from harness.settings import RunLength, RunSettings, settings_for
-from mlperf.rounds import RunKind, Scenario
-from storage.steps.cache import StepRecord
+from mlperf_submission.errors import AuditError, InvalidRunError, PipelineError
+from mlperf_submission.harness.record import RunRequest
+from mlperf_submission.harness.settings import RunLength, RunSettings, settings_for
+from mlperf_submission.rounds import RunKind, Scenario
+from mlperf_submission.steps.cache import StepRecord
 from tasks.accuracy import accuracy, accuracy_step
 from tasks.build_engine import ENGINE_FILE
 from tasks.compliance import audit, audit_step

@@ -15,15 +15,15 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from common.errors import HostTooSmallError
 from flows.device_memory import DeviceMemory, buffer_bytes, described_memory, device_memory
 from flows.durations import issued_samples
 from flows.request import ResultRequest, SubmissionRequest
 from flows.runner import Runner, runner_of
-from mlperf.audits import sampling_target
-from mlperf.rounds import RunKind
+from mlperf_submission.compliance.audits import sampling_target
+from mlperf_submission.errors import HostTooSmallError
+from mlperf_submission.rounds import RunKind
+from mlperf_submission.steps.cache import StepRecord
 from models.registry import get_benchmark
-from storage.steps.cache import StepRecord
 from tasks.random_network import weights_label
 
 _LOADGEN_BYTES_PER_SAMPLE = 155

@@ -19,7 +19,7 @@ from flows.measure import bench_of, expected_rate, forget
 from flows.prepare import Prepared, prepare
 from flows.request import SubmissionRequest
 from flows.runner import runner_of
-from storage.steps.cache import StepRecord
+from mlperf_submission.steps.cache import StepRecord
 from tasks.artifacts import publish
 from tasks.performance import performance, performance_step
 from tasks.workspace import Workspace

@@ -12,7 +12,7 @@ from prefect import Flow
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.events import emit_event
 
-from common.errors import AuditError, IncompleteError, InvalidRunError
+from mlperf_submission.errors import AuditError, IncompleteError, InvalidRunError
 
 Happening = Literal[
     "mlperf.run.invalid",

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from flows.approval import Candidate, Publication
 from flows.results import ResultLine
-from mlperf.validation import Verdict
+from mlperf_submission.validation import Verdict
 from tasks.artifacts import publish
 
 

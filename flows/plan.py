@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from rich.console import Console
 from rich.table import Table
 
-from flows.console import clock
+from cli.console import clock
 from flows.durations import first_guess, floor_seconds, run_seconds
 from flows.measure import (
     bench_of,
@@ -23,10 +23,10 @@ from flows.needs import Needs, needs_of, show_needs
 from flows.prepare import Prepared
 from flows.request import SubmissionRequest
 from flows.runner import runner_of
-from mlperf.rounds import RunKind, Scenario
-from mlperf.triage.steps import RUNS
+from mlperf_submission.rounds import RunKind, Scenario
+from mlperf_submission.steps.cache import StepRecord
+from mlperf_submission.triage.steps import RUNS
 from models.benchmark import Benchmark, Edition
-from storage.steps.cache import StepRecord
 from tasks.accuracy import accuracy_step
 from tasks.build_engine import build_engine_step
 from tasks.compliance import audit_step

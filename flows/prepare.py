@@ -11,13 +11,13 @@ from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import BaseModel, ConfigDict
 
-from common.errors import PipelineError
-from common.process import ended_together
 from flows.incomplete import ENDS_ALL
 from flows.request import SubmissionRequest
+from mlperf_submission.errors import PipelineError
+from mlperf_submission.process import ended_together
+from mlperf_submission.steps.cache import StepRecord
 from models.benchmark import Benchmark, Edition
 from models.registry import get_benchmark
-from storage.steps.cache import StepRecord
 from tasks.build_engine import build_engine
 from tasks.download import assemble_dataset, download, licensed_folder, verify_data
 from tasks.mini import listing_of, make_mini

@@ -11,12 +11,12 @@ from prefect import flow
 from prefect.artifacts import create_table_artifact
 from pydantic import BaseModel, ConfigDict, Field
 
-from common.errors import RegressionError
 from flows.explain import explained
 from flows.notify import tell_of_failure
 from flows.request import BenchmarkName, ScenarioName, SubmissionRequest
 from flows.submission import SubmissionOutcome, submission
-from storage.store.store import Area, Manifest, Store
+from mlperf_submission.errors import RegressionError
+from mlperf_submission.store.store import Area, Manifest, Store
 from tasks.artifacts import publish as publish_artifact
 from tasks.step import run_logger
 from tasks.upload import store_for

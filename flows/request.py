@@ -6,9 +6,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from common.errors import SettingError
-from mlperf.rounds import ModelRules, Round, Scenario, get_round
-from mlperf.system import BenchmarkSettings, System, Tuning, load_system
+from mlperf_submission.config.system import BenchmarkSettings, System, Tuning, load_system
+from mlperf_submission.errors import SettingError
+from mlperf_submission.rounds import ModelRules, Round, Scenario, get_round
 from models.benchmark import Benchmark, Weights
 from models.registry import get_benchmark
 

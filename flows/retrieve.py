@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from common.addresses import shown
-from common.errors import SettingError
-from mlperf.system import System, known_systems, load_system
-from storage.store.store import Area
+from mlperf_submission.addresses import shown
+from mlperf_submission.config.system import System, known_systems, load_system
+from mlperf_submission.errors import SettingError
+from mlperf_submission.store.store import Area
 from tasks.artifacts import publish
 from tasks.retrieve import Retrieved, bring_back, retrieve_run
 from tasks.step import run_logger

@@ -15,7 +15,7 @@ import rich.console
 from rich.console import ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from common.text import printable
+from mlperf_submission.text import printable
 
 _UNREAD = (errno.EPIPE, errno.ECONNRESET)
 

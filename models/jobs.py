@@ -1,6 +1,7 @@
 """The long steps of a benchmark in a child process of their own, so that a time limit really ends them.
 
-`python -m models.jobs` is the child (see `common.process`); the functions here are the parent's side.
+`python -m models.jobs` is the child (see `mlperf_submission.process`); the functions here are the parent's
+side.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from common.process import print_progress, progress_in, run_module, serve_request
+from mlperf_submission.process import print_progress, progress_in, run_module, serve_request
 from models.benchmark import (
     Edition,
     MiniListing,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from common.errors import SettingError
+from mlperf_submission.errors import SettingError
 from models.benchmark import Benchmark
 
 _PLACE = Path(__file__).parent
@@ -36,7 +36,8 @@ def get_benchmark(name: str) -> Benchmark:
 
 @cache
 def _benchmarks() -> Mapping[str, Benchmark]:
-    # Names are made at run time: a step's code is what it names (storage.steps.code), and that is its parts.
+    # Names are made at run time: a step's code is what it names (mlperf_submission.steps.code), and that is
+    # its parts.
     package = __name__.rpartition(".")[0]
     found = [Benchmark(f"{package}.{path.parent.name}") for path in sorted(_PLACE.glob("*/facts.py"))]
     return {benchmark.name: benchmark for benchmark in found}

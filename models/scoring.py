@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common.errors import LogError
+from mlperf_submission.errors import LogError
 
 
 def bad_log(what: str) -> LogError:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from common.errors import AccuracyError
-from harness.record import ACCURACY_LOG, RunOutcome
-from mlperf.accuracy import judge, targets_for, write_accuracy_txt
-from mlperf.logs import read_accuracy
-from mlperf.rounds import ModelRules, RunKind
+from mlperf_submission.errors import AccuracyError
+from mlperf_submission.harness.record import ACCURACY_LOG, RunOutcome
+from mlperf_submission.rounds import ModelRules, RunKind
+from mlperf_submission.steps.cache import StepRecord
+from mlperf_submission.submission.accuracy import judge, targets_for, write_accuracy_txt
+from mlperf_submission.submission.logs import read_accuracy
 from models.benchmark import Edition
 from models.registry import get_benchmark
-from storage.steps.cache import StepRecord
 from tasks.measurement import Bench, Judged, run_loadgen, run_step
 from tasks.step import Step, step_task
 from tasks.versions import library_versions

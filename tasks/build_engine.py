@@ -6,11 +6,11 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from harness.backends.tensorrt_build import BuildRequest
-from harness.backends.tensorrt_library import builder_identity
-from mlperf.system import Accelerator
+from mlperf_submission.config.system import Accelerator
+from mlperf_submission.harness.backends.tensorrt.build import BuildRequest
+from mlperf_submission.harness.backends.tensorrt.library import builder_identity
+from mlperf_submission.steps.cache import StepRecord, code_version
 from models.benchmark import Precision
-from storage.steps.cache import StepRecord, code_version
 from tasks.child import call_child
 from tasks.quantize import engine_source
 from tasks.random_network import weights_label, weights_of
@@ -35,7 +35,7 @@ def build_engine_step(
             "compute_capability": accelerator.compute_capability,
             "accelerator": accelerator.name,
             "builder": dict(builder_identity(accelerator.compute_capability)),
-            "code_version": code_version("harness.backends.tensorrt_build"),
+            "code_version": code_version("mlperf_submission.harness.backends.tensorrt.build"),
         },
     )
 
@@ -50,7 +50,7 @@ def build_engine(
     accelerator: Accelerator,
     limit_seconds: float,
 ) -> StepRecord:
-    """Build `engine.plan`. Figures: those of `harness.backends.tensorrt_build.build`.
+    """Build `engine.plan`. Figures: those of `mlperf_submission.harness.backends.tensorrt.build.build`.
 
     Raises:
         NetworkFileError: TensorRT does not understand the network.
@@ -67,7 +67,9 @@ def build_engine(
             accelerator=accelerator.name,
             timing_cache=workspace.timings / f"{benchmark}-{precision}",
         )
-        return call_child("harness.backends.tensorrt_build", request, recorder, limit_seconds)
+        return call_child(
+            "mlperf_submission.harness.backends.tensorrt.build", request, recorder, limit_seconds
+        )
 
     return perform(
         workspace,

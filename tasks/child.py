@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, JsonValue
 
-from common.process import progress_in, run_module
+from mlperf_submission.process import progress_in, run_module
 from tasks.step import Recorder
 
 

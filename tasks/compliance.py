@@ -7,15 +7,15 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from common.errors import AuditError, DisturbedRunError, InvalidRunError
-from common.files import write_atomic
-from harness.record import ACCURACY_LOG, DETAIL_LOG, RunOutcome
-from mlperf.audits import AuditRuns, AuditVerdict, audit_config, judge_audit
-from mlperf.logs import AccuracyLogEntry, read_detail
-from mlperf.rounds import RunKind, get_round
+from mlperf_submission.compliance.audits import AuditRuns, AuditVerdict, audit_config, judge_audit
+from mlperf_submission.errors import AuditError, DisturbedRunError, InvalidRunError
+from mlperf_submission.files import write_atomic
+from mlperf_submission.harness.record import ACCURACY_LOG, DETAIL_LOG, RunOutcome
+from mlperf_submission.rounds import RunKind, get_round
+from mlperf_submission.steps.cache import StepRecord, code_version
+from mlperf_submission.submission.logs import AccuracyLogEntry, read_detail
 from models.benchmark import Edition, Score
 from models.registry import get_benchmark
-from storage.steps.cache import StepRecord, code_version
 from tasks.measurement import (
     RETRIES,
     Bench,
@@ -40,7 +40,7 @@ def audit_step(bench: Bench, kind: RunKind, performance: StepRecord, accuracy: S
         kind,
         performance=performance.content_hash,
         accuracy=accuracy.content_hash if kind is RunKind.TEST01 else None,
-        judged_by=code_version("mlperf.audits"),
+        judged_by=code_version("mlperf_submission.compliance.audits"),
         **(library_versions(bench.benchmark, "score") if kind is RunKind.TEST01 else {}),
     )
 

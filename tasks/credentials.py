@@ -6,8 +6,8 @@ from prefect.blocks.system import Secret
 from prefect.settings import get_current_settings
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
-from common.errors import SettingError
-from storage.store.s3 import Credentials
+from mlperf_submission.errors import SettingError
+from mlperf_submission.store.s3 import Credentials
 
 
 class _Key(BaseModel):

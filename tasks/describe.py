@@ -10,11 +10,11 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from common.files import write_atomic
-from mlperf import description
-from mlperf.describe import MachineDescription, describe_machine
-from mlperf.system import System
-from storage.steps.cache import StepRecord, code_version
+from mlperf_submission.config.system import System
+from mlperf_submission.description.describe import MachineDescription, describe_machine
+from mlperf_submission.files import write_atomic
+from mlperf_submission.steps.cache import StepRecord, code_version
+from mlperf_submission.submission import description
 from tasks.hardware import host_identity
 from tasks.step import Recorder, Step, perform, step_task
 from tasks.versions import versions_of
@@ -32,7 +32,7 @@ def describe_step(system: System) -> Step:
         inputs={
             "typed": {**system.description},
             "host": host_identity(),
-            "code_version": code_version("mlperf.describe"),
+            "code_version": code_version("mlperf_submission.description.describe"),
             **versions_of("mlcommons-loadgen", "onnxruntime", "prefect", "tensorrt", "tensorrt-rtx"),
         },
     )
@@ -40,7 +40,7 @@ def describe_step(system: System) -> Step:
 
 @step_task("describe", shown="{system.name}")
 def describe(workspace: Workspace, system: System) -> StepRecord:
-    """Write `description.json`, a `mlperf.describe.MachineDescription`."""
+    """Write `description.json`, a `mlperf_submission.description.describe.MachineDescription`."""
 
     def produce(folder: Path, _recorder: Recorder) -> dict[str, JsonValue]:
         found = describe_machine(typed_values=system.description, typed_in="the system file")

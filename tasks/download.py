@@ -11,12 +11,12 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from common.errors import SettingError
-from common.files import files_below, write_atomic
+from mlperf_submission.errors import SettingError
+from mlperf_submission.fetch.sources import fetch_all
+from mlperf_submission.files import files_below, write_atomic
+from mlperf_submission.steps.cache import StepRecord
 from models import jobs
 from models.benchmark import Edition, LicensedFolder, Source
-from storage.fetch.sources import fetch_all
-from storage.steps.cache import StepRecord
 from tasks.step import Recorder, Step, perform, step_task
 from tasks.versions import benchmark_code
 from tasks.workspace import Workspace

@@ -18,15 +18,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.deadline import Limits
-from common.errors import PipelineError, SourceError, UnreachableError
-from common.files import inside, write_atomic
+from mlperf_submission.deadline import Limits
+from mlperf_submission.errors import PipelineError, SourceError, UnreachableError
+from mlperf_submission.fetch.http import open_url
+from mlperf_submission.fetch.sources import fetch_all
+from mlperf_submission.files import inside, write_atomic
 from models.benchmark import Edition, Subset
 from models.images.jpeg import JPEG_TAIL, jpeg_problem
 from models.retinanet import openimages
 from models.retinanet.facts import FACTS
-from storage.fetch.http import open_url
-from storage.fetch.sources import fetch_all
 
 BUCKET = "https://open-images-dataset.s3.amazonaws.com"
 """MLPerf Inference v4.1, vision/classification_and_detection/tools/openimages.py; open to everybody."""

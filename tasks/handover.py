@@ -15,8 +15,8 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.sorting import ArtifactSort
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from common.errors import StoreError
-from storage.store.store import RunInfo
+from mlperf_submission.errors import StoreError
+from mlperf_submission.store.store import RunInfo
 from tasks.artifacts import publish
 
 _KEY = "stored-run"

@@ -9,10 +9,10 @@ from pathlib import Path
 import psutil
 from pydantic import JsonValue
 
-from common.errors import SettingError
-from harness.backends.cuda import gpus_like, import_cuda, visible_gpus
-from harness.backends.tensorrt_library import gpu_facts
-from mlperf.system import Accelerator
+from mlperf_submission.config.system import Accelerator
+from mlperf_submission.errors import SettingError
+from mlperf_submission.harness.backends.cuda import gpus_like, import_cuda, visible_gpus
+from mlperf_submission.harness.backends.tensorrt.library import gpu_facts
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,15 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from common.errors import DisturbedRunError, InvalidRunError
-from harness.record import DETAIL_LOG, ChildReport, RunOutcome, RunRequest
-from harness.run import measure
-from harness.settings import RunSettings
-from mlperf.logs import DetailLog, read_detail
-from mlperf.rounds import RunKind, Scenario
+from mlperf_submission.errors import DisturbedRunError, InvalidRunError
+from mlperf_submission.harness.backends.base import BACKENDS
+from mlperf_submission.harness.record import DETAIL_LOG, ChildReport, RunOutcome, RunRequest
+from mlperf_submission.harness.run import measure
+from mlperf_submission.harness.settings import RunSettings
+from mlperf_submission.rounds import RunKind, Scenario
+from mlperf_submission.steps.cache import StepRecord
+from mlperf_submission.submission.logs import DetailLog, read_detail
 from models.benchmark import Weights
-from storage.steps.cache import StepRecord
 from tasks.hardware import host_identity
 from tasks.random_network import weights_label
 from tasks.step import Recorder, Step, attempts_left, perform, run_logger
@@ -95,7 +96,10 @@ def run_step(bench: Bench, kind: RunKind, **more: JsonValue) -> Step:
                 include={"backend", "precision", "batch_size", "max_wait_us", "streams", "devices"},
             ),
             "code_version": benchmark_code(
-                bench.benchmark, ("data", "answer"), "harness.child", f"harness.backends.{request.backend}"
+                bench.benchmark,
+                ("data", "answer"),
+                "mlperf_submission.harness.child",
+                BACKENDS[request.backend],
             ),
             **versions_of("mlcommons-loadgen", "numpy", "onnxruntime", "tensorrt", "tensorrt-rtx"),
             "python": platform.python_version(),
@@ -125,7 +129,7 @@ def run_loadgen(
         judge: called with the folder and the outcome of a valid run; may write files and returns figures and
             notices, or raises, which keeps the run from counting as finished.
 
-    Figures: those of `harness.record.RunOutcome`, and `notices`: in a rehearsal, what hangs on speed.
+    Figures: those of `RunOutcome`, and `notices`: in a rehearsal, what hangs on speed.
 
     Raises:
         InvalidRunError: LoadGen called it INVALID (in a rehearsal: for something else than speed or length),

@@ -11,12 +11,12 @@ from pathlib import Path
 from prefect.artifacts import create_table_artifact
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from common.errors import TreeError
-from common.files import write_atomic
-from mlperf.page import PageEvidence, write_fleet
-from mlperf.tree_merge import merge_trees
-from storage.steps.cache import StepRecord, code_version
-from storage.store.store import RunInfo, Store
+from mlperf_submission.errors import TreeError
+from mlperf_submission.files import write_atomic
+from mlperf_submission.page import PageEvidence, write_fleet
+from mlperf_submission.steps.cache import StepRecord, code_version
+from mlperf_submission.store.store import RunInfo, Store
+from mlperf_submission.tree.merge import merge_trees
 from tasks.artifacts import publish
 from tasks.handover import HandedOver
 from tasks.package import PROJECT
@@ -117,7 +117,7 @@ def merge_step(fleet: Fleet, trees: Sequence[StepRecord]) -> Step:
         label=fleet.name,
         inputs={
             "trees": [tree.content_hash for tree in trees],
-            "code_version": code_version("mlperf.tree_merge"),
+            "code_version": code_version("mlperf_submission.tree.merge"),
         },
     )
 
@@ -151,7 +151,7 @@ def report_fleet_step(fleet: Fleet, tree: StepRecord, verdict: StepRecord) -> St
             "tree": tree.content_hash,
             "verdict": verdict.content_hash,
             "members": [member.model_dump(mode="json") for member in fleet.members],
-            "code_version": code_version("mlperf.page"),
+            "code_version": code_version("mlperf_submission.page"),
             "templates": page_templates_version(),
         },
     )

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from mlperf_submission.steps.cache import StepRecord
 from models import jobs
 from models.benchmark import MiniListing
-from storage.steps.cache import StepRecord
 from tasks.step import Recorder, Step, perform, step_task
 from tasks.versions import benchmark_code, library_versions
 from tasks.workspace import Workspace

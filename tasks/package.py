@@ -10,15 +10,15 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from harness.record import ACCURACY_LOG, DETAIL_LOG, SUMMARY_LOG
-from mlperf.rounds import RunKind, Scenario
-from mlperf.strict_yaml import written_yaml
-from mlperf.system import System
-from mlperf.tree import write_tree
-from mlperf.tree_plan import AuditPlan, Calibration, CodeSource, ResultPlan, RunFolder, TreePlan
+from mlperf_submission.config.system import System
+from mlperf_submission.harness.record import ACCURACY_LOG, DETAIL_LOG, SUMMARY_LOG
+from mlperf_submission.rounds import RunKind, Scenario
+from mlperf_submission.steps.cache import StepRecord, code_version
+from mlperf_submission.strict_yaml import written_yaml
+from mlperf_submission.tree.plan import AuditPlan, Calibration, CodeSource, ResultPlan, RunFolder, TreePlan
+from mlperf_submission.tree.write import write_tree
 from models.benchmark import Precision
 from models.registry import get_benchmark
-from storage.steps.cache import StepRecord, code_version
 from tasks.accuracy import ACCURACY_FILE
 from tasks.compliance import verdict_of
 from tasks.random_network import require_trained
@@ -42,7 +42,7 @@ _PUBLIC = (
     "interference",
 )
 """What of a system file stands in the tree for everybody: how it was measured, not what is where."""
-_SOURCE_FOLDERS = ("common", "harness", "models", "mlperf")
+_SOURCE_FOLDERS = ("models", "mlperf_submission")
 _ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -102,8 +102,8 @@ def package_step(system: System, full_length: bool, results: Sequence[Measured])
             },
             "system": public_settings(system),
             "full_length": full_length,
-            "code_version": code_version("mlperf.tree"),
-            "templates": files_version(_ROOT / "mlperf" / "templates"),
+            "code_version": code_version("mlperf_submission.tree.write"),
+            "templates": files_version(_ROOT / "mlperf_submission" / "tree" / "templates"),
             "project": version(PROJECT),
         },
     )

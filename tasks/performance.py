@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from common.errors import DisturbedRunError, InvalidRunError
-from mlperf.rounds import RunKind
-from storage.steps.cache import StepRecord
+from mlperf_submission.errors import DisturbedRunError, InvalidRunError
+from mlperf_submission.rounds import RunKind
+from mlperf_submission.steps.cache import StepRecord
 from tasks.measurement import RETRIES, Bench, run_loadgen, run_step
 from tasks.step import Step, step_task
 from tasks.workspace import Workspace

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mlperf_submission.steps.cache import StepRecord
 from models import jobs
 from models.benchmark import Edition, Precision, Subset
 from models.registry import get_benchmark
-from storage.steps.cache import StepRecord
 from tasks.step import Recorder, Step, perform, step_task
 from tasks.versions import benchmark_code, library_versions
 from tasks.workspace import Workspace

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from common.errors import InvalidRunError
-from harness.run import measure
-from mlperf.rounds import RunKind, get_round
-from storage.steps.cache import StepRecord
+from mlperf_submission.errors import InvalidRunError
+from mlperf_submission.harness.run import measure
+from mlperf_submission.rounds import RunKind, get_round
+from mlperf_submission.steps.cache import StepRecord
 from tasks.measurement import Bench, run_step
 from tasks.step import Recorder, Step, perform, step_task
 from tasks.workspace import Workspace

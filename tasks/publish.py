@@ -6,7 +6,7 @@ import time
 
 from pydantic import BaseModel, ConfigDict
 
-from storage.store.store import Store
+from mlperf_submission.store.store import Store
 from tasks.progress import StepEvent, emit
 from tasks.step import Step, run_logger, step_task
 from tasks.upload import STORE_RETRIES

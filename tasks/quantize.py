@@ -6,12 +6,12 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from mlperf_submission.steps.cache import StepRecord
 from models.benchmark import Edition, Precision, Source
 from models.network.agreement import AgreementRequest
 from models.network.quantization import QuantizeRequest, device_file
 from models.network.random import CALIBRATION_SAMPLES
 from models.registry import get_benchmark
-from storage.steps.cache import StepRecord
 from tasks.child import call_child
 from tasks.random_network import weights_label, weights_of
 from tasks.step import Recorder, Step, perform, step_task

@@ -13,10 +13,10 @@ from typing import get_args
 
 from pydantic import JsonValue
 
-from common.errors import TreeError
+from mlperf_submission.errors import TreeError
+from mlperf_submission.steps.cache import StepRecord
 from models.benchmark import Edition, Precision, Source, Weights
 from models.network.random import RandomNetworkRequest
-from storage.steps.cache import StepRecord
 from tasks.child import call_child
 from tasks.step import Recorder, Step, perform, step_task
 from tasks.versions import benchmark_code, versions_of

@@ -8,13 +8,14 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from harness.interference import shown_states
-from harness.record import DETAIL_LOG, ChildReport
-from harness.search import SearchOutcome
-from mlperf import page
-from mlperf.describe import MachineDescription
-from mlperf.describe_check import RunFacts, differences
-from mlperf.page import (
+from mlperf_submission import page
+from mlperf_submission.config.system import System
+from mlperf_submission.description.check import RunFacts, differences
+from mlperf_submission.description.describe import MachineDescription
+from mlperf_submission.harness.interference import shown_states
+from mlperf_submission.harness.record import DETAIL_LOG, ChildReport
+from mlperf_submission.harness.search import SearchOutcome
+from mlperf_submission.page import (
     EngineEvidence,
     Fact,
     Link,
@@ -25,9 +26,8 @@ from mlperf.page import (
     TimelineStep,
     write_page,
 )
-from mlperf.system import System
-from mlperf.triage.steps import AUDITS, RUNS
-from storage.steps.cache import StepRecord, code_version
+from mlperf_submission.steps.cache import StepRecord, code_version
+from mlperf_submission.triage.steps import AUDITS, RUNS
 from tasks.describe import to_fill_in
 from tasks.measurement import detail_log, disturbances_of, notices_of
 from tasks.package import Measured
@@ -48,7 +48,7 @@ def report_step(system: System, tree: StepRecord, verdict: StepRecord, evidence:
             "tree": tree.content_hash,
             "verdict": verdict.content_hash,
             "evidence": evidence.model_dump(mode="json"),
-            "code_version": code_version("mlperf.page"),
+            "code_version": code_version("mlperf_submission.page"),
             "templates": page_templates_version(),
         },
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from storage.store.store import OnBytes, Restored, Store, ignore_bytes
+from mlperf_submission.store.store import OnBytes, Restored, Store, ignore_bytes
 from tasks.progress import StepEvent, emit
 from tasks.step import Step, run_logger, step_task
 from tasks.upload import STORE_RETRIES
@@ -66,7 +66,7 @@ def bring_back(
     deadline: float | None = None,
     on_progress: OnBytes = ignore_bytes,
 ) -> Retrieved:
-    """Restore a run, see `storage.store.store.Store.fetch_run`, and sum up what came."""
+    """Restore a run, see `mlperf_submission.store.store.Store.fetch_run`, and sum up what came."""
     restored = store.fetch_run(
         run, to, only=only, dry_run=dry_run, deadline=deadline, on_progress=on_progress
     )

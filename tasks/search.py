@@ -9,11 +9,11 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from common.errors import InvalidRunError
-from common.files import write_atomic
-from harness.search import find_server_qps, limits_for, planned_seconds
-from mlperf.rounds import RunKind
-from storage.steps.cache import StepRecord, code_version
+from mlperf_submission.errors import InvalidRunError
+from mlperf_submission.files import write_atomic
+from mlperf_submission.harness.search import find_server_qps, limits_for, planned_seconds
+from mlperf_submission.rounds import RunKind
+from mlperf_submission.steps.cache import StepRecord, code_version
 from tasks.measurement import Bench, run_step
 from tasks.step import Recorder, Step, perform, run_logger, step_task
 from tasks.workspace import Workspace
@@ -24,7 +24,10 @@ OUTCOME_FILE = "search.json"
 def search_step(bench: Bench, budget_seconds: float) -> Step:
     """Return what goes into a search: that of a performance run, and the budget."""
     step = run_step(
-        bench, RunKind.PERFORMANCE, budget_seconds=budget_seconds, searched_by=code_version("harness.search")
+        bench,
+        RunKind.PERFORMANCE,
+        budget_seconds=budget_seconds,
+        searched_by=code_version("mlperf_submission.harness.search"),
     )
     return step.model_copy(update={"name": "search"})
 
@@ -38,7 +41,7 @@ def search_seconds(workspace: Workspace, bench: Bench, budget_seconds: float) ->
 
 @step_task("search", shown="{bench.benchmark} {bench.scenario}")
 def search(workspace: Workspace, bench: Bench, budget_seconds: float) -> StepRecord:
-    """Find the highest Server target. Figures: those of `harness.search.SearchOutcome`.
+    """Find the highest Server target. Figures: those of `mlperf_submission.harness.search.SearchOutcome`.
 
     Raises:
         InvalidRunError: no target was confirmed within the budget.

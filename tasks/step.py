@@ -18,9 +18,9 @@ from prefect.logging import get_run_logger
 from prefect.tasks import exponential_backoff
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from common.errors import PipelineError
-from harness.lock import host_lock
-from storage.steps.cache import StepRecord
+from mlperf_submission.errors import PipelineError
+from mlperf_submission.harness.lock import host_lock
+from mlperf_submission.steps.cache import StepRecord
 from tasks.artifacts import ProgressArtifact
 from tasks.progress import StepEvent, emit
 from tasks.workspace import Workspace

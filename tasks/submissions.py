@@ -16,7 +16,7 @@ from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 from pydantic import BaseModel, ConfigDict
 
-from common.errors import SettingError, StepFailedError
+from mlperf_submission.errors import SettingError, StepFailedError
 from tasks.step import run_logger
 
 FLOW = "submission"

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from common.files import disk_full_named
-from mlperf.system import StoreLocation, System
-from storage.steps.cache import StepRecord
-from storage.steps.records import record_file
-from storage.store.embedded import embedded_s3
-from storage.store.store import Area, Encryption, MadeBy, RunFile, RunInfo, Store
+from mlperf_submission.config.system import StoreLocation, System
+from mlperf_submission.files import disk_full_named
+from mlperf_submission.steps.cache import StepRecord
+from mlperf_submission.steps.records import record_file
+from mlperf_submission.store.embedded import embedded_s3
+from mlperf_submission.store.store import Area, Encryption, MadeBy, RunFile, RunInfo, Store
 from tasks.credentials import credentials_from_block
 from tasks.handover import hand_over
 from tasks.package import PROJECT, Measured

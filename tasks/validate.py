@@ -9,10 +9,10 @@ from typing import Protocol
 from prefect.artifacts import create_table_artifact
 from pydantic import JsonValue
 
-from common.errors import TreeError
-from common.files import write_atomic
-from mlperf.validation import Verdict, validate_tree
-from storage.steps.cache import StepRecord, code_version
+from mlperf_submission.errors import TreeError
+from mlperf_submission.files import write_atomic
+from mlperf_submission.steps.cache import StepRecord, code_version
+from mlperf_submission.validation import Verdict, validate_tree
 from tasks.artifacts import publish
 from tasks.step import Recorder, Step, perform, step_task
 from tasks.workspace import Workspace
@@ -45,7 +45,7 @@ def validate_step(submitted: Submitted, tree: StepRecord) -> Step:
             "tree": tree.content_hash,
             "round": submitted.round,
             "rehearsal": submitted.is_rehearsal,
-            "code_version": code_version("mlperf.validation"),
+            "code_version": code_version("mlperf_submission.validation"),
         },
     )
 

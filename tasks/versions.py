@@ -8,10 +8,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from common.files import files_below, sha256_of
+from mlperf_submission.files import files_below, sha256_of
+from mlperf_submission.steps.cache import code_version
 from models.benchmark import Part
 from models.registry import get_benchmark
-from storage.steps.cache import code_version
 
 Stage = Literal["make_mini", "preprocess", "score"]
 

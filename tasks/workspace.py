@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from storage.steps.cache import StepCache
+from mlperf_submission.steps.cache import StepCache
 
 
 class Workspace(BaseModel):

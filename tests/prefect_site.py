@@ -15,8 +15,8 @@ from typing import Any
 
 import httpx
 
-from common.process import companion
-from flows.server import free_port
+from cli.server import free_port
+from mlperf_submission.process import companion
 from tests.conftest import PROGRAM, ROOT, clean_environment
 
 SECRET = "admin:a-password-of-some-length"

@@ -1,4 +1,4 @@
-"""The rooms import only what docs/architecture.md allows, and the measuring child stays light."""
+"""The rooms import only downwards (docs/architecture.md), and the measuring child stays light."""
 
 from __future__ import annotations
 
@@ -12,57 +12,154 @@ import pytest
 
 from tests.conftest import ROOT
 
-ALLOWED = {
-    "common": {"common"},
-    "mlperf": {"mlperf", "common"},
-    "storage": {"storage", "common"},
-    "models": {"models", "common"},
-    "harness": {"harness", "common", "models", "mlperf"},
-    "tools": {"tools", "common", "models"},
-    "tasks": {"tasks", "common", "models", "harness", "mlperf", "storage"},
-    "deployments": {"deployments", "common"},
-    "flows": {"flows", "tasks", "common", "models", "harness", "mlperf", "storage"},
+LIBRARY = "mlperf_submission"
+ORDER = (
+    "cli",
+    "flows",
+    "tasks",
+    "models",
+    f"{LIBRARY}.config",
+    f"{LIBRARY}.page",
+    f"{LIBRARY}.tree",
+    f"{LIBRARY}.validation",
+    f"{LIBRARY}.harness",
+    f"{LIBRARY}.compliance",
+    f"{LIBRARY}.description",
+    f"{LIBRARY}.network",
+    f"{LIBRARY}.images",
+    f"{LIBRARY}.submission",
+    f"{LIBRARY}.benchmark",
+    f"{LIBRARY}.rounds",
+    f"{LIBRARY}.steps",
+    f"{LIBRARY}.fetch",
+    f"{LIBRARY}.store",
+    f"{LIBRARY}.triage",
+    LIBRARY,
+)
+"""The rooms from the top down, the loose files of the library last. Imports run down, or stay in the room."""
+
+UP = {
+    ("flows.plan", "cli.console"),
+    ("mlperf_submission.harness.backends.base", "models.benchmark"),
+    ("mlperf_submission.harness.backends.null", "models.benchmark"),
+    ("mlperf_submission.harness.backends.onnxruntime", "models.benchmark"),
+    ("mlperf_submission.harness.backends.onnxruntime", "models.network.state"),
+    ("mlperf_submission.harness.backends.tensorrt.backend", "models.benchmark"),
+    ("mlperf_submission.harness.backends.tensorrt.build", "models.benchmark"),
+    ("mlperf_submission.harness.backends.tensorrt.build", "models.network.checks"),
+    ("mlperf_submission.harness.backends.tensorrt.stream", "models.benchmark"),
+    ("mlperf_submission.harness.backends.tensorrt.stream", "models.network.state"),
+    ("mlperf_submission.harness.child", "models.benchmark"),
+    ("mlperf_submission.harness.child", "models.registry"),
+    ("mlperf_submission.harness.record", "models.benchmark"),
+    ("mlperf_submission.harness.samples", "models.benchmark"),
+    ("mlperf_submission.harness.sut", "models.benchmark"),
+    ("mlperf_submission.store.manifest", "mlperf_submission.steps.hashing"),
+    ("mlperf_submission.store.restore", "mlperf_submission.steps.hashing"),
+    ("mlperf_submission.store.store", "mlperf_submission.steps.hashing"),
 }
+"""Arrows that still run up: (importing module, imported module). The list only becomes shorter."""
+
 HEAVY = ("prefect", "boto3", "botocore", "torch")
 MEASURED_PATH = [
-    "harness.child",
-    "harness.sut",
-    "harness.verdict",
-    "harness.backends.onnxruntime",
-    "harness.backends.tensorrt",
-    "harness.backends.tensorrt_build",
+    f"{LIBRARY}.harness.child",
+    f"{LIBRARY}.harness.sut",
+    f"{LIBRARY}.harness.verdict",
+    f"{LIBRARY}.harness.backends.onnxruntime",
+    f"{LIBRARY}.harness.backends.tensorrt.backend",
+    f"{LIBRARY}.harness.backends.tensorrt.build",
     "models.registry",
 ]
 
 
-def imported(path: Path) -> Iterator[str]:
-    """Yield the top-level names that a file imports, at its top or anywhere in it."""
+def sources() -> dict[str, Path]:
+    """Return the shipped modules by name."""
+    tops = dict.fromkeys(room.partition(".")[0] for room in ORDER)
+    paths = [path for top in tops for path in sorted((ROOT / top).rglob("*.py"))]
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in paths
+    }
+
+
+def imported(path: Path, modules: dict[str, Path]) -> Iterator[str]:
+    """Yield the modules that a file imports, at its top or anywhere in it."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module.partition(".")[0]
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in modules else node.module
 
 
-@pytest.mark.parametrize("room", ALLOWED)
-def test_a_room_imports_only_what_it_may(room: str) -> None:
-    files = sorted((ROOT / room).rglob("*.py"))
-    assert files
-    ours = set(ALLOWED) | {"tests", "benchmarks", "tools"}
+def floor(module: str) -> int | None:
+    """Return the place of a module's room in the order; None for what is not ours."""
+    for place, room in enumerate(ORDER):
+        if module == room or module.startswith(f"{room}."):
+            return place
+    return None
+
+
+def arrows_up() -> set[tuple[str, str]]:
+    """Return (importing module, imported module) of every import against the order."""
+    modules = sources()
+    found: set[tuple[str, str]] = set()
+    for module, path in modules.items():
+        here = floor(module)
+        for other in imported(path, modules):
+            there = floor(other)
+            if here is not None and there is not None and there < here:
+                found.add((module, other))
+    return found
+
+
+# Tests
+
+
+def test_rooms_import_only_downwards() -> None:
+    found = arrows_up()
+    assert found - UP == set(), "these imports run up"
+    assert set(UP) - found == set(), "these run up no more: take them off the list"
+
+
+def test_every_folder_of_the_library_has_its_place_in_the_order() -> None:
+    folders = {path.parent.name for path in (ROOT / LIBRARY).glob("*/*.py")}
+    assert folders <= {room.removeprefix(f"{LIBRARY}.") for room in ORDER}
+
+
+def test_nothing_shipped_imports_what_is_not_shipped() -> None:
+    modules = sources()
     wrong = {
-        f"{path.relative_to(ROOT)} imports {name}"
-        for path in files
-        for name in imported(path)
-        if (name in ours and name not in ALLOWED[room])
-        or (name == "prefect" and room not in ("tasks", "flows", "deployments"))
-        or (name == "torch" and room != "tools")
+        f"{module} imports {other}"
+        for module, path in modules.items()
+        for other in imported(path, modules)
+        if other.partition(".")[0] in ("tools", "tests", "deployments")
     }
     assert wrong == set()
 
 
-def test_common_needs_nothing_but_python() -> None:
-    names = {name for path in (ROOT / "common").glob("*.py") for name in imported(path)}
-    assert names - {"common"} <= set(sys.stdlib_module_names)
+@pytest.mark.parametrize(
+    ("library", "allowed"), [("prefect", ("cli", "flows", "tasks")), ("torch", ("models.training",))]
+)
+def test_a_heavy_library_stays_in_its_rooms(library: str, allowed: tuple[str, ...]) -> None:
+    modules = sources()
+    wrong = {
+        module
+        for module, path in modules.items()
+        for other in imported(path, modules)
+        if other.partition(".")[0] == library
+        and not module.startswith(allowed)
+        and not path.name.startswith("train_")
+    }
+    assert wrong == set()
+
+
+def test_the_loose_files_of_the_library_need_nothing_but_python_and_yaml() -> None:
+    modules = sources()
+    paths = (ROOT / LIBRARY).glob("*.py")
+    names = {name.partition(".")[0] for path in paths for name in imported(path, modules)}
+    assert names - {LIBRARY, "yaml"} <= set(sys.stdlib_module_names)
 
 
 def test_the_measuring_child_loads_neither_prefect_nor_boto3() -> None:

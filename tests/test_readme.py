@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from flows.server import free_port
+from cli.server import free_port
 from tests.conftest import ROOT, Rehearsal, clean_environment, hear_ctrl_c, shell
 
 README = (ROOT / "README.md").read_text()
@@ -56,7 +56,7 @@ def test_make_test_runs_lint_types_and_tests() -> None:
 def test_types_are_checked_in_our_folders_and_not_in_the_copies_that_a_rehearsal_leaves() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
     packages = project["hatch"]["build"]["targets"]["wheel"]["packages"]
-    assert set(project["mypy"]["files"]) == {*packages, "benchmarks", "tests", "tools"}
+    assert set(project["mypy"]["files"]) == {*packages, "tests", "tools"}
 
 
 def test_the_commands_of_the_command_line(rehearsal: Rehearsal, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "reference" / "command_line.md"
-_APP = "flows.cli"
+_APP = "cli.main"
 
 
 def page() -> str:
@@ -37,9 +37,3 @@ def _linked(text: str) -> str:
         anchor = f"{command} {listed.group(1)}".replace(" ", "-") if listed else ""
         lines.append(f"* [`{listed.group(1)}`](#{anchor})" if listed else line)
     return "\n".join(lines)
-
-
-def write() -> None:
-    """Write the page."""
-    PAGE.parent.mkdir(parents=True, exist_ok=True)
-    PAGE.write_text(page(), encoding="utf-8")

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from mlperf.triage import pages as failure_pages
-from mlperf.validation import pages as rule_pages
 from tools import command_line
+from tools import failure_pages as failure_pages
+from tools import rule_pages as rule_pages
 
 ROOT = Path(__file__).resolve().parent.parent
 _LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)")
@@ -48,7 +48,7 @@ def _anchors(page: Path) -> set[str]:
 def main() -> int:
     """Write the generated pages; return 1 if a link leads nowhere."""
     for generator in (rule_pages, failure_pages, command_line):
-        generator.write()
+        generator.PAGE.write_text(generator.page(), encoding="utf-8")
     broken = broken_links()
     for line in broken:
         print(line, file=sys.stderr)

@@ -2,7 +2,7 @@
 
     pip download --no-deps --no-build-isolation tensorrt-cu12-bindings==10.16.1.11
     pip download --no-deps --no-build-isolation tensorrt-cu13-bindings==11.4.0.106
-    python -m tools.record_bindings *.whl > tests/harness/tensorrt_names.json
+    python -m tools.record_bindings *.whl > tests/mlperf_submission/harness/tensorrt_names.json
 
 The bindings are linked to a dozen functions of NVIDIA's libraries, none of which an import calls. Empty
 libraries with these functions stand in for them; `cc` makes them. Only the classes that our code names count.

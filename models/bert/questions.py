@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from common.errors import SourceError
+from mlperf_submission.errors import SourceError
 from models.benchmark import Edition
 from models.bert.facts import QUESTIONS_FILE, VOCABULARY_FILE
 from models.bert.features import Feature, features

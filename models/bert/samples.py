@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import SourceError
-from common.files import disk_full_named, require_free_space
+from mlperf_submission.errors import SourceError
+from mlperf_submission.files import disk_full_named, require_free_space
 from models.benchmark import OnProgress, Progress, Samples
 from models.bert.facts import MAX_SEQUENCE
 from models.bert.features import Feature

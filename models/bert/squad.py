@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from common.errors import SourceError
+from mlperf_submission.errors import SourceError
 
 _REMEDY = "fetch the file anew from its source; it must be SQuAD v1.1 (not v2.0) with answers"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from common.errors import SourceError
+from mlperf_submission.errors import SourceError
 from models.benchmark import Edition, Subset
 from models.gptj.facts import ARTICLES_FILE, CALIBRATION_FILE
 from models.gptj.text import NewsItem, read_items

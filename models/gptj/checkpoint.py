@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import SourceError
+from mlperf_submission.errors import SourceError
 from models.gptj.decoder import GPTJ_6B, DecoderShape, weight_names
 from models.gptj.facts import FULL_PROMPT
 

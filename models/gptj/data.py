@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from common.errors import SourceError
+from mlperf_submission.errors import SourceError
 from models.benchmark import Data, Edition, MiniListing, OnProgress, Precision, Progress, Samples, Subset
 from models.gptj import text
 from models.gptj.articles import articles_file, articles_of

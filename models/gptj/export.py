@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from pydantic import JsonValue
 
-from common.errors import NetworkFileError
-from common.files import disk_full_named, require_free_space, write_atomic
+from mlperf_submission.errors import NetworkFileError
+from mlperf_submission.files import disk_full_named, require_free_space, write_atomic
 from models.benchmark import OnProgress, Precision, Progress, ignore_progress
 from models.gptj.decoder import (
     DecoderShape,

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from common.errors import SourceError
-from common.files import disk_full_named, write_atomic
+from mlperf_submission.errors import SourceError
+from mlperf_submission.files import disk_full_named, write_atomic
 from models.benchmark import OnProgress, Progress, Samples, ignore_progress
 from models.gptj.facts import FULL_PROMPT, MERGES_FILE, VOCABULARY_FILE
 

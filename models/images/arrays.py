@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import SourceError
-from common.files import disk_full_named, inside, require_free_space
+from mlperf_submission.errors import SourceError
+from mlperf_submission.files import disk_full_named, inside, require_free_space
 from models.benchmark import OnProgress, Progress, StackedSamples, ignore_progress
 from models.images.folder import LabelledImage
 from models.images.jpeg import decode

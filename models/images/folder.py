@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.errors import SourceError
-from common.files import inside
+from mlperf_submission.errors import SourceError
+from mlperf_submission.files import inside
 from models.benchmark import OnProgress, Progress
 from models.images.jpeg import JPEG_TAIL, jpeg_problem
 

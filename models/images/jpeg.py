@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import SourceError
+from mlperf_submission.errors import SourceError
 
 JPEG_TAIL = 4096
 """Bytes at the end of a file in which the end marker must stand (some cameras write a little after it)."""

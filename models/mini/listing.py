@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from common.errors import SettingError, SourceError
-from common.files import sha256_of
+from mlperf_submission.errors import SettingError, SourceError
+from mlperf_submission.files import sha256_of
 from models.benchmark import MiniListing
 
 

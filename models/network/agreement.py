@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from common.errors import NetworkFileError, SettingError
-from common.process import serve_request
+from mlperf_submission.errors import NetworkFileError, SettingError
+from mlperf_submission.process import serve_request
 from models.benchmark import (
     Answer,
     Arrays,

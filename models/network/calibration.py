@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from common.errors import SettingError
+from mlperf_submission.errors import SettingError
 from models.benchmark import (
     Arrays,
     BatchAnswer,

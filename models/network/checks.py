@@ -9,8 +9,8 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
-from common.errors import NetworkFileError, SourceError
-from common.files import inside
+from mlperf_submission.errors import NetworkFileError, SourceError
+from mlperf_submission.files import inside
 from models.benchmark import TensorSpec
 from models.network.folding import fold_constants
 

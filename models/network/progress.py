@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from common.process import print_progress
+from mlperf_submission.process import print_progress
 from models.benchmark import OnProgress, Progress
 
 

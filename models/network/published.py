@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
-from common.errors import NetworkFileError
+from mlperf_submission.errors import NetworkFileError
 from models.network.edits import drop_unneeded, replace
 
 

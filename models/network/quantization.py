@@ -16,9 +16,9 @@ import onnx
 from onnx import ModelProto
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from common.errors import PipelineError, StepFailedError
-from common.files import disk_full_named, write_atomic
-from common.process import peak_bytes, serve_request
+from mlperf_submission.errors import PipelineError, StepFailedError
+from mlperf_submission.files import disk_full_named, write_atomic
+from mlperf_submission.process import peak_bytes, serve_request
 from models.benchmark import (
     Benchmark,
     OnProgress,

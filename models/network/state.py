@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import NetworkFileError
+from mlperf_submission.errors import NetworkFileError
 from models.benchmark import Arrays
 
 PAST, PRESENT = "past.", "present."

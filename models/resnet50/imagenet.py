@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import SourceError
+from mlperf_submission.errors import SourceError
 from models.benchmark import Edition, EditionName, OnProgress, Subset
 from models.images.arrays import Steps
 from models.images.folder import LabelledImage, read_list, verify_images

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from common.errors import SourceError
+from mlperf_submission.errors import SourceError
 from models.benchmark import Edition, OnProgress, Subset
 from models.images.arrays import Steps
 from models.images.folder import LabelledImage, read_list, verify_images

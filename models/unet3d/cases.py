@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.errors import PipelineError, SourceError
+from mlperf_submission.errors import PipelineError, SourceError
 from models.benchmark import Edition, OnProgress, Progress, Subset
 from models.parallel import in_parallel
 from models.unet3d.facts import (

@@ -18,7 +18,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import SourceError
+from mlperf_submission.errors import SourceError
 
 SPACING = (1.6, 1.2, 1.2)
 """Every volume is resampled to it, mm."""

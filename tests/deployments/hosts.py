@@ -16,8 +16,8 @@ from uuid import UUID
 
 import httpx
 
-from common.process import end_group
-from flows.server import free_port
+from cli.server import free_port
+from mlperf_submission.process import end_group
 from tests.conftest import ROOT, clean_environment, hear_ctrl_c
 
 BINARIES = ROOT / ".venv" / "bin"

@@ -10,9 +10,9 @@ from prefect import flow
 from flows.approval import Candidate, Publication, PublishChoice, ended, first_started, settle
 from flows.notify import tell_of_failure
 from flows.results import ResultLine
-from harness.record import RunRequest
-from harness.run import measure
-from storage.store.store import RunFile, RunInfo, Store
+from mlperf_submission.harness.record import RunRequest
+from mlperf_submission.harness.run import measure
+from mlperf_submission.store.store import RunFile, RunInfo, Store
 from tasks.measurement import require_valid
 from tasks.upload import send_run
 from tasks.workspace import Workspace

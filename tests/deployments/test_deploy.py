@@ -13,10 +13,10 @@ import pytest
 from prefect import flow
 from prefect.context import FlowRunContext
 
-from common.errors import SettingError, StepFailedError, StoreError
-from flows.server import send_what_is_queued
+from cli.server import send_what_is_queued
+from mlperf_submission.errors import SettingError, StepFailedError, StoreError
+from mlperf_submission.store.store import RunInfo
 from models.registry import benchmark_names
-from storage.store.store import RunInfo
 from tasks.handover import hand_over, handed_over
 from tasks.submissions import require_deployments, start_submission, wait_for
 from tests.conftest import ROOT

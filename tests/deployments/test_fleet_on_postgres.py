@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from mlperf.logs import read_detail
-from mlperf.validation import validate_tree
-from storage.store.bucket import Bucket
-from storage.store.embedded import Endpoint, embedded_s3
+from mlperf_submission.store.bucket import Bucket
+from mlperf_submission.store.embedded import Endpoint, embedded_s3
+from mlperf_submission.submission.logs import read_detail
+from mlperf_submission.validation import validate_tree
 from tests.conftest import PROGRAM, Rehearsal, clean_environment
 from tests.deployments.hosts import cluster, postgres, postgres_folder, prefect_file, until
 from tests.small_system import prepared_folder, small_system

@@ -17,16 +17,16 @@ from pathlib import Path
 import httpx
 import pytest
 
-from harness.run import RunRequest
-from harness.settings import RunLength, settings_for
-from mlperf.rounds import RunKind, Scenario, get_round
-from mlperf.validation import validate_tree
-from storage.store.embedded import embedded_s3
-from storage.store.store import RunFile, RunInfo, Store
+from mlperf_submission.harness.run import RunRequest
+from mlperf_submission.harness.settings import RunLength, settings_for
+from mlperf_submission.rounds import RunKind, Scenario, get_round
+from mlperf_submission.store.embedded import embedded_s3
+from mlperf_submission.store.store import RunFile, RunInfo, Store
+from mlperf_submission.validation import validate_tree
 from tasks.publish import PARTS
 from tests.conftest import ROOT
 from tests.deployments.hosts import postgres, postgres_folder
-from tests.mlperf.validation.sample_submission import build
+from tests.mlperf_submission.validation.sample_submission import build
 from tests.prefect_site import Site, Webhook, prefect_site, webhook
 
 FLOWS = "tests/deployments/small_flows.py"
@@ -78,7 +78,7 @@ def operated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operated]:
         s3 = stack.enter_context(embedded_s3(folder / "s3", folder / "s3.log"))
         hook = stack.enter_context(webhook())
         site = stack.enter_context(prefect_site(folder, **settings))
-        applied = site.prefect("python", "-m", "deployments.notifications", MLPERF_WEBHOOK_URL=hook.url)
+        applied = site.prefect("python", "-m", "cli.notifications", MLPERF_WEBHOOK_URL=hook.url)
         assert applied.returncode == 0, applied.stderr
         site.api("POST", "work_pools/", name=POOL, type="process")
         flows = ("approval", "measurement")
@@ -225,7 +225,7 @@ def test_the_webhook_is_kept_secret(operated: Operated) -> None:
     assert "custom-webhook" in str(documents)
     assert "/hook/secret" not in str(documents)
     assert "/hook/secret" not in (operated.folder / "server.log").read_text()
-    applied = operated.site.prefect("python", "-m", "deployments.notifications")
+    applied = operated.site.prefect("python", "-m", "cli.notifications")
     assert applied.returncode == 0 and "mlperf-invalid" in applied.stdout
     automations = operated.site.api("POST", "automations/filter")
     names = [automation["name"] for automation in automations]

@@ -10,7 +10,7 @@ from prefect.cli.deploy._models import DeploymentConfig, RawScheduleConfig
 from prefect.client.schemas.schedules import construct_schedule
 from prefect.flows import Flow, load_flow_from_entrypoint
 
-from mlperf.system import known_systems
+from mlperf_submission.config.system import known_systems
 from tests.conftest import ROOT
 
 CONTENT: dict[str, Any] = yaml.safe_load((ROOT / "prefect.yaml").read_text())

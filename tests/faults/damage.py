@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from storage.steps.cache import StepRecord
-from storage.steps.records import record_file
+from mlperf_submission.steps.cache import StepRecord
+from mlperf_submission.steps.records import record_file
 from tests.faults.flows import SYSTEM, damaged, finish, records, started_steps, system_file, tree_of
 from tests.faults.trees import same_but_measured
 from tests.faults.trials import Trial

@@ -14,14 +14,18 @@ from pathlib import Path
 import psutil
 import yaml
 
-from common.process import end_with_parent
-from harness.lock import holders
-from storage.steps.cache import StepCache, StepRecord
+from mlperf_submission.harness.lock import holders
+from mlperf_submission.process import end_with_parent
+from mlperf_submission.steps.cache import StepCache, StepRecord
 from tests.conftest import PROGRAM, ROOT, clean_environment, hear_ctrl_c
 
 _SYSTEM_FILE = Path(__file__).with_name("system.yaml")
 SYSTEM = "rehearsal_faults"
-_OUR_MODULES = ("harness.child", "models.", "harness.backends.tensorrt_build")
+_OUR_MODULES = (
+    "mlperf_submission.harness.child",
+    "models.",
+    "mlperf_submission.harness.backends.tensorrt.build",
+)
 _OFFLINE_QPS = 8000.0
 """More than a small machine reaches: a probe on a busy one may be far off, and a run then too short."""
 _GONE_SECONDS = 15.0
@@ -109,7 +113,7 @@ def _is(target: str, process: psutil.Process) -> bool:
         return bool(words) and Path(words[0]).name.startswith("rclone")
     module = words[words.index("-m") + 1] if "-m" in words[:-1] else ""
     if target == "LoadGen child":
-        return module == "harness.child"
+        return module == "mlperf_submission.harness.child"
     return module.startswith(_OUR_MODULES)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
-from storage.steps.cache import StepRecord
+from mlperf_submission.steps.cache import StepRecord
 from tests.faults.flows import RunningFlow, damaged, is_clear, records, start, system_file, tree_of
 from tests.faults.trees import same_but_measured
 from tests.faults.trials import Trial

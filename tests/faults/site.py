@@ -15,8 +15,8 @@ import httpx
 import psutil
 import yaml
 
-from common.process import end_group
-from flows.server import free_port
+from cli.server import free_port
+from mlperf_submission.process import end_group
 from tests.conftest import PROGRAM, ROOT
 from tests.faults.flows import as_ours, environment
 

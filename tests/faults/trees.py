@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from common.files import files_below
-from mlperf.validation import validate_tree
+from mlperf_submission.files import files_below
+from mlperf_submission.validation import validate_tree
 
 _LOG_PREFIX = ":::MLLOG "
 _ANSWER = re.compile(r'"qsl_idx"\s*:\s*(\d+),\s*"data"\s*:\s*"([0-9a-fA-F]*)"')

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 from types import MappingProxyType
 
-from mlperf import rounds
-from mlperf.rounds import Round
+from mlperf_submission import rounds
+from mlperf_submission.rounds import Round
 
 DATASET = 120
 """Samples of the short round's resnet50."""
@@ -34,6 +34,6 @@ def short(round_: Round) -> Round:
 
 if __name__ == "__main__":
     rounds.ROUNDS["v4.1"] = short(rounds.ROUNDS["v4.1"])  # type: ignore[index]
-    from flows.cli import main
+    from cli.main import main
 
     main()

@@ -15,12 +15,12 @@ import pytest
 import yaml
 from rich.console import Console
 
-from common.errors import SettingError, StoreError
+from cli.publishing import offer, publish_run
 from flows.approval import Candidate, Publication, settle
-from flows.publishing import offer, publish_run
 from flows.submission import SubmissionOutcome
-from storage.store.embedded import Endpoint, embedded_s3
-from storage.store.store import RunFile, RunInfo, Store
+from mlperf_submission.errors import SettingError, StoreError
+from mlperf_submission.store.embedded import Endpoint, embedded_s3
+from mlperf_submission.store.store import RunFile, RunInfo, Store
 from tasks.publish import PARTS
 from tasks.workspace import Workspace
 from tests.conftest import PROGRAM, ROOT, clean_environment

@@ -7,8 +7,8 @@ import os
 
 import pytest
 
-from common.errors import PipelineError, SettingError, StepFailedError, UnreachableError
 from flows.explain import explained
+from mlperf_submission.errors import PipelineError, SettingError, StepFailedError, UnreachableError
 
 
 def leaving(raised: Exception) -> PipelineError:

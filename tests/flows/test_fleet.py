@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from common.errors import SettingError, TreeError
 from flows.fleet import fleet
-from mlperf.rounds import ROUNDS, get_round
-from mlperf.tree_plan import layout_of
+from mlperf_submission.errors import SettingError, TreeError
+from mlperf_submission.rounds import ROUNDS, get_round
+from mlperf_submission.tree.plan import layout_of
 from tasks.handover import HandedOver
 from tasks.merge import fleet_of
 

@@ -7,11 +7,11 @@ from typing import cast
 
 import pytest
 
-from common.errors import InvalidRunError, SettingError
 from flows.incomplete import incomplete, lacking, notes_on_missing, raise_if_nothing_is_left
 from flows.request import SubmissionRequest
 from flows.submission import SubmissionOutcome
-from mlperf.rounds import Scenario
+from mlperf_submission.errors import InvalidRunError, SettingError
+from mlperf_submission.rounds import Scenario
 from tasks.package import Measured
 
 MODEL_SYSTEM = "SR650_V3_3xL40S_TRT"

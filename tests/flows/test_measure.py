@@ -10,11 +10,11 @@ from typing import Any, cast
 
 import pytest
 
-from common.errors import InvalidRunError
 from flows import measure
 from flows.measure import benches_of, forget, measure_performance, rate_from, reached_bench
 from flows.request import SubmissionRequest
-from storage.steps.cache import StepRecord
+from mlperf_submission.errors import InvalidRunError
+from mlperf_submission.steps.cache import StepRecord
 from tasks.measurement import Bench
 from tasks.performance import performance_step
 from tasks.step import Step

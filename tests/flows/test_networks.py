@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from common.errors import TreeError
-from harness.backends.tensorrt_library import EngineInfo
-from mlperf.rounds import Scenario
-from mlperf.system import System, load_system
-from storage.steps.cache import StepRecord
-from storage.store.store import Store
+from mlperf_submission.config.system import System, load_system
+from mlperf_submission.errors import TreeError
+from mlperf_submission.harness.backends.tensorrt.library import EngineInfo
+from mlperf_submission.rounds import Scenario
+from mlperf_submission.steps.cache import StepRecord
+from mlperf_submission.store.store import Store
 from tasks.package import Measured, package
 from tasks.random_network import weights_of
 from tasks.upload import upload

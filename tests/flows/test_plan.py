@@ -11,15 +11,15 @@ import pytest
 import yaml
 from rich.console import Console
 
-from common.errors import HostTooSmallError
 from flows.durations import issued_samples
 from flows.needs import require_fit, total
 from flows.plan import Plan, make_plan, show_plan
 from flows.request import SubmissionRequest
-from harness.backends.cuda import GpuFacts
-from mlperf.rounds import Scenario
-from mlperf.system import load_system
-from mlperf.triage.steps import STEPS
+from mlperf_submission.config.system import load_system
+from mlperf_submission.errors import HostTooSmallError
+from mlperf_submission.harness.backends.cuda import GpuFacts
+from mlperf_submission.rounds import Scenario
+from mlperf_submission.triage.steps import STEPS
 from tasks import hardware
 from tasks.workspace import Workspace
 from tests.conftest import PROGRAM, shell

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from flows.regression import compare, earlier_runs
-from storage.store.embedded import Endpoint, embedded_s3
-from storage.store.store import Manifest, RunFile, RunInfo, Store
+from mlperf_submission.store.embedded import Endpoint, embedded_s3
+from mlperf_submission.store.store import Manifest, RunFile, RunInfo, Store
 from tests.conftest import Rehearsal
 from tests.prefect_site import prefect_site
 from tests.small_system import prepared_folder, small_system

@@ -15,10 +15,10 @@ import psutil
 import pytest
 import yaml
 
-from harness.lock import holders
-from mlperf.conf import check
-from mlperf.logs import read_detail
-from mlperf.rounds import get_round
+from mlperf_submission.harness.lock import holders
+from mlperf_submission.rounds import get_round
+from mlperf_submission.submission.conf import check
+from mlperf_submission.submission.logs import read_detail
 from tests.conftest import PROGRAM, ROOT, Rehearsal, hear_ctrl_c, shell
 
 PREPARED = {"make_mini", "download", "preprocess", "quantize", "build_engine"}
@@ -195,7 +195,7 @@ def wait_for_measurement(flow: psutil.Popen) -> list[psutil.Process]:
         family = flow.children(recursive=True)
         for process in family:
             try:
-                if "harness.child" in process.cmdline() and "performance" in process.cwd():
+                if "mlperf_submission.harness.child" in process.cmdline() and "performance" in process.cwd():
                     time.sleep(0.5)
                     return family
             except psutil.Error:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from common.errors import SettingError
 from flows.request import SubmissionRequest
+from mlperf_submission.errors import SettingError
 
 
 def test_everything_that_the_file_names_is_the_default() -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import SettingError
 from flows.retrieve import RetrieveRequest
-from storage.store.embedded import embedded_s3
-from storage.store.store import MadeBy, RunFile, RunInfo, Store
+from mlperf_submission.errors import SettingError
+from mlperf_submission.store.embedded import embedded_s3
+from mlperf_submission.store.store import MadeBy, RunFile, RunInfo, Store
 from tests.conftest import PROGRAM, clean_environment, shell
 
 CONTENTS = {
@@ -27,7 +27,7 @@ CONTENTS = {
 FLOW = """
 import json, sys
 from pathlib import Path
-from flows.server import prefect_server
+from cli.server import prefect_server
 home = Path(sys.argv[1])
 with prefect_server(home / "prefect", home / "prefect.log"):
     from prefect.client.orchestration import get_client

@@ -9,12 +9,12 @@ import pytest
 import yaml
 
 import tasks.hardware
-from common.errors import HostTooSmallError, SettingError
 from flows.needs import require_fit
 from flows.plan import make_plan
 from flows.request import SubmissionRequest
 from flows.runner import Runner, runner_of
-from harness.backends.cuda import GpuFacts
+from mlperf_submission.errors import HostTooSmallError, SettingError
+from mlperf_submission.harness.backends.cuda import GpuFacts
 from tasks.workspace import Workspace
 
 MODEL_SYSTEM = Path("deployments/systems/SR650_V3_3xL40S_TRT.yaml")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from storage.store.embedded import Endpoint, embedded_s3
+from mlperf_submission.store.embedded import Endpoint, embedded_s3
 from tests.conftest import PROGRAM, shell
 
 

@@ -20,7 +20,7 @@ FLOW = """
 import sys
 from flows.terminal import Console, tolerate_output
 tolerate_output()
-from flows.console import Estimate, ProgressConsole
+from cli.console import Estimate, ProgressConsole
 from tasks.progress import StepEvent, emit
 console = Console()
 progress = ProgressConsole(console, Estimate([(("build", "x"), 10.0)]))
@@ -61,7 +61,7 @@ def test_a_locale_that_lacks_a_character_shows_its_escape(encoding: str) -> None
 
 
 def test_a_description_that_is_not_written_whole_is_an_error() -> None:
-    main = "from flows.cli import main; main()"
+    main = "from cli.main import main; main()"
     done = subprocess.run(
         ["sh", "-c", '"$0" -c "$1" describe --yaml > /dev/full', sys.executable, main],
         env=ENVIRONMENT,

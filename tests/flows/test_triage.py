@@ -10,8 +10,8 @@ from pathlib import Path
 
 import yaml
 
-from mlperf.triage.runs import RUNS as FAILURES_OF_RUNS
-from mlperf.triage.steps import made_again
+from mlperf_submission.triage.runs import RUNS as FAILURES_OF_RUNS
+from mlperf_submission.triage.steps import made_again
 from tests.conftest import PROGRAM, Rehearsal, shell
 
 

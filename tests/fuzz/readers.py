@@ -15,19 +15,19 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from common.errors import PipelineError
-from harness.lock import holders
-from mlperf.accuracy import hash_in
-from mlperf.conf import as_integer, parse_conf
-from mlperf.describe import describe_machine
-from mlperf.describe_probe import Probe, ToolOutput
-from mlperf.logs import read_accuracy, read_detail
-from mlperf.strict_yaml import read_yaml
-from mlperf.submission.times import run_span
-from mlperf.system import SYSTEMS_FOLDER, load_system
-from storage.fetch.archives import unpack_archive
-from storage.steps.records import read_record, record_file, step_key
-from storage.store.manifest import read_manifest
+from mlperf_submission.config.system import SYSTEMS_FOLDER, load_system
+from mlperf_submission.description.describe import describe_machine
+from mlperf_submission.description.probe import Probe, ToolOutput
+from mlperf_submission.errors import PipelineError
+from mlperf_submission.fetch.archives import unpack_archive
+from mlperf_submission.harness.lock import holders
+from mlperf_submission.steps.records import read_record, record_file, step_key
+from mlperf_submission.store.manifest import read_manifest
+from mlperf_submission.strict_yaml import read_yaml
+from mlperf_submission.submission.accuracy import hash_in
+from mlperf_submission.submission.conf import as_integer, parse_conf
+from mlperf_submission.submission.logs import read_accuracy, read_detail
+from mlperf_submission.submission.times import run_span
 
 MESSAGE = (
     b':::MLLOG {"key": "%s", "value": %s, "time_ms": 0.02, "namespace": "mlperf::logging", "event_type": '

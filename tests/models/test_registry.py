@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import SettingError
-from mlperf.rounds import get_round
+from mlperf_submission.errors import SettingError
+from mlperf_submission.rounds import get_round
+from mlperf_submission.steps.code import code_version
 from models.registry import benchmark_names, get_benchmark
-from storage.steps.code import code_version
 from tests.conftest import ROOT
 
 
@@ -24,10 +24,10 @@ def test_a_benchmark_has_the_name_and_the_metric_of_the_round(name: str) -> None
 
 
 def test_a_changed_score_measures_nothing_again(tmp_path: Path) -> None:
-    for room in ("common", "harness", "mlperf", "models", "storage"):
+    for room in ("mlperf_submission", "models"):
         shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("*.onnx", "__pycache__"))
     benchmark = get_benchmark("resnet50")
-    measured = (benchmark.module("data"), benchmark.module("answer"), "harness.child")
+    measured = (benchmark.module("data"), benchmark.module("answer"), "mlperf_submission.harness.child")
     before = code_version(*measured, project=tmp_path)
     for part, changes in (("score", False), ("network", False), ("answer", True)):
         other = shutil.copytree(tmp_path, tmp_path.with_name(f"{tmp_path.name}-{part}"))
@@ -37,7 +37,7 @@ def test_a_changed_score_measures_nothing_again(tmp_path: Path) -> None:
 
 
 def test_a_new_folder_is_a_new_benchmark(tmp_path: Path) -> None:
-    for room in ("common", "models"):
+    for room in ("mlperf_submission", "models"):
         shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("*.onnx", "__pycache__"))
     toy = shutil.copytree(tmp_path / "models" / "resnet50", tmp_path / "models" / "toy")
     facts = (toy / "facts.py").read_text()

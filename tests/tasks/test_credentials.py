@@ -8,20 +8,20 @@ from pathlib import Path
 
 import yaml
 
-from storage.store.embedded import embedded_s3
+from mlperf_submission.store.embedded import embedded_s3
 from tests.conftest import ROOT, clean_environment
 
 SCRIPT = """
 import json, logging, os, sys
 from pathlib import Path
-from flows.server import prefect_server
+from cli.server import prefect_server
 home, system_file = Path(sys.argv[1]), sys.argv[2]
 logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
 with prefect_server(home / "prefect", home / "prefect.log"):
     from prefect import flow
     from prefect.blocks.system import Secret
-    from common.errors import SettingError
-    from mlperf.system import load_system
+    from mlperf_submission.errors import SettingError
+    from mlperf_submission.config.system import load_system
     from tasks.upload import check_store, store_for
     from tasks.workspace import Workspace
 
@@ -81,7 +81,7 @@ def test_without_a_prefect_server_the_block_is_named(rehearsal_file: Path, tmp_p
     content = yaml.safe_load(rehearsal_file.read_text())
     content["store"] = {"endpoint_url": "http://127.0.0.1:9", "credentials_block": "s3-key"}
     rehearsal_file.write_text(yaml.safe_dump(content))
-    program = [sys.executable, "-c", "from flows.cli import main; main()"]
+    program = [sys.executable, "-c", "from cli.main import main; main()"]
     arguments = ["store", "list", str(rehearsal_file), "--work", str(tmp_path)]
     done = subprocess.run(
         [*program, *arguments],

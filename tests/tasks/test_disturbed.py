@@ -17,15 +17,15 @@ BURN = "import time\nend = time.monotonic() + 120\nwhile time.monotonic() < end:
 MEASURE = """
 import json, sys
 from pathlib import Path
-from flows.server import prefect_server
+from cli.server import prefect_server
 
 home = Path(sys.argv[1])
 with prefect_server(home / "prefect", home / "prefect.log"):
     from prefect import flow
-    from harness.record import RunRequest
-    from harness.settings import RunLength, settings_for
-    from mlperf.disturbance import DisturbanceLimits
-    from mlperf.rounds import RunKind, Scenario, get_round
+    from mlperf_submission.harness.record import RunRequest
+    from mlperf_submission.harness.settings import RunLength, settings_for
+    from mlperf_submission.harness.limits import DisturbanceLimits
+    from mlperf_submission.rounds import RunKind, Scenario, get_round
     from tasks.measurement import Bench, disturbances_of
     from tasks.performance import performance
     from tasks.workspace import Workspace

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import SourceError
+from mlperf_submission.errors import SourceError
 from models.benchmark import Edition
 from models.registry import get_benchmark
 from tasks.fetch_openimages import fetch_images, wanted_images

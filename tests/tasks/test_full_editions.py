@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.errors import SourceError
+from mlperf_submission.errors import SourceError
+from mlperf_submission.fetch.sources import fetch_all
+from mlperf_submission.steps.cache import StepRecord
 from models.benchmark import Benchmark, Precision, Samples, Subset, ignore_progress
 from models.registry import benchmark_names, get_benchmark
 from models.unet3d.mini import rendering as volumes
 from models.unet3d.mini.files import nifti
-from storage.fetch.sources import fetch_all
-from storage.steps.cache import StepRecord
 from tasks.download import assemble_dataset, licensed_folder
 from tasks.workspace import Workspace
 from tests.tasks.official import OFFICIAL, Official

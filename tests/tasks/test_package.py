@@ -6,8 +6,8 @@ from pathlib import Path
 
 import yaml
 
-from mlperf.strict_yaml import written_yaml
-from mlperf.system import load_system
+from mlperf_submission.config.system import load_system
+from mlperf_submission.strict_yaml import written_yaml
 from tasks.package import package_step, public_settings
 
 PRIVATE = {

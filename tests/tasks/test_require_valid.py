@@ -8,10 +8,10 @@ from typing import cast
 
 import pytest
 
-from common.errors import InvalidRunError
-from harness.record import Latencies, Reason, RunOutcome
-from harness.settings import RunLength, settings_for
-from mlperf.rounds import RunKind, Scenario, get_round
+from mlperf_submission.errors import InvalidRunError
+from mlperf_submission.harness.record import Latencies, Reason, RunOutcome
+from mlperf_submission.harness.settings import RunLength, settings_for
+from mlperf_submission.rounds import RunKind, Scenario, get_round
 from tasks.measurement import require_valid
 
 SLOW = Reason(text="the latency is over the limit: 20 ms", remedy="lower target_qps", speed="the latency")

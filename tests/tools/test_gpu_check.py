@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 from pydantic import JsonValue
 
-from harness.backends.cuda import GpuFacts
-from harness.backends.onnxruntime import OnnxBackend
-from harness.backends.tensorrt_library import gpu_facts
-from harness.record import RunRequest
-from storage.steps.cache import StepCache
+from mlperf_submission.harness.backends.cuda import GpuFacts
+from mlperf_submission.harness.backends.onnxruntime import OnnxBackend
+from mlperf_submission.harness.backends.tensorrt.library import gpu_facts
+from mlperf_submission.harness.record import RunRequest
+from mlperf_submission.steps.cache import StepCache
 from tests.conftest import ROOT
-from tests.harness.conftest import little_network as little_network
-from tests.harness.conftest import write_samples
-from tests.harness.fake_gpu import FakeCuda
+from tests.mlperf_submission.harness.conftest import little_network as little_network
+from tests.mlperf_submission.harness.conftest import write_samples
+from tests.mlperf_submission.harness.fake_gpu import FakeCuda
 from tools.gpu_check import __main__ as gpu_check
 from tools.gpu_check import device, engines
 from tools.gpu_check.parts import Bench, NotRunError

@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from common.files import write_atomic
-from harness.lock import host_lock
+from mlperf_submission.files import write_atomic
+from mlperf_submission.harness.lock import host_lock
 from tools.gpu_check import device, engines
 from tools.gpu_check.parts import Bench, NotRunError, Part
 

@@ -17,18 +17,18 @@ from cuda.bindings import runtime
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from benchmarks.ceilings import harness_runner, offline_rate, server_probe, settings_of
-from common.errors import SettingError
-from harness.backends.base import BackendOptions
-from harness.backends.cuda import GpuFacts, import_cuda, visible_gpus
-from harness.backends.onnxruntime import cpu_model, usable_cores
-from harness.backends.tensorrt import TensorRTBackend
-from harness.backends.tensorrt_device import GpuDevice
-from harness.backends.tensorrt_library import EngineInfo, gpu_facts
-from harness.record import RunRequest
-from mlperf.rounds import Scenario
+from mlperf_submission.errors import SettingError
+from mlperf_submission.harness.backends.base import BackendOptions
+from mlperf_submission.harness.backends.cuda import GpuFacts, import_cuda, visible_gpus
+from mlperf_submission.harness.backends.onnxruntime import cpu_model, usable_cores
+from mlperf_submission.harness.backends.tensorrt.backend import TensorRTBackend
+from mlperf_submission.harness.backends.tensorrt.device import GpuDevice
+from mlperf_submission.harness.backends.tensorrt.library import EngineInfo, gpu_facts
+from mlperf_submission.harness.record import RunRequest
+from mlperf_submission.rounds import Scenario
 from models.benchmark import StackedSamples
 from models.registry import get_benchmark
+from tools.benchmarks.ceilings import harness_runner, offline_rate, server_probe, settings_of
 from tools.gpu_check.parts import Bench, NotRunError, bare_loop, rate_of
 
 STAND_IN = Path(__file__).parent / "stand_in"

@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from common.errors import PipelineError
 from flows.request import ResultRequest, SubmissionRequest
-from harness.backends.base import BackendOptions, open_backend
-from harness.backends.onnxruntime import OnnxBackend
-from harness.record import RunRequest
-from harness.settings import RunLength, settings_for
-from mlperf.rounds import RunKind
+from mlperf_submission.errors import PipelineError
+from mlperf_submission.harness.backends.base import BackendOptions, open_backend
+from mlperf_submission.harness.backends.onnxruntime import OnnxBackend
+from mlperf_submission.harness.record import RunRequest
+from mlperf_submission.harness.settings import RunLength, settings_for
+from mlperf_submission.rounds import RunKind
+from mlperf_submission.steps.cache import StepCache, StepRecord
 from models.benchmark import LoopAnswer
 from models.registry import benchmark_names, get_benchmark
-from storage.steps.cache import StepCache, StepRecord
 from tasks.build_engine import ENGINE_FILE
 from tasks.quantize import NETWORK_FILE
 from tasks.random_network import weights_label

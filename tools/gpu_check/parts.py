@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from harness.backends.base import Backend, LoopBackend
+from mlperf_submission.harness.backends.base import Backend, LoopBackend
 from models.network.agreement import drained
 
 

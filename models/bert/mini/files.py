@@ -10,7 +10,7 @@ from typing import Any
 
 from tokenizers import normalizers, pre_tokenizers
 
-from common.files import disk_full_named, require_free_space, write_atomic
+from mlperf_submission.files import disk_full_named, require_free_space, write_atomic
 from models.benchmark import MiniListing, OnProgress, Progress
 from models.bert.facts import MINI_CALIBRATION_FILE, NETWORK_FILE, QUESTIONS_FILE, VOCABULARY_FILE
 from models.bert.features import features

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from common.files import disk_full_named, require_free_space, write_atomic
+from mlperf_submission.files import disk_full_named, require_free_space, write_atomic
 from models.benchmark import MiniListing, OnProgress, Progress
 from models.gptj.facts import ARTICLES_FILE, CALIBRATION_FILE, MERGES_FILE, VOCABULARY_FILE
 from models.gptj.mini import articles

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from common.errors import LogError, SourceError
-from mlperf.rounds import get_round
+from mlperf_submission.errors import LogError, SourceError
+from mlperf_submission.rounds import get_round
 from models.benchmark import Arrays, Edition, Source, ignore_progress
 from models.bert.answer import ANSWER
 from models.bert.samples import SquadSamples

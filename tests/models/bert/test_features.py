@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.errors import SourceError
+from mlperf_submission.errors import SourceError
 from models.benchmark import Progress, ignore_progress
 from models.bert.features import (
     WindowRules,

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from common.errors import SettingError
-from mlperf.rounds import get_round
+from mlperf_submission.errors import SettingError
+from mlperf_submission.rounds import get_round
 from models.benchmark import Edition, MiniListing, ShapedSession, Subset, ignore_progress
 from models.bert.answer import ANSWER
 from models.bert.features import WindowRules, features

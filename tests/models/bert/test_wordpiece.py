@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.errors import SourceError
+from mlperf_submission.errors import SourceError
 from models.bert.wordpiece import WordPiece
 
 VOCABULARY = [

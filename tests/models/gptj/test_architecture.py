@@ -5,8 +5,8 @@ from pathlib import Path
 import onnx
 import pytest
 
-from common.errors import NetworkFileError
-from harness.backends.tensorrt_build import build
+from mlperf_submission.errors import NetworkFileError
+from mlperf_submission.harness.backends.tensorrt.build import build
 from models.gptj.architecture import gptj
 from models.gptj.decoder import GPTJ_6B, DecoderShape, decoder_graph, decoder_model, weight_names
 

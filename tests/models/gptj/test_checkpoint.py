@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.errors import PipelineError, SourceError
+from mlperf_submission.errors import PipelineError, SourceError
 from models.benchmark import ignore_progress
 from models.gptj.architecture import random_weights
 from models.gptj.checkpoint import Checkpoint

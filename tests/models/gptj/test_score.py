@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.errors import LogError
+from mlperf_submission.errors import LogError
 from models.gptj import score as gptj_score
 from models.gptj import text as gptj_text
 from models.gptj.facts import MERGES_FILE, VOCABULARY_FILE

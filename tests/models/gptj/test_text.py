@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.errors import SourceError
+from mlperf_submission.errors import SourceError
 from models.gptj import text as gptj_text
 from models.gptj.facts import MERGES_FILE, VOCABULARY_FILE
 from models.gptj.mini import files as gptj_files

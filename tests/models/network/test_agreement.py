@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from common.errors import NetworkFileError, SettingError
+from mlperf_submission.errors import NetworkFileError, SettingError
 from models.benchmark import AccuracyEntry, Benchmark, Edition, Progress, Score, Source, StackedSamples
 from models.network.agreement import Agreement, CpuSession, agreement
 from models.network.quantization import quantize

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from common.errors import NetworkFileError
+from mlperf_submission.errors import NetworkFileError
 from models.bert.architecture import BertShape, bert, with_rounding
 from models.network.agreement import CpuSession
 from models.network.edits import replace

@@ -15,8 +15,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 
-from common.errors import NetworkFileError, SettingError
-from common.process import progress_in, run_module
+from mlperf_submission.errors import NetworkFileError, SettingError
+from mlperf_submission.process import progress_in, run_module
 from models.benchmark import Benchmark, Precision, Progress, StackedSamples, TensorSpec
 from models.network.agreement import CpuSession
 from models.network.calibration import as_input

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from common.errors import DiskFullError, SourceError
+from mlperf_submission.errors import DiskFullError, SourceError
 from models.benchmark import Progress
 from models.images import arrays
 from models.images.folder import LabelledImage

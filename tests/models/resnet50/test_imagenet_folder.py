@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.errors import SourceError
+from mlperf_submission.errors import SourceError
 from models.benchmark import ignore_progress
 from models.images import folder as imagenet_folder
 from models.resnet50 import imagenet

@@ -13,8 +13,8 @@ import onnx
 import onnxruntime
 import pytest
 
-from common.errors import SettingError, SourceError, StepTimeoutError
-from mlperf.rounds import get_round
+from mlperf_submission.errors import SettingError, SourceError, StepTimeoutError
+from mlperf_submission.rounds import get_round
 from models import jobs
 from models.benchmark import StackedSamples, ignore_progress
 from models.images.folder import read_list

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.errors import LogError, SourceError
+from mlperf_submission.errors import LogError, SourceError
 from models.benchmark import Edition, Source, ignore_progress
 from models.registry import get_benchmark
 from models.resnet50.answer import ANSWER

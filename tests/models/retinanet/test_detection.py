@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from harness.backends.tensorrt_library import import_library, library_for
+from mlperf_submission.harness.backends.tensorrt.library import import_library, library_for
 from models.retinanet import detection
 from models.retinanet.detection import with_detections
 from models.retinanet.heads import head_names
@@ -120,7 +120,10 @@ def test_heads_in_half_precision_are_read_as_they_are() -> None:
 def test_an_engine_is_built_with_them(tmp_path: Path) -> None:
     library = library_for("8.9")
     if library == "tensorrt":
-        pytest.skip("tensorrt builds for the GPU at hand only; tests/harness/test_tensorrt_gpu.py does that")
+        pytest.skip(
+            "tensorrt builds for the GPU at hand only; "
+            "tests/mlperf_submission/harness/test_tensorrt_gpu.py does that"
+        )
     trt = import_library(library)
     logger = trt.Logger(trt.Logger.ERROR)
     builder = trt.Builder(logger)

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from common.errors import NetworkFileError
+from mlperf_submission.errors import NetworkFileError
 from models.network.checks import check_network
 from models.retinanet.architecture import retinanet
 from models.retinanet.heads import cut_at_heads, head_names

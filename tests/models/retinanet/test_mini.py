@@ -15,8 +15,8 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from common.errors import SettingError, SourceError
-from mlperf.rounds import get_round
+from mlperf_submission.errors import SettingError, SourceError
+from mlperf_submission.rounds import get_round
 from models.benchmark import Arrays, StackedSamples, Subset, ignore_progress
 from models.network.agreement import CpuSession
 from models.network.calibration import int8_inputs

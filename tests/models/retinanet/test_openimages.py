@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.errors import SourceError
+from mlperf_submission.errors import SourceError
 from models.retinanet.openimages import annotations_file, official_pixels, read_annotations, to_int8
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from common.errors import LogError, SourceError
+from mlperf_submission.errors import LogError, SourceError
 from models.benchmark import Edition, ignore_progress
 from models.images.arrays import ArraySamples
 from models.retinanet.anchors import BASE_SIZES, anchors

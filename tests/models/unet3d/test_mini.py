@@ -15,13 +15,13 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from common.errors import SettingError, SourceError
-from harness.run import RunOutcome, RunRequest, measure
-from harness.settings import RunLength, settings_for
-from mlperf.audit_responses import compare_accuracy
-from mlperf.audits import audit_config
-from mlperf.logs import read_accuracy
-from mlperf.rounds import RunKind, Scenario, get_round
+from mlperf_submission.compliance.audits import audit_config
+from mlperf_submission.compliance.responses import compare_accuracy
+from mlperf_submission.errors import SettingError, SourceError
+from mlperf_submission.harness.run import RunOutcome, RunRequest, measure
+from mlperf_submission.harness.settings import RunLength, settings_for
+from mlperf_submission.rounds import RunKind, Scenario, get_round
+from mlperf_submission.submission.logs import read_accuracy
 from models.benchmark import Arrays, Edition, MiniListing, Precision, Samples, Subset, ignore_progress
 from models.network.agreement import CpuSession as WholeSession
 from models.network.agreement import drained

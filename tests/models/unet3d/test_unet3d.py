@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper
 
-from common.errors import LogError, SourceError
+from mlperf_submission.errors import LogError, SourceError
 from models.benchmark import Edition, Precision, Samples, StackedSamples, Subset, ignore_progress
 from models.network.agreement import CpuSession, drained
 from models.registry import get_benchmark

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from common.errors import SourceError
+from mlperf_submission.errors import SourceError
 from models.unet3d.volumes import (
     INT8_SCALE,
     Scan,

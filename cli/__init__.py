@@ -1,0 +1,1 @@
+"""The command `mlperf-submission`: its commands, tables, clock and progress."""

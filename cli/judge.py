@@ -1,0 +1,161 @@
+"""The commands that need no flow: validate a tree, make a page of it, describe this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from flows.terminal import lost_output
+from mlperf_submission.errors import SettingError
+from mlperf_submission.files import write_output
+from mlperf_submission.rounds import get_round
+from mlperf_submission.submission.round import round_of
+from mlperf_submission.triage import diagnose_rule
+from mlperf_submission.validation import Verdict, validate_tree
+
+ACCEPTED, REFUSED = 0, 1
+_SHOWN = 40
+
+
+def judge_tree(
+    console: Console,
+    tree: Path,
+    round_name: str | None,
+    json_file: Path | None,
+    csv_file: Path | None,
+    strict: bool,
+    rehearsal: bool,
+) -> int:
+    """Show the verdict on a tree and write it where asked. Without a round's name it is read from the logs.
+
+    Returns:
+        0 if the tree is accepted, 1 if it is refused.
+
+    Raises:
+        SettingError: there is no such tree or round (exit status 2).
+    """
+    require_tree(tree)
+    round_name = round_name or round_of(tree)
+    get_round(round_name)
+    verdict = validate_tree(tree, round_name, strict=strict, rehearsal=rehearsal)
+    if json_file:
+        write_output(json_file, verdict.to_json())
+    if csv_file:
+        write_output(csv_file, verdict.to_csv())
+    show_verdict(console, verdict)
+    return ACCEPTED if verdict.ok else REFUSED
+
+
+def show_verdict(console: Console, verdict: Verdict) -> None:
+    """Print the results, every failure with its remedy, and the verdict in one line."""
+    results = Table(header_style="bold")
+    for heading in ("system", "benchmark", "scenario", "result", "accuracy", "accepted"):
+        results.add_column(heading, justify="right" if heading == "result" else "left")
+    for one in verdict.results:
+        value = f"{one.value:,.6g} {one.units}" if one.value is not None else "none"
+        results.add_row(
+            *(
+                escape(text)
+                for text in (one.system, one.benchmark, one.scenario, value, one.accuracy or "none")
+            ),
+            "[green]yes[/]" if one.ok else "[red]no[/]",
+        )
+    console.print(results)
+    failures = (*verdict.errors, *verdict.warnings)
+    for failure in failures[:_SHOWN]:
+        colour = "red" if failure.severity == "error" else "yellow"
+        console.print(
+            f"[{colour}]{failure.severity:<8}[/] [bold]{escape(failure.rule):<6}[/] {escape(failure.path)}\n"
+            f"         {escape(failure.message)}\n         [dim]{escape(failure.remedy)}[/]",
+            soft_wrap=True,
+        )
+        if failure.severity == "error":
+            redo = diagnose_rule(failure.rule, failure.message).redo
+            console.print(f"         [dim]Done again: {escape(redo)}[/]", soft_wrap=True)
+    if len(failures) > _SHOWN:
+        console.print(f"… and {len(failures) - _SHOWN} more; --json FILE has them all")
+    for fact in verdict.by_design:
+        console.print(f"[dim]{'notice':<8}[/] {escape(fact)}, by design", soft_wrap=True)
+    console.print(f"[bold]{escape(verdict.summary())}[/]", soft_wrap=True)
+
+
+def make_pages(
+    tree: Path, system: str | None, out: Path, round_name: str | None, compare: list[Path]
+) -> Path:
+    """Make the page of one system of a tree, or of all of them; return the path of the first page.
+
+    Args:
+        tree: the root of the tree.
+        system: the system's directory name; None for a page of all systems and one of each.
+        out: the folder that receives the pages.
+        round_name: the round of the tree; None: it is read from the logs.
+        compare: trees whose systems with the same accelerator the system is compared with.
+
+    Raises:
+        SettingError: no such tree or round, or the tree has no such system.
+    """
+    from mlperf_submission.page import write_fleet, write_page
+
+    for root in (tree, *compare):
+        require_tree(root)
+    round_name = round_name or round_of(tree)
+    get_round(round_name)
+    verdict = validate_tree(tree, round_name)
+    if system is None:
+        return write_fleet(tree, out, round_name=round_name, verdict=verdict)
+    return write_page(tree, system, out, round_name=round_name, verdict=verdict, compare_trees=compare)
+
+
+def merge_into(console: Console, trees: list[Path], out: Path) -> None:
+    """Merge trees of one submitter into a new one, and say what it holds.
+
+    Raises:
+        SettingError: a tree cannot be read.
+        TreeError: the trees cannot stand in one submission; everything that is against it is named.
+    """
+    from mlperf_submission.tree.merge import merge_trees
+
+    for tree in trees:
+        require_tree(tree)
+    merged = merge_trees(trees, out)
+    console.print(
+        f"{out}: {len(merged.systems)} systems of {merged.submitter}, {merged.files} files", soft_wrap=True
+    )
+    for name in merged.joined:
+        console.print(f"joined: {name}", soft_wrap=True, markup=False)
+
+
+def require_tree(tree: Path) -> None:
+    """Raise SettingError unless the path is a folder that can be listed."""
+    try:
+        next(tree.iterdir(), None)
+    except OSError as error:
+        raise SettingError(
+            f"the tree cannot be read: {error.strerror}",
+            where=tree,
+            remedy="give the folder that holds closed/, open/ or network/",
+        ) from error
+
+
+def describe_this_machine(console: Console, as_yaml: bool) -> None:
+    """Print what this machine says of itself: a table with sources, or the block for a system file.
+
+    Raises:
+        SettingError: it could not be printed whole.
+    """
+    from mlperf_submission.description.describe import describe_machine
+
+    found = describe_machine()
+    console.print(
+        found.as_yaml() if as_yaml else found.as_table(), markup=False, highlight=False, soft_wrap=True
+    )
+    lost = lost_output()
+    if lost:
+        raise SettingError(
+            f"the description could not be written: {lost}",
+            where="standard output",
+            remedy="write it where there is space",
+        )

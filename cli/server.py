@@ -1,0 +1,183 @@
+"""A Prefect server of our own for the length of one command, on the loopback address.
+
+Prefect's ephemeral server outlives a flow that is killed; this one ends with us, however we end, and it is
+started again if it is killed. What a killed command left as running is marked as crashed.
+
+It belongs to its user alone: it asks for a password that only this process knows, its folder is closed to
+others, and neither it nor our client of it sees the person's proxies and Prefect settings.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import chdir, contextmanager
+from pathlib import Path
+
+import httpx
+
+from cli.lost_runs import in_use, mark_lost_runs
+from mlperf_submission.errors import UnreachableError
+from mlperf_submission.process import companion, revived
+
+START_SECONDS = 180.0
+_DRAIN_SECONDS = 10.0
+_SAID_LINES, _SAID_BYTES = 3, 1 << 16
+_RAISED = re.compile(r"[\w.]*(?:Error|Exception): ")
+"""The line of a traceback that says what was raised."""
+_HOST = "127.0.0.1"
+_DATABASE = "prefect.db"
+_CLIENT: Mapping[str, str] = {
+    # The log of a run goes to the server in full, and not to the console, which shows progress.
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    # A run waits four minutes for a server that is away (2, 4, … 128 s); prefect.yaml says so to deployments.
+    "PREFECT_CLIENT_MAX_RETRIES": "7",
+}
+_KEPT = "PREFECT_LOGGING_"
+"""What a person may set while the server is ours: how much is logged."""
+_OURS: Mapping[str, str] = {
+    # Nothing leaves the machine, and no part of a run depends on a server that it could not reach.
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    # Leases of concurrency limits on disk: in memory, a killed server would leak them.
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+    "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+}
+_SERVER: Mapping[str, str] = {
+    **_OURS,
+    "PREFECT_LOGGING_SERVER_LEVEL": "ERROR",
+    # Relative to the folder that it works in: SQLAlchemy has no way to quote a path in an address.
+    "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{_DATABASE}",
+}
+
+
+@contextmanager
+def prefect_server(home: Path, log: Path) -> Iterator[str]:
+    """Yield the address of a Prefect API: the configured one (PREFECT_API_URL), or a server of our own.
+
+    Must be entered before `prefect` is imported: Prefect reads its settings from the environment, once.
+
+    Args:
+        home: PREFECT_HOME of a server of our own (database, results).
+        log: what that server prints.
+
+    Raises:
+        UnreachableError: the server did not come up; the message has what it printed last.
+    """
+    configured = os.environ.get("PREFECT_API_URL")
+    if configured:
+        with _environment({**_CLIENT, **os.environ}):
+            yield configured
+        return
+    _make_private(home)
+    port, password = free_port(), f"mlperf:{secrets.token_urlsafe(32)}"
+    address = f"http://{_HOST}:{port}/api"
+    argv = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
+    argv += ["--host", _HOST, "--port", str(port), "--log-level", "error"]
+    # Prefect asks for the user's folder when it is imported, and a user of a container may have none.
+    shared = {"HOME": os.environ.get("HOME") or str(home), "PREFECT_HOME": str(home)}
+    settings = {**_SERVER, **shared, "PREFECT_SERVER_API_AUTH_STRING": password}
+    begin = log.stat().st_size if log.exists() else 0
+    with companion(argv, log=log, environment=settings, cwd=home) as server:
+        deadline = time.monotonic() + START_SECONDS
+        while not _answers(address):
+            if server.poll() is not None:
+                raise _failed(f"ended with exit status {server.returncode}", log, begin)
+            if time.monotonic() > deadline:
+                raise _failed(f"did not answer within {START_SECONDS:.0f} s", log, begin)
+            time.sleep(0.1)
+        reached = {**shared, "PREFECT_API_URL": address, "PREFECT_API_AUTH_STRING": password}
+        with _environment({**_CLIENT, **_without_prefect(), **_OURS, **reached, **_no_proxy()}):
+            # Prefect also reads `.env`, `prefect.toml` and `pyproject.toml` of the folder it is imported in.
+            with chdir(home):
+                import prefect.main  # noqa: F401
+            with revived(server, argv, log=log, environment=settings, cwd=home), in_use(home, mark_lost_runs):
+                try:
+                    yield address
+                finally:
+                    send_what_is_queued()
+
+
+def _make_private(home: Path) -> None:
+    """Make the folder and its database, if they are not there, and close them to other users."""
+    home.mkdir(parents=True, exist_ok=True)
+    home.chmod(0o700)
+    database = home / _DATABASE
+    database.touch(0o600)
+    database.chmod(0o600)
+
+
+def _without_prefect() -> dict[str, str]:
+    """Return our environment without the Prefect settings of the person."""
+    mine = os.environ.items()
+    return {name: value for name, value in mine if not name.startswith("PREFECT_") or name.startswith(_KEPT)}
+
+
+def _no_proxy() -> dict[str, str]:
+    """Return the two variables that keep clients from asking a proxy for the loopback address.
+
+    Lower case wins where a client reads both.
+    """
+    excepted = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    return dict.fromkeys(("no_proxy", "NO_PROXY"), ",".join(filter(None, (excepted, _HOST))))
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Have this environment and no other for the length of the block."""
+    before = dict(os.environ)
+    _become(variables)
+    try:
+        yield
+    finally:
+        _become(before)
+
+
+def _become(variables: Mapping[str, str]) -> None:
+    """Change the environment to this one; threads that read it meanwhile find what both have."""
+    for name in set(os.environ) - set(variables):
+        del os.environ[name]
+    os.environ.update(variables)
+
+
+def _failed(how: str, log: Path, begin: int) -> UnreachableError:
+    with log.open("rb") as stream:
+        stream.seek(max(begin, log.stat().st_size - _SAID_BYTES))
+        lines = [line.strip() for line in stream.read().decode(errors="replace").splitlines()]
+    raised = [line for line in lines if _RAISED.match(line)]
+    said = " | ".join(raised[-1:] or [line for line in lines if line][-_SAID_LINES:])
+    return UnreachableError(
+        f"the command's own Prefect server {how}: {said or 'it printed nothing'}",
+        where=log,
+        remedy="mend what it says, and start the same command again: finished steps are kept",
+    )
+
+
+def free_port() -> int:
+    """Return a TCP port on the loopback address that was free just now."""
+    with socket.socket() as probe:
+        probe.bind((_HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def send_what_is_queued() -> None:
+    """Send the last log lines and events: Prefect does so at exit, when this server is gone."""
+    if "prefect" not in sys.modules:
+        return
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for worker in (APILogWorker, EventsWorker):
+        worker.drain_all(timeout=_DRAIN_SECONDS)
+
+
+def _answers(address: str) -> bool:
+    try:
+        return httpx.get(f"{address}/health", timeout=2, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False

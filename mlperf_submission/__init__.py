@@ -1,0 +1,1 @@
+"""The library: rounds, LoadGen, validation, page and store. It knows neither Prefect nor a command line."""

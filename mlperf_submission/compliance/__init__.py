@@ -1,0 +1,1 @@
+"""The compliance tests: their configuration, the proof that they ran, their verdict."""

@@ -1,0 +1,1 @@
+"""What a machine tells of itself, for the system description."""

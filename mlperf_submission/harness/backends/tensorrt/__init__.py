@@ -1,0 +1,1 @@
+"""TensorRT: building an engine, and running it on the devices."""

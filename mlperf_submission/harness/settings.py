@@ -1,0 +1,290 @@
+"""What one LoadGen run is asked to do, from the round's table; and whether its log says that it did so.
+
+Every attribute of LoadGen's `TestSettings` that matters is set from here, none from a configuration file:
+LoadGen from 5.0 on has its own round's `mlperf.conf` compiled in, and only attributes overrule it. Two of the
+audits come through `audit.config`, which LoadGen reads itself (TEST01, TEST04).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from mlperf_submission.errors import SettingError
+from mlperf_submission.rounds import ModelRules, Round, RunKind, Scenario
+from mlperf_submission.submission.logs import DetailLog
+
+SERVER_MIN_QUERIES = 100
+"""LoadGen's default, which `mlperf.conf` leaves as it is for Server."""
+SERVER_PERCENTILE = 0.99
+"""`*.Server.target_latency_percentile = 99` in every round's `mlperf.conf`."""
+OFFLINE_SLACK = 1.1
+"""LoadGen issues this much more than target_qps x min_duration in Offline (test_settings_internal.cc)."""
+SUPPORTED_SCENARIOS = (Scenario.OFFLINE, Scenario.SERVER)
+
+_TOKEN_FACTOR_OFF = 0
+_NO_LIMIT_NS = 10_000_000
+
+
+class RunLength(BaseModel):
+    """How long a timed run takes: as the round says, or shortened for a rehearsal.
+
+    Attributes:
+        seconds: minimum duration of a rehearsal's run; None for the official one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seconds: float | None = Field(default=None, gt=0)
+
+    @classmethod
+    def official(cls) -> Self:
+        """Return the durations and counts of the round."""
+        return cls()
+
+    @classmethod
+    def rehearsal(cls, seconds: float) -> Self:
+        """Return a shortened run, which can never be a result."""
+        return cls(seconds=seconds)
+
+    @property
+    def is_official(self) -> bool:
+        """Whether the run keeps the durations and counts of the round."""
+        return self.seconds is None
+
+
+class RunSettings(BaseModel):
+    """Everything that LoadGen is told about one run: latencies in ns, durations in ms, rates in samples/s.
+
+    Attributes:
+        round_name: the round that the values come from.
+        benchmark: directory name of the benchmark.
+        kind: performance, accuracy or an audit.
+        scenario: Offline or Server.
+        official: False for a rehearsal.
+        target_qps: expected rate (Offline), or rate of the Poisson arrivals (Server).
+        min_query_count: queries in Server; samples of the one query in Offline.
+        performance_sample_count: samples that are resident during a performance run.
+        target_latency_ns: latency limit of Server; unused in Offline.
+        coalesce_queries: LoadGen may hand over late queries together (Server).
+        test05: use the three test05 seeds instead of the others.
+        token_latency_scaling_factor: tokens per sample for LoadGen's inferred tokens/s; 0 is off.
+        use_token_latencies: LoadGen is told each sample's number of tokens, and in Server its first token.
+        first_token_latency_ns: with that, the limit of the time to the first token; 0 where there is none.
+        per_token_latency_ns: with that, the limit of the time per token after the first; 0 likewise.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    round_name: str
+    benchmark: str
+    kind: RunKind
+    scenario: Scenario
+    official: bool
+    target_qps: float = Field(gt=0, allow_inf_nan=False)
+    min_duration_ms: int = Field(ge=1)
+    min_query_count: int = Field(ge=1)
+    performance_sample_count: int = Field(ge=1)
+    target_latency_ns: int = Field(ge=1)
+    target_latency_percentile: float = Field(gt=0, lt=1)
+    coalesce_queries: bool = False
+    qsl_rng_seed: int
+    sample_index_rng_seed: int
+    schedule_rng_seed: int
+    test05: bool = False
+    test05_qsl_rng_seed: int = 0
+    test05_sample_index_rng_seed: int = 0
+    test05_schedule_rng_seed: int = 0
+    sample_concatenate_permutation: bool = False
+    token_latency_scaling_factor: int = Field(default=_TOKEN_FACTOR_OFF, ge=0)
+    use_token_latencies: bool = False
+    first_token_latency_ns: int = Field(default=0, ge=0)
+    per_token_latency_ns: int = Field(default=0, ge=0)
+
+    @property
+    def is_accuracy(self) -> bool:
+        """Whether every sample of the data set is answered once and its response logged."""
+        return self.kind is RunKind.ACCURACY
+
+    def expected_samples(self, dataset_size: int) -> int:
+        """Return how many samples LoadGen will issue; in Server the mean of what it draws."""
+        if self.is_accuracy:
+            return dataset_size
+        timed = math.floor(self.target_qps * self.min_duration_ms / 1000)
+        if self.scenario is Scenario.SERVER:
+            return max(timed, self.min_query_count)
+        timed = math.floor(OFFLINE_SLACK * self.target_qps * self.min_duration_ms / 1000)
+        return max(timed, self.min_query_count)
+
+    def expected_seconds(self, dataset_size: int, samples_per_second: float | None = None) -> float:
+        """Return how long the timed part takes at a rate that the system reaches (default: the target)."""
+        rate = samples_per_second or self.target_qps
+        if self.scenario is Scenario.SERVER and not self.is_accuracy:
+            return max(self.min_duration_ms / 1000, self.min_query_count / self.target_qps)
+        return self.expected_samples(dataset_size) / rate
+
+
+def settings_for(
+    round_: Round,
+    benchmark: str,
+    kind: RunKind,
+    scenario: Scenario,
+    *,
+    target_qps: float,
+    performance_sample_count: int | None,
+    length: RunLength,
+    coalesce_queries: bool = False,
+) -> RunSettings:
+    """Return the settings of one run under the rules of a round.
+
+    Args:
+        round_: the round.
+        benchmark: directory name or checker name of the model.
+        kind: what the run is for.
+        scenario: Offline or Server.
+        target_qps: samples per second.
+        performance_sample_count: samples kept resident; None for the round's minimum.
+        length: official, or a rehearsal. A rehearsal shortens the minimum duration and asks for one sample or
+            query, so that nothing but its seconds says how long a run takes; latency limits, seeds and the
+            performance sample count stay.
+        coalesce_queries: let LoadGen hand over late queries together (allowed in Server).
+
+    Raises:
+        SettingError: the round has no such model, scenario or audit, a latency limit is missing, or a number
+            is impossible.
+    """
+    rules = round_.model(benchmark)
+    _require_known(round_, rules, kind, scenario)
+    if not (target_qps > 0 and math.isfinite(target_qps)):
+        raise SettingError(
+            f"target_qps is {target_qps}",
+            where=f"{benchmark} {scenario}",
+            remedy="give the rate in samples per second that the system is expected to reach, above 0",
+        )
+    count = performance_sample_count or rules.performance_sample_count
+    if length.is_official and count < rules.performance_sample_count:
+        raise SettingError(
+            f"performance_sample_count is {count}, the round asks for at least "
+            f"{rules.performance_sample_count}",
+            where=f"{round_.name} {benchmark}",
+            remedy="raise it in the system file, or leave it out",
+        )
+    official_count = SERVER_MIN_QUERIES
+    if scenario is Scenario.OFFLINE:
+        official_count = rules.offline_min_samples or 1
+    test05 = kind is RunKind.TEST05
+    seeds, audit_seeds = round_.seeds, round_.test05_seeds
+    limits = rules.token_limits.get(scenario)
+    if test05 and audit_seeds is None:
+        raise SettingError(f"round {round_.name} has no TEST05", remedy="leave this audit out")
+    return RunSettings(
+        round_name=round_.name,
+        benchmark=benchmark,
+        kind=kind,
+        scenario=scenario,
+        official=length.is_official,
+        target_qps=target_qps,
+        min_duration_ms=round_.min_duration_ms
+        if length.seconds is None
+        else max(1, round(length.seconds * 1000)),
+        min_query_count=official_count if length.is_official else 1,
+        performance_sample_count=count,
+        target_latency_ns=rules.server_target_latency_ns or _NO_LIMIT_NS,
+        target_latency_percentile=SERVER_PERCENTILE,
+        coalesce_queries=coalesce_queries and scenario is Scenario.SERVER,
+        qsl_rng_seed=seeds.qsl,
+        sample_index_rng_seed=seeds.sample_index,
+        schedule_rng_seed=seeds.schedule,
+        test05=test05,
+        test05_qsl_rng_seed=audit_seeds.qsl if test05 and audit_seeds else 0,
+        test05_sample_index_rng_seed=audit_seeds.sample_index if test05 and audit_seeds else 0,
+        test05_schedule_rng_seed=audit_seeds.schedule if test05 and audit_seeds else 0,
+        sample_concatenate_permutation=rules.equal_issue,
+        token_latency_scaling_factor=rules.tokens_per_sample or _TOKEN_FACTOR_OFF,
+        use_token_latencies=rules.token_latencies,
+        first_token_latency_ns=limits.first_token_ns if limits else 0,
+        per_token_latency_ns=limits.per_token_ns if limits else 0,
+    )
+
+
+def _require_known(round_: Round, rules: ModelRules, kind: RunKind, scenario: Scenario) -> None:
+    where = f"{round_.name} {rules.name}"
+    if scenario not in SUPPORTED_SCENARIOS:
+        raise SettingError(
+            f"the scenario {scenario} cannot be run", where=where, remedy="choose Offline or Server"
+        )
+    if scenario not in rules.datacenter | rules.edge:
+        raise SettingError(
+            f"{rules.name} has no scenario {scenario} in round {round_.name}",
+            where=where,
+            remedy=f"its scenarios are: {', '.join(sorted(rules.datacenter | rules.edge))}",
+        )
+    if scenario is Scenario.SERVER and rules.server_target_latency_ns is None:
+        raise SettingError(f"{rules.name} has no latency limit for Server", where=where)
+    if kind.is_audit and kind not in rules.audits:
+        raise SettingError(
+            f"round {round_.name} does not ask for {kind} of {rules.name}",
+            where=where,
+            remedy=f"its audits are: {', '.join(rules.audits) or 'none'}",
+        )
+
+
+def differences(settings: RunSettings, log: DetailLog) -> list[str]:
+    """Return what the log of a run shows to be otherwise than was asked for, one sentence each.
+
+    The log's `effective_*` values are what LoadGen used (test_settings_internal.cc). In Offline the minimum
+    count is one of samples in the single query, and a larger count is as asked.
+
+    Raises:
+        LogError: the log lacks one of the values.
+    """
+    seeds = (settings.qsl_rng_seed, settings.sample_index_rng_seed, settings.schedule_rng_seed)
+    if settings.test05:
+        seeds = (
+            settings.test05_qsl_rng_seed,
+            settings.test05_sample_index_rng_seed,
+            settings.test05_schedule_rng_seed,
+        )
+    offline = settings.scenario is Scenario.OFFLINE
+    expected: dict[str, object] = {
+        "effective_scenario": settings.scenario.value,
+        "effective_test_mode": "AccuracyOnly" if settings.is_accuracy else "PerformanceOnly",
+        "effective_target_qps": settings.target_qps,
+        "effective_min_duration_ms": settings.min_duration_ms,
+        "effective_max_duration_ms": 0,
+        "effective_max_query_count": 0,
+        "effective_min_query_count": 1 if offline else settings.min_query_count,
+        "effective_qsl_rng_seed": seeds[0],
+        "effective_sample_index_rng_seed": seeds[1],
+        "effective_schedule_rng_seed": seeds[2],
+        "effective_performance_sample_count": settings.performance_sample_count,
+        "effective_performance_issue_same": settings.kind is RunKind.TEST04,
+        "effective_sample_concatenate_permutation": settings.sample_concatenate_permutation,
+    }
+    if settings.use_token_latencies:
+        expected["requested_use_token_latencies"] = True
+    if not offline:
+        expected["effective_target_latency_ns"] = settings.target_latency_ns
+        expected["effective_target_latency_percentile"] = settings.target_latency_percentile
+    found = [
+        f"{key} is {log.require(key)!r} in the log, {value!r} was asked for"
+        for key, value in expected.items()
+        if not _same(log.require(key), value)
+    ]
+    if offline and log.require("effective_samples_per_query") < settings.min_query_count:
+        found.append(
+            f"effective_samples_per_query is {log.require('effective_samples_per_query')} in the log, "
+            f"at least {settings.min_query_count} were asked for"
+        )
+    sampling = log.require("effective_accuracy_log_sampling_target")
+    if (settings.kind is RunKind.TEST01) != (sampling > 0):
+        found.append(f"effective_accuracy_log_sampling_target is {sampling} in a {settings.kind} run")
+    return found
+
+
+def _same(found: object, asked: object) -> bool:
+    if isinstance(asked, float) and isinstance(found, int | float):
+        return math.isclose(found, asked, rel_tol=1e-5)  # LoadGen logs six significant digits
+    return type(found) is type(asked) and found == asked

@@ -1,0 +1,150 @@
+"""The page of all systems of a tree: one table to sort and filter, and a page for each system."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from mlperf_submission.files import write_atomic
+from mlperf_submission.page import tables
+from mlperf_submission.page.data import Result, SystemData
+from mlperf_submission.page.evidence import PageEvidence
+from mlperf_submission.page.links import Links
+from mlperf_submission.page.read import read_system, systems_of
+from mlperf_submission.page.render import render
+from mlperf_submission.page.system_page import write_system
+from mlperf_submission.page.verdict import SystemVerdict, verdict_on
+from mlperf_submission.rounds import Scenario, get_round
+from mlperf_submission.validation.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class Column:
+    """One result column of the table."""
+
+    model: str
+    scenario: Scenario
+    units: str
+
+
+@dataclass(frozen=True)
+class FleetRow:
+    """One system of the table; `cells` stand in the order of the columns."""
+
+    system: SystemData
+    href: str
+    verdict: SystemVerdict | None
+    cells: tuple[Result | None, ...]
+
+
+def write_fleet(
+    tree: Path,
+    out: Path,
+    *,
+    round_name: str,
+    verdict: Verdict | None = None,
+    evidence: Mapping[str, PageEvidence] | None = None,
+    pages: bool = True,
+) -> Path:
+    """Write the page of all systems of a tree, `fleet.csv` and `fleet.json` beside it, and a page per system.
+
+    Args:
+        tree: root of a submission tree.
+        out: folder that receives `index.html`; the systems' pages lie below its folder `systems`.
+        round_name: the round whose targets and limits the results are held against.
+        verdict: what the validation said of the tree.
+        evidence: what a flow knows of the systems, by `division/submitter/system`.
+        pages: also write the page of each system, and link to it.
+
+    Returns:
+        The path of the fleet page.
+
+    Raises:
+        TreeError: the folder is no submission tree.
+        SettingError: the round is unknown.
+    """
+    places = systems_of(tree)
+    known = dict(evidence or {})
+    rows = []
+    for place in places:
+        data = read_system(tree, place, round_name, deep=pages)
+        found = verdict_on(verdict, place.division, place.submitter, place.system) if verdict else None
+        href = ""
+        if pages:
+            href = f"systems/{quote(str(place))}/index.html"
+            own = out / "systems" / place.division / place.submitter / place.system
+            links = Links.of(tree, own, known.get(str(place)))
+            write_system(data, own, links, found, known.get(str(place)), fleet_link="../../../../index.html")
+        rows.append(FleetRow(data, href, found, ()))
+    columns = _columns([row.system for row in rows], round_name)
+    rows = [
+        FleetRow(row.system, row.href, row.verdict, tuple(_cell(row.system, column) for column in columns))
+        for row in rows
+    ]
+    systems, verdicts = [row.system for row in rows], [row.verdict for row in rows]
+    rehearsals = sum(system.rehearsal for system in systems)
+    page = render(
+        "fleet.html.j2",
+        {
+            "round_name": round_name,
+            "rows": rows,
+            "columns": columns,
+            "models": _spans(columns),
+            "rehearsal": rehearsals > 0,
+            "rehearsals": rehearsals,
+            "validated": verdict is not None,
+            "choices": {
+                "division": sorted({one.division for one in systems if one.division}),
+                "category": sorted({one.category for one in systems if one.category}),
+                "submitter": sorted({one.submitter for one in systems if one.submitter}),
+                "accelerator": sorted({one.accelerator for one in systems if one.accelerator}),
+            },
+        },
+        script="fleet.js",
+    )
+    write_atomic(out / "index.html", page)
+    write_atomic(out / "fleet.json", tables.as_json(systems, verdicts))
+    write_atomic(out / "fleet.csv", tables.as_csv(systems, verdicts))
+    return out / "index.html"
+
+
+def _columns(systems: list[SystemData], round_name: str) -> list[Column]:
+    """Return the columns that any system has a result for: in the round's order, Server before Offline."""
+    order = [
+        Scenario.SERVER,
+        Scenario.INTERACTIVE,
+        Scenario.OFFLINE,
+        Scenario.SINGLE_STREAM,
+        Scenario.MULTI_STREAM,
+    ]
+    units: dict[tuple[str, Scenario], str] = {}
+    known = {name: at for at, name in enumerate(get_round(round_name).models)}
+    models: set[str] = set()
+    for system in systems:
+        for model in system.models:
+            models.add(model.model)
+            for result in model.results:
+                units.setdefault((model.model, result.scenario), result.units)
+    ordered = sorted(models, key=lambda model: (known.get(model, len(known)), model))
+    return [
+        Column(model, scenario, units[model, scenario])
+        for model in ordered
+        for scenario in order
+        if (model, scenario) in units
+    ]
+
+
+def _spans(columns: list[Column]) -> list[tuple[str, int]]:
+    spans: dict[str, int] = {}
+    for column in columns:
+        spans[column.model] = spans.get(column.model, 0) + 1
+    return list(spans.items())
+
+
+def _cell(system: SystemData, column: Column) -> Result | None:
+    for model in system.models:
+        if model.model == column.model:
+            return model.result(column.scenario)
+    return None

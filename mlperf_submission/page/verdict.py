@@ -1,0 +1,147 @@
+"""The validation's verdict as one system's page shows it: what concerns it, and what lies elsewhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mlperf_submission.page.text import clean
+from mlperf_submission.triage import diagnose_rule
+from mlperf_submission.validation.verdict import Verdict
+
+_AUDIT_NAME = re.compile(r"\s*\(TEST\d\d\)")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One failure, ready to show. Cause and redo are given of errors only.
+
+    Its severity is `error`, `warning`, or `notice` for what a rehearsal need not keep.
+    """
+
+    rule: str
+    severity: str
+    path: str
+    message: str
+    remedy: str
+    cause: str = ""
+    redo: str = ""
+    benchmark: str = ""
+    scenario: str = ""
+
+
+@dataclass(frozen=True)
+class FindingGroup:
+    """The same finding in one or more places."""
+
+    rule: str
+    severity: str
+    message: str
+    remedy: str
+    cause: str
+    redo: str
+    paths: tuple[str, ...]
+
+
+def grouped(findings: Sequence[Finding]) -> tuple[FindingGroup, ...]:
+    """Put together what differs only in its place; the order stays."""
+    groups: dict[tuple[str, str, str, str, str, str], list[str]] = {}
+    for one in findings:
+        message = _AUDIT_NAME.sub("", one.message)
+        key = (one.rule, one.severity, message, one.remedy, one.cause, one.redo)
+        groups.setdefault(key, []).append(one.path)
+    return tuple(FindingGroup(*key, tuple(dict.fromkeys(paths))) for key, paths in groups.items())
+
+
+@dataclass(frozen=True)
+class SystemVerdict:
+    """The verdict on one system.
+
+    Attributes:
+        findings: what was found in its files, its submitter's and the tree's own; errors first.
+        errors_elsewhere: number of errors in other parts of the tree.
+        refused: benchmark and scenario of the results that are not accepted.
+        rehearsal: whether the tree was judged as a rehearsal.
+    """
+
+    findings: tuple[Finding, ...]
+    errors_elsewhere: int
+    refused: frozenset[tuple[str, str]]
+    rehearsal: bool
+
+    @property
+    def errors(self) -> int:
+        """Findings that the official rules refuse."""
+        return sum(one.severity == "error" for one in self.findings)
+
+    @property
+    def warnings(self) -> int:
+        """Findings that the rules let pass and that are wrong all the same."""
+        return sum(one.severity == "warning" for one in self.findings)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing of this system is refused."""
+        return self.errors == 0 and not self.refused
+
+    @property
+    def groups(self) -> tuple[FindingGroup, ...]:
+        """The findings, put together."""
+        return grouped(self.findings)
+
+    @property
+    def word(self) -> str:
+        """The verdict in a word or few."""
+        if not self.ok:
+            return "refused"
+        return "passed as a rehearsal" if self.rehearsal else "accepted"
+
+    def of(self, benchmark: str, scenario: str) -> tuple[Finding, ...]:
+        """Return the findings of one result."""
+        return tuple(one for one in self.findings if (one.benchmark, one.scenario) == (benchmark, scenario))
+
+
+def verdict_on(verdict: Verdict, division: str, submitter: str, system: str) -> SystemVerdict:
+    """Keep of a tree's verdict what concerns one system, its submitter or the whole tree; errors first."""
+    findings, elsewhere = [], 0
+    for failure in verdict.failures:
+        parts = [part for part in str(failure.path).replace("\\", "/").split("/") if part not in ("", ".")]
+        if not _concerns(parts, division, submitter, system):
+            elsewhere += failure.severity == "error"
+            continue
+        is_error = failure.severity == "error"
+        known = diagnose_rule(failure.rule, failure.message) if is_error else None
+        below = parts[parts.index(system) + 1 :] if system in parts else []
+        findings.append(
+            Finding(
+                rule=clean(failure.rule),
+                severity="notice" if failure.by_design else clean(failure.severity),
+                path=clean(failure.path),
+                message=clean(failure.by_design or failure.message),
+                remedy="" if failure.by_design else clean(failure.remedy),
+                cause=known.cause if known else "",
+                redo=known.redo if known else "",
+                benchmark=clean(below[0]) if below else "",
+                scenario=clean(below[1]) if len(below) > 1 else "",
+            )
+        )
+    findings.sort(key=lambda one: one.severity != "error")
+    refused = frozenset(
+        (clean(one.benchmark), clean(one.scenario))
+        for one in verdict.results
+        if not one.ok and (one.division, one.submitter, one.system) == (division, submitter, system)
+    )
+    return SystemVerdict(tuple(findings), elsewhere, refused, verdict.rehearsal)
+
+
+def _concerns(parts: Sequence[str], division: str, submitter: str, system: str) -> bool:
+    """Whether a path is this system's, or common to all systems of the submitter or of the tree."""
+    for part, expected in zip(parts, (division, submitter), strict=False):
+        if part != expected and parts[0] in ("closed", "open", "network"):
+            return False
+    if len(parts) > 3 and parts[0] in ("closed", "open", "network") and parts[2] in (
+        "results", "measurements", "compliance", "systems",
+    ):  # fmt: skip
+        return parts[3] in (system, f"{system}.json")
+    return True

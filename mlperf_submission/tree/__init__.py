@@ -1,0 +1,1 @@
+"""The official directory layout: what goes in, the check before, writing, merging."""

@@ -1,0 +1,247 @@
+"""Logs to test against: short real LoadGen runs, and a published submission if it lies beside us."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlperf_submission.compliance.audits import AuditRuns, audit_config, judge_audit
+from mlperf_submission.errors import TreeError
+from mlperf_submission.rounds import V4_1, RunKind, Scenario
+from mlperf_submission.submission.accuracy import write_accuracy_txt
+from mlperf_submission.submission.description import REQUIRED
+from mlperf_submission.submission.logs import AccuracyLogEntry, DetailLog, read_detail
+from mlperf_submission.tree.plan import AuditPlan, Calibration, ResultPlan, RunFolder, TreePlan
+from mlperf_submission.tree.write import write_tree
+
+CHILD = Path(__file__).with_name("loadgen_run.py")
+RATE = 2000.0
+AUDIT_RATE = 1950.0
+SECONDS = 0.7
+KINDS = (RunKind.PERFORMANCE, RunKind.ACCURACY, RunKind.TEST01, RunKind.TEST04, RunKind.TEST05)
+LENOVO = Path(__file__).resolve().parents[3] / "shared" / "lenovo_v4.1" / "closed" / "Lenovo"
+
+
+@dataclass(frozen=True)
+class RunCorpus:
+    """Folders of real runs, one per scenario and kind; they were made one after the other."""
+
+    root: Path
+
+    def folder(self, scenario: Scenario, kind: RunKind) -> Path:
+        return self.root / scenario / kind
+
+    def log(self, scenario: Scenario, kind: RunKind) -> DetailLog:
+        return read_detail(self.folder(scenario, kind) / "mlperf_log_detail.txt")
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> RunCorpus:
+    """Offline and Server, each with a performance run, an accuracy run and all three audits."""
+    found = RunCorpus(tmp_path_factory.mktemp("corpus"))
+    for scenario in (Scenario.OFFLINE, Scenario.SERVER):
+        for kind in KINDS:
+            folder = found.folder(scenario, kind)
+            folder.mkdir(parents=True)
+            if kind in (RunKind.TEST01, RunKind.TEST04):
+                (folder / "audit.config").write_text(audit_config(kind, "resnet50"))
+            rate = AUDIT_RATE if kind.is_audit and scenario is Scenario.SERVER else RATE
+            command = [sys.executable, str(CHILD), scenario, kind, str(rate), str(SECONDS)]
+            subprocess.run(command, cwd=folder, check=True, timeout=60)
+    return found
+
+
+@dataclass(frozen=True)
+class Published:
+    """The published v4.1 submission of one system."""
+
+    root: Path
+    system: str = "SR650_V3_3xL40S_TRT"
+
+    def results(self) -> list[tuple[str, Scenario]]:
+        places = (self.root / "results" / self.system).glob("*/*")
+        return sorted((place.parent.name, Scenario(place.name)) for place in places)
+
+    def log(self, benchmark: str, scenario: Scenario, audit: str = "") -> DetailLog:
+        section = "compliance" if audit else "results"
+        folder = self.root / section / self.system / benchmark / scenario / audit
+        return read_detail(folder / "performance" / "run_1" / "mlperf_log_detail.txt")
+
+    def measurement(self, benchmark: str, scenario: Scenario, name: str) -> str:
+        return (self.root / "measurements" / self.system / benchmark / scenario / name).read_text()
+
+
+@pytest.fixture
+def published() -> Published:
+    if not LENOVO.is_dir():
+        pytest.skip(f"the published submission is not there: {LENOVO}")
+    return Published(LENOVO)
+
+
+@pytest.fixture
+def fake_log() -> Callable[..., DetailLog]:
+    """A detail log with just these values."""
+
+    def make(**values: object) -> DetailLog:
+        return DetailLog(Path("mlperf_log_detail.txt"), values)
+
+    return make
+
+
+SYSTEM = "cpu_rehearsal"
+DESCRIPTION: dict[str, str | int] = {
+    **dict.fromkeys(REQUIRED, "N/A"),
+    "division": "closed",
+    "submitter": "Us",
+    "system_type": "datacenter",
+    "status": "available",
+    "system_name": "A machine without a GPU",
+    "number_of_nodes": 1,
+    "accelerators_per_node": "0",
+    "sw_notes": "",
+}
+
+
+@pytest.fixture
+def description() -> dict[str, str | int]:
+    """A complete description of the system that `plan_of` submits."""
+    return dict(DESCRIPTION)
+
+
+@pytest.fixture
+def plan_of(corpus: Any, tmp_path: Path) -> Callable[..., TreePlan]:
+    """A plan over copies of the corpus's runs; `change` spoils one of them after it was judged, or before."""
+
+    def make(
+        *scenarios: Scenario,
+        before: dict[tuple[Scenario, RunKind], Callable[[Path], None]] | None = None,
+        after: dict[tuple[Scenario, RunKind], Callable[[Path], None]] | None = None,
+        result: dict[str, Any] | None = None,
+        **changes: Any,
+    ) -> TreePlan:
+        runs = tmp_path / "runs"
+        shutil.rmtree(runs, ignore_errors=True)
+        for scenario in scenarios or (Scenario.OFFLINE,):
+            shutil.copytree(corpus.root / scenario, runs / scenario)
+        for (scenario, kind), change in (before or {}).items():
+            change(runs / scenario / kind)
+        results = tuple(
+            _result(runs / scenario, scenario, result or {}) for scenario in scenarios or (Scenario.OFFLINE,)
+        )
+        for (scenario, kind), change in (after or {}).items():
+            change(runs / scenario / kind)
+        tuning = tmp_path / "tuning.yaml"
+        tuning.write_text("name: cpu_rehearsal\n")
+        values: dict[str, Any] = {
+            "round": "v4.1",
+            "submitter": "Us",
+            "system": SYSTEM,
+            "description": DESCRIPTION,
+            "results": results,
+            "project_version": "0.1.0",
+            "tuning_file": tuning,
+            "rehearsal": True,
+        }
+        return TreePlan(**{**values, **changes})
+
+    return make
+
+
+def _result(runs: Path, scenario: Scenario, changes: dict[str, Any]) -> ResultPlan:
+    accuracy = RunFolder(kind=RunKind.ACCURACY, folder=runs / "accuracy")
+    performance = RunFolder(kind=RunKind.PERFORMANCE, folder=runs / "performance")
+    accuracy_txt = runs / "accuracy.txt"
+    write_accuracy_txt(accuracy_txt, ("accuracy=100.000%, good=2000, total=2000",), accuracy.accuracy_log)
+    audits = []
+    for kind in KINDS[2:]:
+        run = RunFolder(kind=kind, folder=runs / kind)
+        sampled = kind is RunKind.TEST01
+        verdict = judge_audit(
+            kind,
+            AuditRuns(
+                read_detail(performance.detail),
+                read_detail(run.detail),
+                accuracy.accuracy_log if sampled else None,
+                run.accuracy_log if sampled else None,
+            ),
+            round_=V4_1,
+            benchmark="resnet50",
+            response_dtype="int32",
+        )
+        audits.append(AuditPlan(run=run, verdict=verdict))
+    values: dict[str, Any] = {
+        "benchmark": "resnet50",
+        "scenario": scenario,
+        "implementation": "onnxruntime",
+        "input_data_types": "int8",
+        "starting_weights_filename": "resnet50.onnx",
+        "weight_data_types": "int8",
+        "weight_transformations": "quantization",
+        "performance": performance,
+        "accuracy": accuracy,
+        "accuracy_txt": accuracy_txt,
+        "audits": tuple(audits),
+        "command": "mlperf-submission run rehearsal --models resnet50",
+        "engine": ("backend: onnxruntime 1.32", "device: CPU"),
+        "calibration": Calibration(method="INT8 by ONNX Runtime.", facts={"samples": "500"}),
+    }
+    return ResultPlan(**{**values, **changes})
+
+
+@pytest.fixture
+def refused(tmp_path: Path) -> Callable[[TreePlan], str]:
+    """Ask for a tree that must be refused, see that nothing of it was written, and return the reasons."""
+
+    def ask(plan: TreePlan) -> str:
+        root = tmp_path / "refused"
+        with pytest.raises(TreeError) as caught:
+            write_tree(plan, root)
+        assert not root.exists(), "nothing may be written before everything is accepted"
+        return str(caught.value)
+
+    return ask
+
+
+@dataclass(frozen=True)
+class Scored:
+    metrics: dict[str, float]
+    lines: tuple[str, ...]
+
+
+def share_of_right_labels(entries: Iterable[AccuracyLogEntry]) -> Scored:
+    """The corpus's ground truth: the label of sample i is i % 1000."""
+    first: dict[int, bool] = {}
+    for entry in entries:
+        right = int.from_bytes(entry.data, "little") == entry.qsl_idx % 1000
+        first.setdefault(entry.qsl_idx, right)
+    good = sum(first.values())
+    share = 100 * good / len(first)
+    return Scored({"acc": share}, (f"accuracy={share:.3f}%, good={good}, total={len(first)}",))
+
+
+@pytest.fixture(scope="session")
+def score_labels() -> Callable[[Iterable[AccuracyLogEntry]], Scored]:
+    """The accuracy script of the corpus."""
+    return share_of_right_labels
+
+
+@pytest.fixture(scope="session")
+def write_log() -> Callable[[Path, Iterable[tuple[int, bytes]]], Path]:
+    """Write an accuracy log of (sample index, response) as LoadGen does."""
+
+    def write(path: Path, entries: Iterable[tuple[int, bytes]]) -> Path:
+        rows = [
+            f'{{ "seq_id" : {number}, "qsl_idx" : {index}, "data" : "{data.hex().upper()}" }}'
+            for number, (index, data) in enumerate(entries)
+        ]
+        path.write_text("[\n" + ",\n".join(rows) + "\n]\n")
+        return path
+
+    return write
