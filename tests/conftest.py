@@ -58,7 +58,7 @@ def shell(*command: str, cwd: Path = ROOT, **environment: str) -> subprocess.Com
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=580,
+        timeout=3000,
         env=clean_environment(**environment),
         check=False,
     )

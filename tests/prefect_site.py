@@ -20,7 +20,7 @@ from mlperf_submission.process import companion
 from tests.conftest import PROGRAM, ROOT, clean_environment
 
 SECRET = "admin:a-password-of-some-length"
-WAIT_SECONDS = 120.0
+WAIT_SECONDS = 900.0
 
 
 @dataclass(frozen=True)

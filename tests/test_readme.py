@@ -107,7 +107,7 @@ def test_the_deployment_runs_on_a_real_server_and_worker(
                 env=prefect_environment,
                 capture_output=True,
                 text=True,
-                timeout=300,
+                timeout=3000,
                 stdin=subprocess.DEVNULL,
                 check=False,
             )
@@ -124,7 +124,7 @@ def test_the_deployment_runs_on_a_real_server_and_worker(
 
 
 def wait_for(address: str) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 900
     while time.monotonic() < deadline:
         try:
             if httpx.get(address, timeout=2).status_code == 200:

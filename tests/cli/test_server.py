@@ -64,7 +64,7 @@ def test_a_server_of_our_own_is_private_and_out_of_reach_of_the_persons_settings
         env={name: value for name, value in environment.items() if name != "HOME"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

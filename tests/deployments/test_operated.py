@@ -194,7 +194,7 @@ def test_an_invalid_run_and_another_failure_are_told_apart(operated: Operated) -
         target_qps=2000,
         performance_sample_count=None,
         length=RunLength(seconds=0.3),
-    )
+    ).model_copy(update={"official": True})
     too_slow = RunRequest.model_validate(
         {
             "settings": settings,

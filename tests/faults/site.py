@@ -21,7 +21,7 @@ from tests.conftest import PROGRAM, ROOT
 from tests.faults.flows import as_ours, environment
 
 POOL = "faults"
-_START_SECONDS = 180.0
+_START_SECONDS = 900.0
 _SILENT_SECONDS = 20.0
 _FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 

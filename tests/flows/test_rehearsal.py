@@ -172,7 +172,7 @@ def test_after_kill_9_in_a_performance_run_the_same_command_finishes(
     family = wait_for_measurement(flow)
     flow.send_signal(signal.SIGKILL)
     flow.wait()
-    _, alive = psutil.wait_procs(family, timeout=10)
+    _, alive = psutil.wait_procs(family, timeout=120)
     assert alive == [], "the flow's children outlived it"
     again = shell(*RESNET50, "--work", str(work))
     assert again.returncode == 0, again.stdout + again.stderr
@@ -190,7 +190,7 @@ def recorded_states(work: Path) -> list[str]:
 
 def wait_for_measurement(flow: psutil.Popen) -> list[psutil.Process]:
     """Wait until LoadGen's child works for the performance run; return the whole family."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 900
     while time.monotonic() < deadline:
         family = flow.children(recursive=True)
         for process in family:
@@ -222,9 +222,9 @@ def test_a_run_that_is_stopped_ends_at_once_and_says_how_to_go_on(
     )
     family = wait_for_measurement(flow)
     flow.send_signal(number)
-    output, _ = flow.communicate(timeout=60)
+    output, _ = flow.communicate(timeout=600)
     assert flow.returncode == 130
     assert "finished steps are kept" in output
-    _, alive = psutil.wait_procs(family, timeout=10)
+    _, alive = psutil.wait_procs(family, timeout=120)
     assert alive == []
     assert not holders()

@@ -77,7 +77,7 @@ def test_the_flow_brings_a_run_back_and_says_so_on_prefects_page(work: Path, tmp
         cwd=Path(__file__).resolve().parents[2],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         env=clean_environment(),
         check=False,
     )

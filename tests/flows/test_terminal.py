@@ -40,7 +40,7 @@ def in_a_shell(script: str, **environment: str) -> subprocess.CompletedProcess[b
         ["sh", "-c", script, sys.executable, FLOW],
         env={**ENVIRONMENT, **environment},
         capture_output=True,
-        timeout=120,
+        timeout=900,
         check=False,
     )
 
@@ -67,7 +67,7 @@ def test_a_description_that_is_not_written_whole_is_an_error() -> None:
         env=ENVIRONMENT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 2

@@ -59,7 +59,7 @@ def test_a_key_comes_out_of_its_block_and_into_no_text(rehearsal_file: Path, tmp
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
             env=clean_environment(
                 KEY=endpoint.access_key, SECRET=endpoint.secret_key, PREFECT_LOGGING_LEVEL="DEBUG"
             ),
@@ -88,7 +88,7 @@ def test_without_a_prefect_server_the_block_is_named(rehearsal_file: Path, tmp_p
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=900,
         env=clean_environment(PREFECT_HOME=str(tmp_path / "prefect")),
         check=False,
     )

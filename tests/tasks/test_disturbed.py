@@ -70,7 +70,7 @@ def test_a_disturbed_run_is_repeated_and_flagged_when_it_stays_so(tmp_path: Path
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=900,
         env=clean_environment(PYTHONPATH=str(ROOT)),
         check=False,
     )
