@@ -25,17 +25,24 @@ def round_of(root: Path) -> str:
 
     The seeds of the performance logs decide: each round has its own. Only where no log has the seeds of a
     round does LoadGen's version. A few results of another round are results that are refused (P-05), so the
-    round of more than half of the logs is taken.
+    round of more than half of the logs is taken. A folder without a single result is of no round; the newest
+    is returned, by which it is refused as by every other (`+nothing-to-check`).
 
     Raises:
-        TreeError: there is no performance log, the logs are of no known round, or of several rounds of which
-            none has more than half of them.
+        TreeError: no result has a performance log, the logs are of no known round, or of several rounds of
+            which none has more than half of them.
     """
     tree = Tree(root)
     seeds: dict[str, list[str]] = {}
     versions: dict[str, list[str]] = {}
     unknown: list[str] = []
-    for path in _performance_logs(tree):
+    folders = list(_result_folders(tree))
+    if not folders:
+        return list(ROUNDS)[-1]
+    for folder in folders:
+        path = f"{folder}/performance/run_1/{DETAIL}"
+        if not tree.is_file(path):
+            continue
         try:
             values = read_detail(Path(tree.full(path)), wanted=lambda key: key in _KEYS).values
         except LogError:
@@ -75,13 +82,11 @@ def _round_by_version(values: Mapping[str, Any]) -> Round | None:
     return ROUNDS.get(f"v{match[1]}.{match[2]}") if match else None
 
 
-def _performance_logs(tree: Tree) -> Iterator[str]:
+def _result_folders(tree: Tree) -> Iterator[str]:
     for division in DIVISIONS:
         for submitter in tree.listing(division).folders:
             results = f"{division}/{submitter}/results"
             for system in tree.listing(results).folders:
                 for model in tree.listing(f"{results}/{system}").folders:
                     for scenario in tree.listing(f"{results}/{system}/{model}").folders:
-                        path = f"{results}/{system}/{model}/{scenario}/performance/run_1/{DETAIL}"
-                        if tree.is_file(path):
-                            yield path
+                        yield f"{results}/{system}/{model}/{scenario}"

@@ -78,7 +78,9 @@ def frame_of(rows: Sequence[Row], kind: type[Row]) -> pd.DataFrame:
 def _cells(rows: Sequence[Row], name: str, kind: type) -> list[Any]:
     """Return a column's values; text that no encoding knows (odd file names, JSON escapes) is escaped."""
     values = [getattr(row, name) for row in rows]
-    return [shown(value) for value in values] if kind is str else values
+    if kind is not str or "".join(values).isprintable():
+        return values
+    return [shown(value) for value in values]
 
 
 @lru_cache(maxsize=64)

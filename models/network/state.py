@@ -46,8 +46,7 @@ class StatefulRunner:
     """Runs a network on the CPU and keeps its state from one call to the next, updated in place.
 
     The state of a row begins with what was left there by the call before (zeros at first): a network reads
-    only what it wrote. A free dimension of an output behind the batch has the size that inputs have in their
-    dimension of this name.
+    only what it wrote. Outputs beside the state need a fixed shape behind the batch dimension.
 
     Args:
         session: an `onnxruntime.InferenceSession`.
@@ -62,9 +61,7 @@ class StatefulRunner:
         self._states = [one for one in session.get_inputs() if one.name.startswith(PAST)]
         there = {one.name for one in session.get_outputs()}
         lost = [one.name for one in self._states if PRESENT + one.name.removeprefix(PAST) not in there]
-        named = {size for one in self.inputs for size in one.shape}
-        free = [one.name for one in self._states if _free(one.shape[1:])]
-        free += [one.name for one in self.outputs if not {*_free(one.shape[1:])} <= named]
+        free = [one.name for one in (*self.outputs, *self._states) if _free(one.shape[1:])]
         if lost or free:
             raise NetworkFileError(
                 f"state without its output: {lost}; outputs or state of no fixed shape: {free}",
@@ -101,15 +98,7 @@ class StatefulRunner:
         }
         for name, values in kept.items():
             binding.bind_input(name, "cpu", 0, values.dtype, values.shape, values.ctypes.data)
-        sizes = {
-            size: have
-            for one in self.inputs
-            for size, have in zip(one.shape, inputs[one.name].shape, strict=True)
-        }
-        outputs = {
-            one.name: np.empty((count, *(sizes.get(size, size) for size in one.shape[1:])), DTYPES[one.type])
-            for one in self.outputs
-        }
+        outputs = {one.name: np.empty((count, *one.shape[1:]), DTYPES[one.type]) for one in self.outputs}
         for name, values in outputs.items():
             binding.bind_output(name, "cpu", 0, values.dtype, values.shape, values.ctypes.data)
         for past, buffer in self._buffers.items():
@@ -130,5 +119,5 @@ class StatefulRunner:
         self._rows = rows
 
 
-def _free(sizes: list[Any]) -> list[Any]:
-    return [size for size in sizes if not isinstance(size, int)]
+def _free(sizes: list[Any]) -> bool:
+    return any(not isinstance(size, int) for size in sizes)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.benchmark import LoopAnswer, LoopStep, Responses, Samples, Session
 from models.unet3d.samples import VolumeSamples
-from models.unet3d.tensors import EMIT, FRESH, INPUT, LABELS, PARTS, QUARTERS, SIDE, WRITE
+from models.unet3d.tensors import FRESH, INPUT, LABELS, PARTS, QUARTERS, SIDE, WRITE
 from models.unet3d.volumes import WINDOW
 from models.unet3d.windows import origins
 
@@ -26,57 +26,59 @@ class Unet3dAnswer(LoopAnswer):
 
 
 class VolumePlan:
-    """What the network has to be told about each window of a volume, made once when the volume enters.
+    """A volume on its way through the network: what that has to be told about each window, and what it said.
 
     Args:
         volume: as `prepare_image` makes it, float32 or int8.
 
     Attributes:
-        volume: the same.
+        labels: of every voxel, uint8; complete behind the last window.
         quarters, write, fresh: of every window, see `models.unet3d.tensors`.
-        blocks: of each of the four tensors: how many blocks the volume has there.
+        last: of every window, for each of the four tensors: which of its two blocks no later window touches.
     """
 
     def __init__(self, volume: NDArray[np.generic]) -> None:
-        self.volume = volume
-        self.origins = origins(volume.shape)
-        self._counts = np.array([size // SIDE for size in volume.shape], np.int64)
-        begin = np.array(self.origins, np.int64) // SIDE
+        counts = np.array([size // SIDE for size in volume.shape], np.int64)
+        self._volume = volume
+        self._origins = origins(volume.shape)
+        z, y, x = counts.tolist()
+        self._blocks = np.empty((z, SIDE, y, SIDE, x, SIDE), np.uint8)
+        self.labels = self._blocks.reshape(volume.shape)
+        begin = np.array(self._origins, np.int64) // SIDE
         odd = np.array([(part // 2, part % 2) for part in range(PARTS)])
         ahead = (odd[None] - begin[:, None, :2]) % 2
         self.quarters: NDArray[np.int64] = 2 * ahead[..., 0] + ahead[..., 1]
-        rows = (begin[:, None, :2] + ahead) // 2
-        across = (self._counts[1] + 1 - odd[:, 1]) // 2
-        self.write: NDArray[np.int64] = (rows[..., 0] * across + rows[..., 1]) * self._counts[2] + begin[
-            :, 2:
-        ]
-        self.blocks = (self._counts[0] + 1 - odd[:, 0]) // 2 * across * self._counts[2]
-        self.fresh = np.ones((len(begin), PARTS, 2), bool)
-        for part in range(PARTS):
-            places = (self.write[:, part, None] + np.arange(2)).reshape(-1)
-            first = np.zeros(len(places), bool)
-            first[np.unique(places, return_index=True)[1]] = True
-            self.fresh[:, part] = first.reshape(-1, 2)
+        self._rows = begin[:, None, :2] + ahead
+        across = (counts[1] + 1 - odd[:, 1]) // 2
+        lines = self._rows[..., 0] // 2 * across + self._rows[..., 1] // 2
+        self.write: NDArray[np.int64] = lines * counts[2] + begin[:, 2:]
+        places = self.write[..., None] + np.arange(2)
+        self.fresh = np.stack([_first(places[:, part]) for part in range(PARTS)], 1)
+        self.last = np.stack([_first(places[::-1, part])[::-1] for part in range(PARTS)], 1)
+
+    @property
+    def windows(self) -> int:
+        """How many windows the volume has."""
+        return len(self._origins)
 
     def window(self, number: int) -> NDArray[np.generic]:
         """Return a window, 128 x 128 x 128."""
-        z, y, x = self.origins[number]
-        return self.volume[z : z + WINDOW, y : y + WINDOW, x : x + WINDOW]
+        z, y, x = self._origins[number]
+        return self._volume[z : z + WINDOW, y : y + WINDOW, x : x + WINDOW]
 
-    def wanted(self, count: int) -> NDArray[np.int64]:
-        """Return for each of the four tensors all of its blocks, filled up to `count` with the last."""
-        wanted: NDArray[np.int64] = np.minimum(np.arange(count), self.blocks[:, None] - 1)
-        return wanted
+    def take(self, number: int, blocks: NDArray[np.generic]) -> None:
+        """Keep what is final of the labels of a window's blocks, 4 x 2 x 262,144."""
+        first = self._origins[number][2] // SIDE
+        for part, place in np.argwhere(self.last[number]).tolist():
+            z, y = self._rows[number, part].tolist()
+            self._blocks[z, :, y, :, first + place] = blocks[part, place].reshape(SIDE, SIDE, SIDE)
 
-    def labels(self, blocks: NDArray[np.generic]) -> NDArray[np.uint8]:
-        """Return the label of every voxel out of those of the wanted blocks, 4 x count x 262,144."""
-        z, y, x = self._counts.tolist()
-        whole = np.empty((z, SIDE, y, SIDE, x, SIDE), np.uint8)
-        for part, rows in enumerate(blocks):
-            down, across = (whole[part // 2 :: 2, :, part % 2 :: 2].shape[axis] for axis in (0, 2))
-            parts = rows[: self.blocks[part]].reshape(down, across, x, SIDE, SIDE, SIDE)
-            whole[part // 2 :: 2, :, part % 2 :: 2] = parts.transpose(0, 3, 1, 4, 2, 5)
-        return whole.reshape(z * SIDE, y * SIDE, x * SIDE)
+
+def _first(places: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return whether each place (windows x 2) is there for the first time."""
+    found = np.zeros(places.size, np.bool_)
+    found[np.unique(places, return_index=True)[1]] = True
+    return found.reshape(places.shape)
 
 
 class VolumeLoop:
@@ -110,36 +112,36 @@ class VolumeLoop:
             row = self._plans.index(None)
             plan = VolumePlan(self._samples.volume(index))
             self._plans[row], self._ids[row], self._next[row] = plan, id_, 0
-            if self._windows.dtype != plan.volume.dtype or not self._windows.size:
-                sides = (WINDOW, WINDOW, WINDOW)
-                self._windows = np.zeros((len(self._plans), 1, *sides), plan.volume.dtype)
+            dtype = plan.window(0).dtype
+            if self._windows.dtype != dtype or not self._windows.size:
+                self._windows = np.zeros((len(self._plans), 1, WINDOW, WINDOW, WINDOW), dtype)
 
     def step(self) -> LoopStep:
         """Run the next window of every volume; those whose last it was are answered."""
         running = [(row, plan) for row, plan in enumerate(self._plans) if plan is not None]
         count = running[-1][0] + 1
-        ending = [(row, plan) for row, plan in running if self._next[row] + 1 == len(plan.origins)]
-        emit = np.zeros((count, PARTS, max([1, *(int(plan.blocks.max()) for _, plan in ending)])), np.int64)
-        for row, plan in ending:
-            emit[row] = plan.wanted(emit.shape[2])
         for row, plan in running:
             number = self._next[row]
             self._windows[row, 0] = plan.window(number)
             self._quarters[row], self._write[row] = plan.quarters[number], plan.write[number]
             self._fresh[row] = plan.fresh[number]
-            self._next[row] += 1
         inputs = {
             INPUT: self._windows[:count],
             QUARTERS: self._quarters[:count],
             WRITE: self._write[:count],
             FRESH: self._fresh[:count],
-            EMIT: emit,
         }
         found = self._session.infer(inputs)[LABELS]
-        masks = [plan.labels(found[row]) for row, plan in ending]
-        for row, _ in ending:
+        ended: list[int] = []
+        for row, plan in running:
+            plan.take(self._next[row], found[row])
+            self._next[row] += 1
+            if self._next[row] == plan.windows:
+                ended.append(row)
+        masks = [plan.labels for row, plan in running if row in ended]
+        for row in ended:
             self._plans[row] = None
-        return LoopStep([self._ids[row] for row, _ in ending], _responses(masks))
+        return LoopStep([self._ids[row] for row in ended], _responses(masks))
 
 
 def _responses(masks: Sequence[NDArray[np.uint8]]) -> Responses:

@@ -51,7 +51,6 @@ FACTS = Facts(
         response=33_000_000,
         mini_sample_values=None,
         state=4 * 128 * 3 * 64**3 * 4,  # FP32 sums of 3 classes (models.unet3d.tensors)
-        free=128,
     ),
     libraries=Libraries(make_mini=("nibabel",), preprocess=("nibabel", "scipy"), score=("nibabel", "scipy")),
 )

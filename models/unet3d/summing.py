@@ -1,9 +1,10 @@
-"""What follows 3d-unet's scores, in ONNX: windows weighted and summed up where they are, labels at the end.
+"""What follows 3d-unet's scores, in ONNX: windows weighted, summed up where they are, labels of the sums.
 
 The sums of a volume are a state of the network, so that nothing but labels leaves the device. They lie in
 blocks of 64 x 64 x 64 voxels. A window has two blocks along each axis. Blocks are spread over four tensors,
 by whether their numbers along z and y are even or odd: of a window each tensor gets exactly one pair, of
-neighbours along x, which is written in one piece.
+neighbours along x, which is written in one piece. Every call tells the labels of its windows' blocks; those
+that no later window touches are final.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from models.network.folding import fold_constants, lay_aside, put_back
 from models.network.state import PAST, PRESENT
 from models.unet3d.tensors import (
     BLOCKS_KEY,
-    EMIT,
     FRESH,
     FULL_BLOCKS,
     LABELS,
@@ -68,29 +68,28 @@ def with_sums(model: ModelProto) -> ModelProto:
             value(QUARTERS, TensorProto.INT64, ["N", PARTS]),
             value(WRITE, TensorProto.INT64, ["N", PARTS]),
             value(FRESH, TensorProto.BOOL, ["N", PARTS, 2]),
-            value(EMIT, TensorProto.INT64, ["N", PARTS, "E"]),
             *(value(PAST + name, TensorProto.FLOAT, sizes) for name in state),
         ]
     )
-    outputs = [value(LABELS, TensorProto.UINT8, ["N", PARTS, "E", VOXELS])]
+    outputs = [value(LABELS, TensorProto.UINT8, ["N", PARTS, 2, VOXELS])]
     replace(graph.output, [*outputs, *(value(PRESENT + name, TensorProto.FLOAT, sizes) for name in state)])
-    helper.set_model_props(model, {**stated, BLOCKS_KEY: str(blocks), "profiles.E": f"1:1:{blocks}"})
+    helper.set_model_props(model, {**stated, BLOCKS_KEY: str(blocks)})
     return model
 
 
 def _part(made: _Nodes, number: int, quarters: str) -> str:
-    """Add a window's pair of blocks to one of the four tensors; return the labels of the wanted blocks."""
+    """Add a window's pair of blocks to one of the four tensors; return the labels of both, N x 2 x voxels."""
     pair = made.column(quarters, number)
-    write, fresh, emit = (made.column(name, number) for name in (WRITE, FRESH, EMIT))
+    write, fresh = (made.column(name, number) for name in (WRITE, FRESH))
     blocks = made.add("Add", [made.unsqueezed(write, 1), made.constant(np.arange(2))])
-    past, present = f"{PAST}sums.{number}", f"{PRESENT}sums.{number}"
+    past = f"{PAST}sums.{number}"
     before = made.add("GatherND", [past, _places(made, blocks)], batch_dims=1)
     added = made.add("Add", [before, pair])
     # a block that nobody wrote holds what the volume before left there, so that it is not added to
     after = made.add("Where", [made.unsqueezed(fresh, 2), pair, added])
-    made.add("TensorScatter", [past, made.unsqueezed(after, 1), write], output=present, axis=2)
-    chosen = made.add("GatherND", [present, _places(made, emit)], batch_dims=1)
-    return made.add("ArgMax", [made.reshape(chosen, 0, 0, CLASSES, VOXELS)], axis=2, keepdims=0)
+    output = f"{PRESENT}sums.{number}"
+    made.add("TensorScatter", [past, made.unsqueezed(after, 1), write], output=output, axis=2)
+    return made.add("ArgMax", [made.reshape(after, 0, 0, CLASSES, VOXELS)], axis=2, keepdims=0)
 
 
 def _places(made: _Nodes, blocks: str) -> str:

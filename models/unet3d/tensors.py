@@ -15,19 +15,17 @@ FULL_BLOCKS = 128
 """Blocks in each of them: of a volume of up to 512 voxels along every axis."""
 BLOCKS_KEY = "blocks"
 """Says their number in a network's metadata."""
-QUARTERS, WRITE, FRESH, EMIT, LABELS = "quarters", "write", "fresh", "emit", "labels"
+QUARTERS, WRITE, FRESH, LABELS = "quarters", "write", "fresh", "labels"
 _SIDES = (WINDOW, WINDOW, WINDOW)
 SCORES = (TensorSpec(OUTPUT, "float32", (None, CLASSES, *_SIDES)),)
-OUTPUTS = (TensorSpec(LABELS, "uint8", (None, PARTS, None, VOXELS)),)
+OUTPUTS = (TensorSpec(LABELS, "uint8", (None, PARTS, 2, VOXELS)),)
 _WHERE = (
     TensorSpec(QUARTERS, "int64", (None, PARTS)),
     TensorSpec(WRITE, "int64", (None, PARTS)),
     TensorSpec(FRESH, "bool", (None, PARTS, 2)),
-    TensorSpec(EMIT, "int64", (None, PARTS, None)),
 )
 """Of each of the four tensors: which quarter of the window (z and y, 0 to 3) it gets, at which block this
-begins, whether each of its two blocks is written for the first time, and the blocks whose labels are
-wanted."""
+begins, and whether each of its two blocks is written for the first time."""
 
 
 def windows(precision: Precision) -> tuple[TensorSpec, ...]:

@@ -12,4 +12,3 @@ def test_the_state_of_a_row_is_that_of_the_network() -> None:
     assert get_benchmark("gptj-99").facts.sizes.state == GPTJ_6B.state_bytes
     unet3d = get_benchmark("3d-unet-99").facts.sizes
     assert unet3d.state == PARTS * FULL_BLOCKS * CLASSES * VOXELS * 4
-    assert unet3d.free == FULL_BLOCKS

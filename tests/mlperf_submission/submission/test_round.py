@@ -62,7 +62,9 @@ def test_loadgen_decides_where_no_seeds_do_and_the_unknown_is_said(tmp_path: Pat
         round_of(submission.root)
 
 
-def test_a_folder_without_logs_has_no_round(tmp_path: Path) -> None:
+def test_results_without_logs_have_no_round_and_no_results_have_any(tmp_path: Path) -> None:
+    assert not validate_tree(tmp_path, round_of(tmp_path)).ok
+    (tmp_path / "closed/Acme/results/box/resnet50/Offline").mkdir(parents=True)
     with pytest.raises(TreeError, match="no performance log"):
         round_of(tmp_path)
 
