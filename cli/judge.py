@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.terminal import lost_output
-from mlperf_submission.errors import SettingError
+from mlperf_submission.errors import SettingError, TreeError
 from mlperf_submission.files import write_output
 from mlperf_submission.rounds import get_round
 from mlperf_submission.submission.round import round_of
@@ -35,12 +35,15 @@ def judge_tree(
         0 if the tree is accepted, 1 if it is refused.
 
     Raises:
-        SettingError: there is no such tree or round (exit status 2).
+        SettingError: there is no such tree or round, or the tree or its round cannot be read (exit status 2).
     """
     require_tree(tree)
-    round_name = round_name or round_of(tree)
-    get_round(round_name)
-    verdict = validate_tree(tree, round_name, strict=strict, rehearsal=rehearsal)
+    try:
+        round_name = round_name or round_of(tree)
+        get_round(round_name)
+        verdict = validate_tree(tree, round_name, strict=strict, rehearsal=rehearsal)
+    except TreeError as error:  # 1 is for a tree that was judged
+        raise SettingError(error.what, where=error.where, remedy=error.remedy) from error
     if json_file:
         write_output(json_file, verdict.to_json())
     if csv_file:

@@ -89,7 +89,10 @@ def test_the_model_system_is_planned_without_its_gpus_and_data(tmp_path: Path) -
 
 def test_validate_tells_an_empty_tree_from_an_accepted_one(tmp_path: Path) -> None:
     (tmp_path / "closed" / "Someone").mkdir(parents=True)
-    strict = command("validate", str(tmp_path), "--strict", "--json", str(tmp_path / "verdict.json"))
+    verdict = str(tmp_path / "verdict.json")
+    unknown = command("validate", str(tmp_path))
+    assert unknown.returncode == 2, "no log says which round it is"
+    strict = command("validate", str(tmp_path), "--round", "v4.1", "--strict", "--json", verdict)
     assert strict.returncode == 1
     assert '"ok": false' in (tmp_path / "verdict.json").read_text()
 
