@@ -34,10 +34,11 @@ class Estimate:
         self.finished = 0
         self._left = dict(planned)
 
-    def finish(self, event: StepEvent) -> None:
-        """Take a step that is found or done off the list."""
-        if self._left.pop((event.step, event.label), None) is not None:
-            self.finished += 1
+    def finish(self, event: StepEvent) -> bool:
+        """Take a step that is found or done off the list; return whether it was on it."""
+        was_left = self._left.pop((event.step, event.label), None) is not None
+        self.finished += was_left
+        return was_left
 
     def seconds_left(self, at_work: StepEvent | None, running_for: float) -> float:
         """Return the expected seconds, given a step at work and for how long it has been running."""
@@ -101,10 +102,9 @@ class ProgressConsole(logging.Handler):
         now, at_work = time.monotonic(), self._at_work.pop((event.step, event.label), None)
         seconds = now - at_work.since if at_work else event.seconds
         self._spent.setdefault(part_of(event.step), []).append((now - seconds, now))
-        if event.kind in ("found", "done"):
-            self.estimate.finish(event)
+        was_left = event.kind in ("found", "done") and self.estimate.finish(event)
         if event.kind == "found":
-            self._found += 1
+            self._found += was_left  # a probe for two scenarios is found once
             return
         self._say_found()
         mark, style = ("✓", "green") if event.kind == "done" else ("✗", "red")
