@@ -85,7 +85,7 @@ def test_cuda_says_name_and_compute_capability_where_they_are_read() -> None:
 NAMES: dict[str, dict[str, str]] = json.loads(Path(__file__).with_name("tensorrt_names.json").read_text())
 """The names that TensorRT's bindings have, by version and class (`python -m tools.record_bindings`)."""
 KINDS = {
-    "tensorrt/device.py": {
+    "device.py": {
         "self._trt": "module",
         "self._engine": "ICudaEngine",
         "self._runtime": "Runtime",
@@ -94,7 +94,7 @@ KINDS = {
         "self._trt.TensorIOMode": "TensorIOMode",
         "strategies": "ExecutionContextAllocationStrategy",
     },
-    "tensorrt/build.py": {
+    "build.py": {
         "trt": "module",
         "trt.NetworkDefinitionCreationFlag": "NetworkDefinitionCreationFlag",
         "builder": "Builder",
@@ -108,13 +108,13 @@ KINDS = {
         "error": "ParserError",
         "profile": "IOptimizationProfile",
     },
-    "tensorrt/library.py": {
+    "library.py": {
         "trt": "module",
         "trt.ILogger": "ILogger",
         "severities": "ILogger.Severity",
         "import_library(name)": "module",
     },
-    "tensorrt.py": {"trt": "module"},
+    "backend.py": {"trt": "module"},
 }
 """What the expressions in these files stand for."""
 OF_RTX = {
