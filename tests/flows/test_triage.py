@@ -37,8 +37,11 @@ def test_a_failed_flow_says_why_in_the_output_the_state_and_the_log(
     content = yaml.safe_load(rehearsal_file.read_text())
     content["store"] = {"bucket": "mlperf", "endpoint_url": "http://127.0.0.1:9"}
     rehearsal_file.write_text(yaml.safe_dump(content))
-    no_key = {"AWS_SHARED_CREDENTIALS_FILE": "/dev/null", "AWS_EC2_METADATA_DISABLED": "true"}
-    done = shell(str(PROGRAM), "run", str(rehearsal_file), "--work", str(rehearsal.work), **no_key)
+    done = shell(
+        *(str(PROGRAM), "run", str(rehearsal_file), "--work", str(rehearsal.work)),
+        AWS_SHARED_CREDENTIALS_FILE="/dev/null",
+        AWS_EC2_METADATA_DISABLED="true",
+    )
     assert done.returncode == 1
     told = "no complete S3 access key was found"
     with closing(sqlite3.connect(rehearsal.work / "prefect" / "prefect.db")) as database:
