@@ -19,14 +19,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("bad-night")
 
 
-def system_file(folder: Path, rehearsal_file: Path, *, offline_qps: float | None) -> Path:
-    """Write a system of resnet50 whose Offline run ends too early wherever it runs, or as it should."""
+ENDS_TOO_EARLY, LASTS = 1, 40_000
+"""Targets of Offline whose run is too short, or long enough, on any machine: of 1 and of 8,800 samples."""
+
+
+def system_file(folder: Path, rehearsal_file: Path, *, offline_qps: float) -> Path:
+    """Write a system of resnet50 with a target for Offline."""
     content = yaml.safe_load(rehearsal_file.read_text())
     resnet50 = content["benchmarks"]["resnet50"]
     resnet50 |= {"mini_samples": DATASET, "performance_sample_count": DATASET}
-    if offline_qps is not None:
-        resnet50["Offline"]["target_qps"] = offline_qps
-    resnet50["Server"]["target_qps"] = 125  # with 4 s it is 500 queries; early stopping wants 459
+    resnet50["Offline"]["target_qps"] = offline_qps
+    resnet50["Server"]["target_qps"] = 125
     path = folder / "system.yaml"
     path.write_text(yaml.safe_dump(content))
     return path
@@ -48,7 +51,7 @@ def steps(output: str, mark: str) -> list[tuple[str, ...]]:
 def test_the_others_are_delivered_and_the_same_command_measures_only_what_is_missing(
     folder: Path, rehearsal_file: Path
 ) -> None:
-    system_file(folder, rehearsal_file, offline_qps=1)
+    system_file(folder, rehearsal_file, offline_qps=ENDS_TOO_EARLY)
     night = run(folder)
     assert night.returncode == 1, night.stdout + night.stderr
     # Measured, packaged, judged, uploaded: Server.
@@ -67,7 +70,7 @@ def test_the_others_are_delivered_and_the_same_command_measures_only_what_is_mis
     assert stored["lacks"] == ["resnet50/Offline"]
     assert any(file["path"].startswith("evidence/resnet50/Server/performance/") for file in stored["files"])
 
-    system_file(folder, rehearsal_file, offline_qps=None)  # mended: a probe finds the rate
+    system_file(folder, rehearsal_file, offline_qps=LASTS)
     again = run(folder)
     assert again.returncode == 0, again.stdout + again.stderr
     assert {step for step, _, scenario in steps(again.stdout, "✓") if scenario == "Server"} == set()
