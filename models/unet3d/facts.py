@@ -10,7 +10,7 @@ from models.benchmark import Edition, Facts, Libraries, LicensedFolder, Sizes, S
 
 NETWORK_FILE = "unet3d.onnx"
 DATA_FILE = "kits19.tar"
-MINI_CALIBRATION_CASES = 8
+MINI_CALIBRATION_CASES = 4
 FOLDER = "kits19"
 """Where the data set appears in an edition's folder: a copy of the repository, or its folder `data`."""
 IMAGE, LABEL = "imaging.nii.gz", "segmentation.nii.gz"

@@ -22,7 +22,7 @@ from models.mini.listing import check_count, copy_committed, listing_of
 NETWORK = Path(__file__).with_name(NETWORK_FILE)
 NETWORK_SHA256 = "91c286533fd489e11baa3a74fa3a0213c26372b003ecba0ee05a0c259beba437"
 """Part of the code, so that another network is another version of the step that copies it."""
-CALIBRATION_COUNT = 100
+CALIBRATION_COUNT = 40
 MOST_SAMPLES = 10_833
 _UNUSED = 99
 _BYTES_PER_SAMPLE = 1_500

@@ -14,7 +14,7 @@ from models.mini.listing import check_count, copy_committed, listing_of
 NETWORK_FILE = "gptj.onnx"
 PROMPT_LIMIT = 256
 """Tokens that a prompt is cut to, in place of 1,919."""
-CALIBRATION_COUNT = 64
+CALIBRATION_COUNT = 16
 MOST_SAMPLES = 13_368
 COMMITTED = {
     NETWORK_FILE: "59b0c86a5fdecf903da7b29506ce362c5475f4b8037dec2607d19eb2910bcea0",

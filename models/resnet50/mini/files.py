@@ -16,7 +16,7 @@ from models.resnet50.mini import digits
 NETWORK = Path(__file__).with_name("resnet50.onnx")
 NETWORK_SHA256 = "84d5185663ae2593e234a2b93c877503c5eda41186d2132fb6c559172be350eb"
 """Part of the code, so that another network is another version of the step that copies it."""
-CALIBRATION_COUNT = 200
+CALIBRATION_COUNT = 64
 MOST_SAMPLES = 50_000
 _BYTES_PER_IMAGE = 45_000
 """Mean size of a picture is 35 kB."""

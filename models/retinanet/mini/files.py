@@ -18,7 +18,7 @@ from models.retinanet.openimages import ANNOTATIONS, IMAGES_FOLDER
 NETWORK = Path(__file__).with_name("retinanet.onnx")
 NETWORK_SHA256 = "22924794fb8004399525137d5428b91f880f957a8b7e70534f69b5853f5ebe84"
 """Part of the code, so that another network is another version of the step that copies it."""
-CALIBRATION_COUNT = 24
+CALIBRATION_COUNT = 12
 """A calibration sample has 7.7 MB."""
 MOST_SAMPLES = 24_781
 VALIDATION, CALIBRATION, ANNOTATED = "validation.tar", "calibration.tar", "annotations.tar"

@@ -24,7 +24,7 @@ from models.registry import get_benchmark
 from models.resnet50.answer import ANSWER
 from models.resnet50.mini import digits
 from models.resnet50.mini import files as resnet50_files
-from tests.models.conftest import MadeMini, Steps
+from tests.models.conftest import MINI_SAMPLES, MadeMini, Steps
 
 RESNET = get_benchmark("resnet50")
 TARGET = get_round("v4.1").model("resnet50").accuracy[0].floor
@@ -253,12 +253,12 @@ def test_the_steps_run_as_child_processes_with_progress(tmp_path: Path, mini: Ma
         timeout_seconds=120,
         on_progress=seen.append,
     )
-    assert figures["count"] == 200
+    assert figures["count"] == resnet50_files.CALIBRATION_COUNT
     assert figures["dtype"] == "float32"
     assert seen[-1] == 1
-    assert len(RESNET.data.open(output)) == 200
+    assert len(RESNET.data.open(output)) == resnet50_files.CALIBRATION_COUNT
     checked = jobs.verify_dataset("resnet50", mini.dataset, edition=mini.edition, timeout_seconds=60)
-    assert checked["images"] == 240
+    assert checked["images"] == MINI_SAMPLES
 
 
 def test_a_step_ends_at_its_time_limit(tmp_path: Path) -> None:

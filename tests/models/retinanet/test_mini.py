@@ -336,7 +336,10 @@ def test_the_data_set_has_the_official_layout(mini: MadeEdition) -> None:
     assert json.loads((mini.dataset / "annotations" / "openimages-mlperf.json").read_text())
     assert mini.jpegs[1].relative_to(mini.dataset).as_posix() == f"validation/data/{1:016x}.jpg"
     figures = RETINANET.data.verify(mini.dataset, mini.edition, ignore_progress)
-    assert (figures["validation_images"], figures["calibration_images"]) == (SAMPLES, 24)
+    assert (figures["validation_images"], figures["calibration_images"]) == (
+        SAMPLES,
+        retinanet_files.CALIBRATION_COUNT,
+    )
 
 
 @pytest.mark.parametrize("count", [0, -3, 24_782])

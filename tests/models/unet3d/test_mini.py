@@ -32,7 +32,7 @@ from models.registry import get_benchmark
 from models.unet3d import windows as unet3d_windows
 from models.unet3d.answer import ANSWER
 from models.unet3d.cases import case_folder
-from models.unet3d.facts import INFERENCE_CASES
+from models.unet3d.facts import INFERENCE_CASES, MINI_CALIBRATION_CASES
 from models.unet3d.mini import files as unet3d_files
 from models.unet3d.mini import rendering as volumes
 from models.unet3d.samples import VolumeSamples
@@ -345,7 +345,7 @@ def test_the_same_count_gives_the_same_bytes(tmp_path: Path, made: Made) -> None
             "data/case_00000/imaging.nii.gz",
             "data/case_00000/segmentation.nii.gz",
         ]
-        assert len(entries) == 2 * 9
+        assert len(entries) == 2 * (1 + MINI_CALIBRATION_CASES)
         image = archive.extractfile(entries[0])
         assert image is not None
         own = made.dataset / "kits19" / "data" / "case_00000" / "imaging.nii.gz"
@@ -360,4 +360,7 @@ def test_an_impossible_count_is_refused(tmp_path: Path, count: int) -> None:
 
 
 def test_the_mini_edition_passes_its_own_verification(made: Made) -> None:
-    assert UNET.data.verify(made.dataset, made.edition, ignore_progress)["cases"] == CASES + 8
+    assert (
+        UNET.data.verify(made.dataset, made.edition, ignore_progress)["cases"]
+        == CASES + MINI_CALIBRATION_CASES
+    )
