@@ -37,7 +37,7 @@ def short(round_: Round) -> Round:
 
 
 if __name__ == "__main__":
-    settings.SERVER_MIN_QUERIES = SERVER_QUERIES  # type: ignore[misc]
+    settings.SERVER_MIN_QUERIES = SERVER_QUERIES
     rounds.ROUNDS["v4.1"] = short(rounds.ROUNDS["v4.1"])  # type: ignore[index]
     from cli.main import main
 
