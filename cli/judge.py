@@ -13,7 +13,7 @@ from mlperf_submission.errors import SettingError, TreeError
 from mlperf_submission.files import write_output
 from mlperf_submission.rounds import get_round
 from mlperf_submission.submission.round import round_of
-from mlperf_submission.triage import diagnose_rule
+from mlperf_submission.triage.failures import diagnose_rule
 from mlperf_submission.validation import Verdict, validate_tree
 
 ACCEPTED, REFUSED = 0, 1

@@ -291,7 +291,7 @@ def main() -> None:
     except SettingError as error:
         _fail(error, 2)
     except PipelineError as error:
-        from mlperf_submission.triage import explanation
+        from mlperf_submission.triage.failures import explanation
 
         error.diagnosis = error.diagnosis or explanation(error)
         _fail(error, 1)

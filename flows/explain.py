@@ -9,7 +9,7 @@ from typing import ParamSpec, TypeVar
 
 from mlperf_submission.errors import PipelineError, StepFailedError
 from mlperf_submission.files import refusal_named
-from mlperf_submission.triage import explanation
+from mlperf_submission.triage.failures import explanation
 from tasks.step import run_logger
 
 P = ParamSpec("P")

@@ -14,18 +14,20 @@ class PipelineError(Exception):
         what: what is wrong, with the value that was found.
         where: the file, setting, URL or run that it was found in.
         remedy: what the person can do about it.
+        code: its entry in the table of failures (`failures.toml`), where its class says too little.
 
-    `diagnosis` is set at the edge, once: what the table of failures (`mlperf_submission.triage`) knows of it.
+    `codes` are those of all that is wrong. `diagnosis` is set at the edge, once: what the table knows of it.
     """
 
     retryable: ClassVar[bool] = False
     """Whether the same call may succeed if it is simply made again (network, S3)."""
 
-    def __init__(self, what: str, *, where: object = "", remedy: str = "") -> None:
+    def __init__(self, what: str, *, where: object = "", remedy: str = "", code: str = "") -> None:
         super().__init__(what)
         self.what = what
         self.where = str(where)
         self.remedy = remedy
+        self.codes: tuple[str, ...] = (code,) if code else ()
         self.diagnosis = ""
 
     def __str__(self) -> str:
@@ -37,12 +39,14 @@ class PipelineError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Keep all parts when the exception crosses a process border."""
-        return _rebuild, (type(self), self.what, self.where, self.remedy, self.diagnosis)
+        return _rebuild, (type(self), self.what, self.where, self.remedy, self.codes, self.diagnosis)
 
 
-def _rebuild(kind: type[PipelineError], what: str, where: str, remedy: str, diagnosis: str) -> PipelineError:
+def _rebuild(
+    kind: type[PipelineError], what: str, where: str, remedy: str, codes: tuple[str, ...], diagnosis: str
+) -> PipelineError:
     error = kind(what, where=where, remedy=remedy)
-    error.diagnosis = diagnosis
+    error.codes, error.diagnosis = codes, diagnosis
     return error
 
 

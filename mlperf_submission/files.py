@@ -170,7 +170,7 @@ def refusal_named(error: Exception) -> SettingError | None:
     else:
         return None
     what = f"the operating system refuses a file or folder: {error.strerror}"
-    return SettingError(what, where=error.filename, remedy=remedy)
+    return SettingError(what, where=error.filename, remedy=remedy, code="file-refused")
 
 
 @contextmanager

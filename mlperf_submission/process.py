@@ -355,6 +355,7 @@ def serve_request(main: Callable[[dict[str, Any]], Mapping[str, Any]]) -> NoRetu
                 "what": error.what,
                 "where": error.where,
                 "remedy": error.remedy,
+                "codes": error.codes,
             }
         }
         write_atomic(result_file, json.dumps(reply))
@@ -366,13 +367,15 @@ def serve_request(main: Callable[[dict[str, Any]], Mapping[str, Any]]) -> NoRetu
     os._exit(0)
 
 
-def _error_from(parts: Mapping[str, str]) -> PipelineError:
+def _error_from(parts: Mapping[str, Any]) -> PipelineError:
     from mlperf_submission import errors
 
     kind = getattr(errors, parts["type"], StepFailedError)
     if not (isinstance(kind, type) and issubclass(kind, PipelineError)):
         kind = StepFailedError
-    return kind(parts["what"], where=parts["where"], remedy=parts["remedy"])
+    error = kind(parts["what"], where=parts["where"], remedy=parts["remedy"])
+    error.codes = tuple(parts["codes"])
+    return error
 
 
 def _become(argv: Sequence[str]) -> NoReturn:

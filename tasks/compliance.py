@@ -109,6 +109,7 @@ def _failed(
         remedy="keep the host free of other work; --measure-again repeats this run and the performance run"
         if verdict.only_performance
         else "compare the responses of both runs: the same sample has to get the same answer in every run",
+        code="audit-rate-differs" if verdict.only_performance else "audit-failed",
     )
     error.result_disturbed = verdict.only_performance and bool(of_result)
     return error

@@ -69,10 +69,14 @@ def licensed_folder(licensed: LicensedFolder, given: Mapping[str, Path]) -> Path
             f"the data {licensed.key!r} is behind a licence and has to be brought",
             remedy=f"fetch {licensed.title}; then write its folder into the system file: "
             f"licensed_data: {{{licensed.key}: /path/to/it}}",
+            code="licensed-data",
         )
     if not folder.is_dir():
         raise SettingError(
-            f"there is no folder {folder}", where=f"licensed_data.{licensed.key}", remedy="correct the path"
+            f"there is no folder {folder}",
+            where=f"licensed_data.{licensed.key}",
+            remedy="correct the path",
+            code="licensed-data",
         )
     return folder
 

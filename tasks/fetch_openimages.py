@@ -117,10 +117,17 @@ def _download(url: str) -> bytes:
         raise UnreachableError(f"{len(content)} of {total} bytes arrived", where=url, remedy="try again")
     # the tag of an object that was uploaded in one piece is its MD5
     if tag and hashlib.md5(content, usedforsecurity=False).hexdigest() != tag[1]:
-        raise UnreachableError("the bucket states another checksum", where=url, remedy="try again")
+        raise UnreachableError(
+            "the bucket states another checksum", where=url, remedy="try again", code="source-changed"
+        )
     problem = jpeg_problem(content[:2], content[-JPEG_TAIL:], len(content))
     if problem:
-        raise SourceError(f"the image {problem}", where=url, remedy="report it to the owner of the data set")
+        raise SourceError(
+            f"the image {problem}",
+            where=url,
+            remedy="report it to the owner of the data set",
+            code="data-set",
+        )
     return content
 
 
@@ -129,7 +136,9 @@ def _bounded(blocks: Iterator[bytes], url: str) -> Iterator[bytes]:
     for block in blocks:
         size += len(block)
         if size > _LARGEST_IMAGE:
-            raise SourceError("this is too large for an image", where=url, remedy="check the address")
+            raise SourceError(
+                "this is too large for an image", where=url, remedy="check the address", code="data-set"
+            )
         yield block
 
 

@@ -176,6 +176,7 @@ def require_valid(outcome: RunOutcome, what: str) -> None:
         where=outcome.folder,
         remedy="; ".join(dict.fromkeys(reason.remedy for reason in reasons)),
     )
+    error.codes = tuple(dict.fromkeys(reason.code for reason in reasons if reason.code))
     error.over_latency, error.disturbed = outcome.over_latency, bool(outcome.disturbances)
     raise error
 

@@ -61,6 +61,7 @@ def search(workspace: Workspace, bench: Bench, budget_seconds: float) -> StepRec
                 f"no Server target of {bench.label()} was confirmed: {outcome.reason}",
                 where=_probes(workspace, bench),
                 remedy="start from a lower target_qps in the system file, or give the search more time",
+                code="no-target-confirmed",
             )
         return outcome.model_dump(mode="json")
 

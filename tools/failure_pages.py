@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from mlperf_submission.triage.delivering import DELIVERING, OTHERWISE_DELIVERING
-from mlperf_submission.triage.diagnose import EVIDENCE
-from mlperf_submission.triage.entry import Entry
-from mlperf_submission.triage.loadgen import LOADGEN
-from mlperf_submission.triage.preparing import OTHERWISE_PREPARING, PREPARING
-from mlperf_submission.triage.rules import RULE_GROUPS
-from mlperf_submission.triage.runs import OTHERWISE_RUNS, RUNS
+from mlperf_submission.triage.failures import EVIDENCE, Entry, table
 from mlperf_submission.triage.steps import shown
 from tools.rule_pages import anchor
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "triage.md"
-_PARTS: tuple[tuple[str, Sequence[Entry]], ...] = (
-    ("A run, its accuracy, its audits", (*RUNS, *OTHERWISE_RUNS)),
-    ("What LoadGen says", LOADGEN),
-    ("Sources, networks, engines, hardware", (*PREPARING, *OTHERWISE_PREPARING)),
-    ("Settings, disk, host, tree, store", (*DELIVERING, *OTHERWISE_DELIVERING)),
-)
 
 
 def page() -> str:
@@ -30,6 +18,7 @@ def page() -> str:
 
 
 def _lines() -> Iterator[str]:
+    known = table()
     yield "# What went wrong, and what to do"
     yield ""
     yield "Made from the table of failures by `python -m tools.failure_pages`. A failed run ends with"
@@ -39,26 +28,30 @@ def _lines() -> Iterator[str]:
     yield "Whatever has to be done again, the same command does it: what is finished is found, and exactly"
     yield "the steps that are named here run. A failure that is not here is said to be unknown."
     yield EVIDENCE
-    for title, entries in _PARTS:
-        yield from ("", f"## {title}", "")
-        yield "| what is said | cause | what to do | done again |"
-        yield "|---|---|---|---|"
-        yield from (_row(entry) for entry in entries)
+    yield from ("", "## Errors of the pipeline", "")
+    yield "What to do stands in the message; the column of that name is for those that do not say it."
+    yield from _rows("error", ((f"`{one.id}`", one) for one in known.kinds.values()))
+    yield from ("", "## What an error is known by, where its class says too little", "")
+    yield from _rows("code", ((f"`{one.id}`", one) for one in known.codes.values()))
+    yield from ("", "## Messages of LoadGen, CUDA and the kernel", "")
+    signs = (("<br>".join(f"`{sign.strip()}`" for sign in one.signs), one) for one in known.messages)
+    yield from _rows("what is said", signs)
     yield from ("", "## Rules of the validation", "")
     yield "What to do about each stands beside the rule."
     yield ""
     yield "| what they are about | rules | cause | done again |"
     yield "|---|---|---|---|"
-    for group in RULE_GROUPS:
+    for group in known.rules:
         links = ", ".join(f"[{rule}](rules.md#{anchor(rule)})" for rule in group.rules)
-        yield _cells(group.title, links, group.cause, shown(group.redo))
+        yield _cells(group.id, links, group.cause, shown(group.redo))
 
 
-def _row(entry: Entry) -> str:
-    signs = "<br>".join(f"`{sign.strip()}`" for sign in entry.signs)
-    return _cells(
-        signs or f"any other {' or '.join(entry.kinds)}", entry.cause, entry.remedy, entry.redo_shown
-    )
+def _rows(heading: str, entries: Iterable[tuple[str, Entry]]) -> Iterator[str]:
+    yield ""
+    yield f"| {heading} | cause | what to do | done again |"
+    yield "|---|---|---|---|"
+    for name, entry in entries:
+        yield _cells(name, entry.cause, entry.remedy, shown(entry.redo))
 
 
 def _cells(*cells: str) -> str:

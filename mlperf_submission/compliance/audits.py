@@ -172,6 +172,7 @@ def prove_applied(kind: RunKind, log: DetailLog, round_: Round, benchmark: str |
             + "; ".join(found),
             where=log.path,
             remedy="run the audit with its audit.config in the run's own directory (TEST05: by attributes)",
+            code="audit-not-applied",
         )
 
 
@@ -241,6 +242,7 @@ def judge_audit(
             "TEST01 needs the accuracy logs of the accuracy run and of the audit run",
             where=runs.audit.path.parent,
             remedy="keep the complete mlperf_log_accuracy.json of both runs",
+            code="audit-failed",
         )
     responses = compare_accuracy(runs.accuracy_log, runs.audit_accuracy_log, response_dtype)
     passed, reasons = responses.passed, list(responses.reasons)

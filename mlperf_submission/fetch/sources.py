@@ -305,6 +305,7 @@ def _transfer(
             "the server answers with another range than the whole file that was asked for",
             where=shown(url),
             remedy="give another source",
+            code="source-changed",
         )
     return _transfer(source, url, part, 0, limits, on_progress)
 
@@ -328,6 +329,7 @@ def _write(
                 f"the server sends more than the {most} bytes of {source.name}",
                 where=shown(url),
                 remedy="the file is another one than the published; give another source",
+                code="source-changed",
             )
         part.write(block)
         part.flush()
@@ -345,6 +347,7 @@ def _wrong_digest(source: Source, url: str, found: str, size: int) -> SourceErro
         f"{source.name} has another digest: expected {source.digest}, found {found} ({size} bytes)",
         where=shown(url),
         remedy="the file was changed or damaged at its source; fetch it by hand, or give another source",
+        code="source-changed",
     )
 
 
@@ -358,6 +361,7 @@ def _total(source: Source, url: str, opened: Opened) -> int | None:
             f"the server says that {source.name} has {opened.total} bytes, but {source.size} are published",
             where=shown(url),
             remedy="the file is another one than the published; fetch it by hand, or give another source",
+            code="source-changed",
         )
     return opened.total if source.size is None else source.size
 

@@ -336,6 +336,7 @@ def _watch(
         f"a batch failed during the run: {type(error).__name__}: {error}",
         where=f"{request.benchmark} {request.settings.scenario} {request.settings.kind}, {request.backend}",
         remedy="the traceback is in the run's harness.log; the run was ended, since LoadGen cannot go on",
+        code="batch-failed",
     ) from error
 
 

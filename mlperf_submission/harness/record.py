@@ -84,6 +84,7 @@ class Reason(BaseModel):
         remedy: what a person can do.
         speed: in a few words what it is, if it hangs on the machine's speed or the run's length alone; else
             empty. A rehearsal proves the pipeline, not the machine, and takes note of such a reason.
+        code: its entry in the table of failures; empty where a message of LoadGen in the text has one.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -91,6 +92,7 @@ class Reason(BaseModel):
     text: str
     remedy: str
     speed: str = ""
+    code: str = ""
 
     def __str__(self) -> str:
         """Return both in one line."""

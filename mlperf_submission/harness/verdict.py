@@ -46,7 +46,11 @@ def outcome_of(
     log = read_detail(folder / DETAIL_LOG)
     reasons = [_error_reason(text, log) for text in log.errors]
     reasons += [
-        Reason(text=text, remedy="another LoadGen, or an audit.config that does not belong here")
+        Reason(
+            text=text,
+            remedy="another LoadGen, or an audit.config that does not belong here",
+            code="settings-not-applied",
+        )
         for text in differences(settings, log)
     ]
     latencies: Latencies | None = None
@@ -59,6 +63,7 @@ def outcome_of(
                 Reason(
                     text=f"the accuracy log holds {issued} responses of {child.dataset_size} samples",
                     remedy="run it again; if it happens again, look into harness.log",
+                    code="accuracy-log-incomplete",
                 )
             )
     else:
@@ -131,6 +136,7 @@ def _invalid_reasons(
                 f"{_ms(limit)} are allowed",
                 remedy=remedy,
                 speed="the latency is over the limit",
+                code="latency-over-limit",
             )
         )
     if _is_false(values, "result_min_duration_met"):
@@ -144,6 +150,7 @@ def _invalid_reasons(
                 text=f"the run is too short: {seconds:.2f} s of {settings.min_duration_ms / 1000:g} s",
                 remedy=remedy,
                 speed="the run is too short",
+                code="run-too-short",
             )
         )
     if _is_false(values, "result_min_queries_met"):
@@ -153,6 +160,7 @@ def _invalid_reasons(
                 f"{values.get('effective_min_query_count')}",
                 remedy="raise target_qps, or let the run take longer",
                 speed="too few queries",
+                code="run-too-short",
             )
         )
     if _is_false(values, "early_stopping_met"):

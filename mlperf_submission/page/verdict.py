@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlperf_submission.page.text import clean
-from mlperf_submission.triage import diagnose_rule
+from mlperf_submission.triage.failures import diagnose_rule
 from mlperf_submission.validation.verdict import Verdict
 
 _AUDIT_NAME = re.compile(r"\s*\(TEST\d\d\)")

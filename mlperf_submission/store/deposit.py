@@ -210,6 +210,7 @@ class Deposit:
             f"the server stored something else than {source.name}: {proof.what}",
             where=self._bucket.address(key),
             remedy="the file changed while it was sent, or connection or server are faulty; start again",
+            code="store-damaged",
         )
 
     def publish(self, system: str, run: str, parts: Sequence[str]) -> str:
@@ -302,6 +303,7 @@ class Deposit:
                 + "; ".join(problems[:_NAMED_AT_MOST]),
                 where=where,
                 remedy="upload the run again from the machine that made it, then publish it",
+                code="store-damaged",
             )
 
     def _complete(self, address: RunAddress, content: bytes, manifest: Manifest) -> StoredRun:
@@ -316,6 +318,7 @@ class Deposit:
                 "the manifest is gone after it was written",
                 where=self._bucket.address(manifest_key(address)),
                 remedy="start again",
+                code="store-damaged",
             )
         self._require_same(stored, manifest)
         return stored

@@ -125,6 +125,7 @@ def restore_run(
             where=bucket.address(str(stored.address)),
             remedy="fetch into an empty folder; the machine that made the run mends what is missing or "
             "tampered with in the store, by uploading it again",
+            code="store-damaged",
         )
     return result
 

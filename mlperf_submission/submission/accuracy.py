@@ -45,9 +45,15 @@ def write_accuracy_txt(path: Path, score_lines: Sequence[str], accuracy_log: Pat
                 f"this is no line of an accuracy script: {line[:80]!r}",
                 where=path,
                 remedy="give one line per entry, without the hash line",
+                code="accuracy-missing",
             )
     if not score_lines:
-        raise AccuracyError("there is no score to write", where=path, remedy="score the accuracy log first")
+        raise AccuracyError(
+            "there is no score to write",
+            where=path,
+            remedy="score the accuracy log first",
+            code="accuracy-missing",
+        )
     digest = hash_of_log(accuracy_log)
     write_atomic(path, "\n".join([*score_lines, f"hash={digest}"]) + "\n")
     return digest

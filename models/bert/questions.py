@@ -26,5 +26,6 @@ def read_questions(dataset: Path, edition: Edition) -> tuple[list[Feature], list
             f"the questions make {len(found)} samples, but the edition has {edition.sample_count}",
             where=dataset / QUESTIONS_FILE,
             remedy="fetch the questions and the vocabulary anew from their sources",
+            code="data-set",
         )
     return found, [one for paragraph in paragraphs for one in paragraph.questions], tokenizer

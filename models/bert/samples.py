@@ -100,4 +100,5 @@ def _damaged(what: str, folder: Path) -> SourceError:
         f"the preprocessed samples cannot be opened: {what}",
         where=folder,
         remedy="remove the folder and start the same command again; the step is then repeated",
+        code="samples-damaged",
     )

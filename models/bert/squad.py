@@ -71,16 +71,22 @@ def read_squad(path: Path) -> tuple[Paragraph, ...]:
         found = _File.model_validate(content, strict=True)
     except (OSError, ValueError, RecursionError) as error:
         reason = _first(error) if isinstance(error, ValidationError) else str(error)
-        raise SourceError(f"the questions cannot be read: {reason}", where=path, remedy=_REMEDY) from error
+        raise SourceError(
+            f"the questions cannot be read: {reason}", where=path, remedy=_REMEDY, code="data-set"
+        ) from error
     seen: set[str] = set()
     for question in (one for article in found.data for part in article.paragraphs for one in part.qas):
         if not question.answers:
-            raise SourceError(f"question {question.id!r} has no answer", where=path, remedy=_REMEDY)
+            raise SourceError(
+                f"question {question.id!r} has no answer", where=path, remedy=_REMEDY, code="data-set"
+            )
         if question.id in seen:
-            raise SourceError(f"two questions have the id {question.id!r}", where=path, remedy=_REMEDY)
+            raise SourceError(
+                f"two questions have the id {question.id!r}", where=path, remedy=_REMEDY, code="data-set"
+            )
         seen.add(question.id)
     if not seen:
-        raise SourceError("the file holds no question", where=path, remedy=_REMEDY)
+        raise SourceError("the file holds no question", where=path, remedy=_REMEDY, code="data-set")
     return tuple(_paragraphs(found))
 
 

@@ -31,5 +31,6 @@ def articles_of(folder: Path, edition: Edition, subset: Subset) -> list[NewsItem
             f"there are {len(items)} articles, not {edition.sample_count}",
             where=path,
             remedy="make the file anew; the subset of another script or split does not count",
+            code="data-set",
         )
     return items

@@ -45,6 +45,7 @@ class GptJData:
                 f"the instruction of item {others[0]} is {items[others[0]].instruction[:60]!r}",
                 where=articles_file(folder, edition, "validation"),
                 remedy=f"the official one is {text.INSTRUCTION!r}; make the file anew",
+                code="data-set",
             )
         on_progress(Progress(len(items), len(items)))
         return {"articles": len(items), "characters": sum(len(item.input) for item in items)}

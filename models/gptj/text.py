@@ -74,7 +74,7 @@ def read_items(path: Path) -> list[NewsItem]:
         items = _ITEMS.validate_json(path.read_bytes())
     except OSError as error:
         raise SourceError(
-            f"the articles cannot be read: {error.strerror}", where=path, remedy=remedy
+            f"the articles cannot be read: {error.strerror}", where=path, remedy=remedy, code="data-set"
         ) from error
     except ValidationError as error:
         first = error.errors()[0]
@@ -181,6 +181,7 @@ class PromptSamples(Samples):
                 f"the preprocessed samples cannot be opened: {error}",
                 where=folder,
                 remedy="remove the folder and start the same command again; the step is then repeated",
+                code="samples-damaged",
             ) from error
 
     def __len__(self) -> int:

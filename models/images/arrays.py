@@ -133,6 +133,7 @@ class ArraySamples(StackedSamples):
                 f"the preprocessed samples cannot be opened: {error}",
                 where=path,
                 remedy="remove the folder and start the same command again; the step is then repeated",
+                code="samples-damaged",
             ) from error
         if array.shape[1:] != shape or array.dtype.name not in ("float32", "int8"):
             wanted = "×".join(map(str, ("N", *shape)))
@@ -140,6 +141,7 @@ class ArraySamples(StackedSamples):
                 f"the samples are {array.dtype} of shape {array.shape}, not float32 or int8 of {wanted}",
                 where=path,
                 remedy="remove the folder and start the same command again; the step is then repeated",
+                code="samples-damaged",
             )
         self.input_name = input_name
         self.array = array

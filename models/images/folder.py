@@ -43,7 +43,9 @@ def read_list(path: Path, *, classes: int, count: int | None, labels: bool = Tru
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"the list cannot be read: {error}", where=path, remedy=_LIST_REMEDY) from error
+        raise SourceError(
+            f"the list cannot be read: {error}", where=path, remedy=_LIST_REMEDY, code="data-set"
+        ) from error
     images: list[LabelledImage] = []
     seen: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
@@ -67,6 +69,7 @@ def read_list(path: Path, *, classes: int, count: int | None, labels: bool = Tru
             f"the list has {len(images)} lines, expected {count or 'at least one'}",
             where=path,
             remedy=_LIST_REMEDY,
+            code="data-set",
         )
     return images
 
@@ -86,7 +89,9 @@ def verify_images(folder: Path, names: Sequence[str], on_progress: OnProgress) -
             in a folder below), empty, truncated, not JPEG, extra.
     """
     if not folder.is_dir():
-        raise SourceError("there is no such folder of images", where=folder, remedy=_FOLDER_REMEDY)
+        raise SourceError(
+            "there is no such folder of images", where=folder, remedy=_FOLDER_REMEDY, code="data-set"
+        )
     found = dict(_images_below(folder))
     wanted = set(names)
     problems: dict[str, list[str]] = {}
@@ -114,6 +119,7 @@ def verify_images(folder: Path, names: Sequence[str], on_progress: OnProgress) -
             f"of {len(wanted)} images {sum(map(len, problems.values()))} are not right: {_summary(problems)}",
             where=folder,
             remedy=_FOLDER_REMEDY,
+            code="data-set",
         )
     return {"images": len(present), "bytes": total}
 

@@ -40,7 +40,10 @@ def decode(path: Path) -> NDArray[np.uint8]:
         content = path.read_bytes()
     except OSError as error:
         raise SourceError(
-            f"the image cannot be read: {error.strerror}", where=path, remedy="complete the data set"
+            f"the image cannot be read: {error.strerror}",
+            where=path,
+            remedy="complete the data set",
+            code="data-set",
         ) from error
     return decode_bytes(content, where=path)
 
@@ -59,4 +62,6 @@ def decode_bytes(content: bytes, *, where: object = "") -> NDArray[np.uint8]:
             decoded: NDArray[np.uint8] = np.asarray(image, np.uint8)
             return decoded
         problem = "cannot be decoded"
-    raise SourceError(f"the image {problem}", where=where, remedy="the file is damaged; fetch it anew")
+    raise SourceError(
+        f"the image {problem}", where=where, remedy="the file is damaged; fetch it anew", code="data-set"
+    )

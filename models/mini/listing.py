@@ -35,6 +35,7 @@ def copy_committed(kept: Path, sha256: str, to: Path) -> None:
             where=kept,
             remedy="check the file out anew; after a new training write its SHA-256 into the module that "
             "makes the mini edition",
+            code="mini-changed",
         )
     shutil.copyfile(kept, to)
 

@@ -123,6 +123,7 @@ def quantize(
             f"the network cannot be converted to {precision}: {type(error).__name__}: {error}",
             where=network,
             remedy="choose another precision in the system file, or report the network to the project",
+            code="conversion-failed",
         ) from error
     put_back(model, weights)
     if device is not None:

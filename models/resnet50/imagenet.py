@@ -96,6 +96,7 @@ def official_calibration_list() -> str:
             "these are not the numbers of the official calibration list",
             where=_CALIBRATION_NUMBERS,
             remedy="check the file out anew",
+            code="data-set",
         )
     return text
 
@@ -157,6 +158,7 @@ def check_label_list(path: Path, count: int) -> None:
             f"these are not the official labels: md5 {digest}, expected {LABEL_LIST_MD5}",
             where=path,
             remedy="remove the file; the official list is then taken from caffe_ilsvrc12.tar.gz",
+            code="data-set",
         )
 
 

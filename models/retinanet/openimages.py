@@ -106,6 +106,7 @@ def annotations_file(dataset: Path) -> Path:
             f"there are {len(found)} annotation files, none of them {ANNOTATIONS}",
             where=folder,
             remedy=_REMEDY,
+            code="data-set",
         )
     return found[0]
 
@@ -120,12 +121,15 @@ def read_annotations(path: Path) -> Annotations:
         found = Annotations.model_validate(json.loads(path.read_bytes()))
     except (OSError, ValueError, RecursionError) as error:
         raise SourceError(
-            f"the annotations cannot be read: {_first_problem(error)}", where=path, remedy=_REMEDY
+            f"the annotations cannot be read: {_first_problem(error)}",
+            where=path,
+            remedy=_REMEDY,
+            code="data-set",
         ) from error
     images, categories = {one.id for one in found.images}, {one.id for one in found.categories}
     names = {one.file_name for one in found.images}
     if len(images) != len(found.images) or len(names) != len(found.images):
-        raise SourceError("an image is listed twice", where=path, remedy=_REMEDY)
+        raise SourceError("an image is listed twice", where=path, remedy=_REMEDY, code="data-set")
     for box in found.annotations:
         if box.image_id not in images or box.category_id not in categories:
             missing = "image" if box.image_id not in images else "category"
@@ -134,6 +138,7 @@ def read_annotations(path: Path) -> Annotations:
                 f"annotation {box.id} is of {missing} {which}, which is not in the file",
                 where=path,
                 remedy=_REMEDY,
+                code="data-set",
             )
     return found
 
@@ -151,6 +156,7 @@ def validation_images(dataset: Path, edition: Edition) -> tuple[Image, ...]:
             f"the annotations are of {len(images)} images, expected {edition.sample_count}",
             where=path,
             remedy=_REMEDY,
+            code="data-set",
         )
     return images
 

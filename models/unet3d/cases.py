@@ -89,6 +89,7 @@ def verify_cases(
             f"{len(problems)} of {len(cases)} cases cannot be used: {'; '.join(problems[:_NAMED])}{more}",
             where=dataset / FOLDER,
             remedy=_REMEDY if official else "remove the folder and start the same command again",
+            code="data-set",
         )
     return {"cases": len(cases), "voxels": voxels, "bytes": size, "compared": len(identities)}
 

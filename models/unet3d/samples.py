@@ -100,7 +100,10 @@ def open_samples(folder: Path) -> VolumeSamples | WindowSamples:
         arrays = [_open(inside(folder, one.file), one.shape, listing.dtype) for one in listing.arrays]
     except (OSError, ValueError, EOFError, ValidationError) as error:
         raise SourceError(
-            f"the preprocessed samples cannot be opened: {error}", where=folder, remedy=_REMEDY
+            f"the preprocessed samples cannot be opened: {error}",
+            where=folder,
+            remedy=_REMEDY,
+            code="samples-damaged",
         ) from error
     return VolumeSamples(arrays) if listing.kind == "volumes" else WindowSamples(arrays)
 

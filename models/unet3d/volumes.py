@@ -77,6 +77,7 @@ def read_label(path: Path, image: Path) -> Scan:
             f"the segmentation has {_shape(label.values.shape)} voxels, its image {_shape(shape)}",
             where=path,
             remedy="take both files of a case from the same copy of KiTS19",
+            code="data-set",
         )
     return Scan(label.values, spacing)
 
@@ -200,7 +201,9 @@ def _opened(path: Path) -> Iterator[gzip.GzipFile]:
         with gzip.open(path) as stream:
             yield stream
     except FileNotFoundError as error:
-        raise SourceError("the file is missing", where=path, remedy="complete the data set") from error
+        raise SourceError(
+            "the file is missing", where=path, remedy="complete the data set", code="data-set"
+        ) from error
     except (
         OSError,
         EOFError,
@@ -211,7 +214,9 @@ def _opened(path: Path) -> Iterator[gzip.GzipFile]:
         WrapStructError,
     ) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SourceError(f"the NIfTI file cannot be read: {reason}", where=path, remedy=_DAMAGED) from error
+        raise SourceError(
+            f"the NIfTI file cannot be read: {reason}", where=path, remedy=_DAMAGED, code="data-set"
+        ) from error
 
 
 def _header(stream: gzip.GzipFile, path: Path) -> _Header:
@@ -237,18 +242,21 @@ def _header(stream: gzip.GzipFile, path: Path) -> _Header:
             f"the file holds {_shape(shape)} values, not a volume of three axes",
             where=path,
             remedy="KiTS19 stores a volume as slices × rows × columns; fetch the file anew",
+            code="data-set",
         )
     if not all(0.05 < one < 50 for one in (z, y, x)):
         raise SourceError(
             f"the voxels are {z:g}×{y:g}×{x:g} mm large, which cannot be",
             where=path,
             remedy="the header's pixdim is wrong; fetch the file anew",
+            code="data-set",
         )
     if min(one * size / target for one, size, target in zip(found.spacing, shape, SPACING, strict=True)) < 2:
         raise SourceError(
             f"a volume of {_shape(shape)} voxels of {z:g}×{y:g}×{x:g} mm is too thin to be resampled",
             where=path,
             remedy="fetch the file anew",
+            code="data-set",
         )
     if found.dtype.kind not in "iuf" or found.offset < _HEADER_BYTES:
         raise ValueError(f"it holds values of type {found.dtype} from byte {found.offset} on")
@@ -263,6 +271,7 @@ def _check_labels(stored: NDArray[np.generic], path: Path) -> None:
             "0 (background), 1 (kidney) and 2 (tumour)",
             where=path,
             remedy="see that this is the segmentation of KiTS19, not another file or a later edition",
+            code="data-set",
         )
 
 

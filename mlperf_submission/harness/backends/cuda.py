@@ -109,12 +109,16 @@ def cuda_error(cuda: Any, error: Any, function: str) -> PipelineError:
         return out_of_memory(function)
     if error == kinds.cudaErrorInvalidDevice:
         return SettingError(
-            f"there is no such GPU ({text})", where=function, remedy="name devices that nvidia-smi lists"
+            f"there is no such GPU ({text})",
+            where=function,
+            remedy="name devices that nvidia-smi lists",
+            code="gpu-failed",
         )
     return CudaError(
         f"CUDA refused {function}: {text}",
         where="the GPU",
         remedy="look for errors in nvidia-smi and the kernel's log, then start the same command again",
+        code="gpu-failed",
     )
 
 
@@ -123,6 +127,7 @@ def _no_gpu(text: str) -> SettingError:
         f"no GPU can be used: {text}",
         where="NVIDIA's driver",
         remedy="install or update the driver (nvidia-smi must list the GPU), or choose backend onnxruntime",
+        code="gpu-failed",
     )
 
 

@@ -193,6 +193,7 @@ def _check_tensors(
                 f"{benchmark.name} needs {wanted}, but in the engine it is {have}",
                 where=engine,
                 remedy="build the engine again from this benchmark's network",
+                code="engine-other-samples",
             )
 
 
@@ -206,6 +207,7 @@ def _check_samples(samples: Arrays, tensors: tuple[EngineTensor, ...]) -> None:
             raise NetworkFileError(
                 f"the samples' {tensor.name} is {found}, the engine takes {tensor.dtype} {tensor.shape}",
                 remedy="preprocess the samples in the precision that the engine was built for",
+                code="engine-other-samples",
             )
 
 

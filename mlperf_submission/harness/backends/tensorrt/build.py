@@ -183,7 +183,11 @@ def _aim_at(trt: Any, config: Any, wanted: str) -> None:
         )
     config.num_compute_capabilities = 1
     if not config.set_compute_capability(known[wanted], 0):
-        raise StepFailedError(f"tensorrt_rtx refused compute capability {wanted}", remedy="see its messages")
+        raise StepFailedError(
+            f"tensorrt_rtx refused compute capability {wanted}",
+            remedy="see its messages",
+            code="engine-other-gpu",
+        )
 
 
 def _choose_gpu(wanted: str, accelerator: str) -> None:
@@ -215,6 +219,7 @@ def _parse(trt: Any, builder: Any, messages: Messages, network: Path) -> Any:
             f"TensorRT does not understand the network: {' | '.join(texts) or messages.last}",
             where=network,
             remedy="replace the named operators when exporting the network, or use backend onnxruntime",
+            code="engine-not-understood",
         )
     return definition
 
@@ -234,6 +239,7 @@ def _add_profiles(
                     f"the batch dimension of input {name} {shape} is fixed, a free one is needed",
                     where=network,
                     remedy="convert the network again with models.network.quantization",
+                    code="engine-not-understood",
                 )
             named = names.get(name) or shape
             ranges = [
@@ -245,6 +251,7 @@ def _add_profiles(
                     f"input {name} {shape} has a free dimension beside the batch",
                     where=network,
                     remedy="convert the network again with models.network.quantization, which fixes it",
+                    code="engine-not-understood",
                 )
             least, usual, most = (
                 [limits[place] for limits in (sizes[_BATCH], *ranges)] for place in range(3)
@@ -252,7 +259,10 @@ def _add_profiles(
             profile.set_shape(name, tuple(least), tuple(usual), tuple(most))
         if config.add_optimization_profile(profile) < 0:
             raise StepFailedError(
-                "TensorRT refused the batch sizes", where=network, remedy="choose a smaller batch_size"
+                "TensorRT refused the batch sizes",
+                where=network,
+                remedy="choose a smaller batch_size",
+                code="engine-not-built",
             )
     return len(stated)
 
@@ -278,6 +288,7 @@ def _stated_profiles(model: ModelProto, largest: int, network: Path) -> list[dic
             f"the network's metadata state profiles that cannot be read: {sorted(stated)}",
             where=network,
             remedy="export the network again",
+            code="engine-not-understood",
         )
     count = counts.pop() if counts else 1
     stated.setdefault(_BATCH, [("1", "*", "*")] * count)
@@ -298,6 +309,7 @@ def _sizes(stated: tuple[str, str, str], star: int, network: Path) -> tuple[int,
             f"the network's metadata state profiles that cannot be: {':'.join(stated)}",
             where=network,
             remedy="export the network again",
+            code="engine-not-understood",
         )
     return low, usual, high
 
@@ -330,6 +342,7 @@ def _check_precision(model: ModelProto, precision: Precision, network: Path) -> 
             f"the network is {found}, but the engine is to be {precision}",
             where=network,
             remedy="convert the network with models.network.quantization first",
+            code="engine-not-understood",
         )
 
 
@@ -350,6 +363,7 @@ def _no_engine(messages: Messages, network: Path) -> StepFailedError:
         f"TensorRT did not build the engine: {messages.last}",
         where=network,
         remedy="its messages say why; a smaller batch_size or another precision often helps",
+        code="engine-not-built",
     )
 
 

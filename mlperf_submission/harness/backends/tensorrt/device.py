@@ -123,6 +123,7 @@ class GpuDevice:
                 f"TensorRT cannot load the engine on {self.name}: {self._messages.last}",
                 where=path,
                 remedy="build the engine again on this machine; if memory is short, free some on the GPU",
+                code="engine-other-gpu",
             )
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
         inputs = [name for name in names if self._mode(name) == self._trt.TensorIOMode.INPUT]
@@ -211,7 +212,9 @@ class GpuDevice:
         if context is None:
             raise out_of_memory(f"an execution context on {self.name}: {self._messages.last}")
         if not context.set_optimization_profile_async(profile, stream):
-            raise CudaError(f"TensorRT refused the profile {profile}: {self._messages.last}")
+            raise CudaError(
+                f"TensorRT refused the profile {profile}: {self._messages.last}", code="gpu-failed"
+            )
         self.wait(stream)
         for name, address in addresses.items():
             self.set_address(context, name, address)
@@ -220,7 +223,9 @@ class GpuDevice:
     def set_address(self, context: Handle, name: str, address: int) -> None:
         """Let a context's input or output lie elsewhere from the next `enqueue` on."""
         if not context.set_tensor_address(name, address):
-            raise CudaError(f"TensorRT refused the address of {name}: {self._messages.last}")
+            raise CudaError(
+                f"TensorRT refused the address of {name}: {self._messages.last}", code="gpu-failed"
+            )
 
     def set_shape(self, context: Handle, batch: int, length: int) -> None:
         """Let a context's batches have this size, and its free dimensions this length, from now on."""
@@ -234,7 +239,7 @@ class GpuDevice:
     def enqueue(self, context: Handle, stream: Handle) -> None:
         """Run the engine on a batch in the order of the stream."""
         if not context.execute_async_v3(stream):
-            raise CudaError(f"TensorRT did not run a batch: {self._messages.last}")
+            raise CudaError(f"TensorRT did not run a batch: {self._messages.last}", code="gpu-failed")
 
     def capture(self, stream: Handle, work: Callable[[], None]) -> Handle:
         """Return the calls of `work` on the stream as a graph.

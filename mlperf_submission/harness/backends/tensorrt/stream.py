@@ -168,6 +168,7 @@ class Lane:
                     f"{name} is {values.dtype} {values.shape}, "
                     f"the engine takes {staged.dtype} {staged.shape}",
                     remedy="preprocess the samples in the precision that the engine was built for",
+                    code="engine-other-samples",
                 )
             staged[...] = values
             self.device.copy(self._addresses[name], self._host[name].ctypes.data, staged.nbytes, self._stream)

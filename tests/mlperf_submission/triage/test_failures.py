@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import ast
-import importlib
 import pickle
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import mlperf_loadgen
 import pytest
 
 from mlperf_submission import errors
-from mlperf_submission.triage import (
-    KNOWN,
-    OTHERWISE,
-    UNKNOWN,
-    diagnose,
+from mlperf_submission.triage.failures import (
+    Entry,
     diagnose_error,
     diagnose_rule,
     explanation,
+    messages_in,
+    table,
 )
-from mlperf_submission.triage.rules import RULE_GROUPS
 from mlperf_submission.triage.steps import SPECS, STEPS, made_again
 from mlperf_submission.validation.judge import all_rules
 from tests.conftest import ROOT
@@ -54,19 +50,6 @@ PIECES = (
     "cannot be greater than loaded performance_sample_count.",
 )
 """Second halves of messages whose first halves are known."""
-SAID_INSIDE = {
-    "X is X, not X",
-    "X is X",
-    "X: X",
-    "round X has no X",
-    "the server answers X",
-    "the accuracy of X is not enough: X",
-    "X of X failed: XX",
-    "the X is INVALID: XX",
-    "the tree is refused: X",
-    "the child process X ended with X: X",
-}
-"""Texts whose varying parts say what happened; those parts are looked up."""
 
 
 def loadgen_messages() -> list[str]:
@@ -93,8 +76,8 @@ def test_loadgens_library_was_read_whole() -> None:
 def test_every_message_of_loadgen_is_known() -> None:
     open_ended = [text for text in loadgen_messages() if not NO_FAILURE.search(text)]
     assert len(open_ended) > 40
-    unknown = [text for text in open_ended if diagnose(text) == (UNKNOWN,)]
-    signs = " ".join(sign for entry in KNOWN for sign in entry.signs)
+    unknown = [text for text in open_ended if not messages_in(text)]
+    signs = " ".join(sign for entry in table().messages for sign in entry.signs)
     assert [text for text in unknown if text not in signs and text not in PIECES] == []
 
 
@@ -113,7 +96,7 @@ def test_every_message_of_loadgen_is_known() -> None:
     ],
 )
 def test_every_condition_of_the_summary_is_known(summary: str, name: str) -> None:
-    assert name in [one.name for one in diagnose(summary)]
+    assert name in [one.id for one in messages_in(summary)]
 
 
 def kinds_of_errors() -> list[type[errors.PipelineError]]:
@@ -129,76 +112,55 @@ def kinds_of_errors() -> list[type[errors.PipelineError]]:
 @pytest.mark.parametrize(
     "kind", [kind for kind in kinds_of_errors() if kind.__module__ == "mlperf_submission.errors"]
 )
-def test_every_kind_of_error_has_an_entry(kind: type[errors.PipelineError]) -> None:
-    assert any(kind.__name__ in entry.kinds for entry in OTHERWISE)
-    assert "unknown" not in explanation(kind("a text that no sign has"))
+def test_every_kind_of_error_is_known_and_says_what_to_do(kind: type[errors.PipelineError]) -> None:
+    entry = table().kinds[kind.__name__]
+    assert entry.cause and entry.remedy
+    assert explanation(kind("surprise")).startswith(f"  Cause: {entry.cause}\n  What to do: {entry.remedy}")
 
 
 def test_no_cause_guesses() -> None:
     words = re.compile(r"\b(most often|usually|probably|perhaps|likely|seems|maybe|attempts were made)\b|\?")
-    assert [entry.id for entry in (*KNOWN, *OTHERWISE) if words.search(entry.cause)] == []
+    assert [entry.id for entry in entries() if words.search(entry.cause)] == []
 
 
-def raised_texts() -> Iterator[tuple[str, str, str, bool]]:
-    """Yield place, kind and text of every error that the code makes with a text of its own."""
-    importlib.import_module("mlperf_submission.harness.backends.cuda")  # it has a kind of its own
-    names = {
-        kind.__name__: next(
-            base.__name__ for base in kind.__mro__ if base.__module__ == "mlperf_submission.errors"
-        )
-        for kind in kinds_of_errors()
-        if kind is not errors.SettingError
-    }
+def entries() -> list[Entry]:
+    """Return all that the table has."""
+    known = table()
+    return [*known.kinds.values(), *known.codes.values(), *known.messages, *known.rules]
+
+
+def codes_in_the_code() -> set[str]:
+    """Return every code that the program gives to an error or to a reason, all written out."""
+    found = set()
     for room in ROOMS:
         for path in sorted((ROOT / room).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text())):
-                if not (isinstance(node, ast.Call) and node.args and isinstance(node.func, ast.Name)):
-                    continue
-                text = " ".join(_text(node.args[0]).split())
-                if node.func.id in names and len(text) > 3:
-                    says_what_to_do = any(keyword.arg == "remedy" for keyword in node.keywords)
-                    yield (
-                        f"{path.relative_to(ROOT)}:{node.lineno}",
-                        names[node.func.id],
-                        text,
-                        says_what_to_do,
-                    )
+                if isinstance(node, ast.Call):
+                    given = [keyword.value for keyword in node.keywords if keyword.arg == "code"]
+                    found |= {
+                        one.value
+                        for value in given
+                        for one in ast.walk(value)
+                        if isinstance(one, ast.Constant) and isinstance(one.value, str)
+                    }
+    return found
 
 
-def _text(node: ast.expr) -> str:
-    if isinstance(node, ast.Constant):
-        return str(node.value)
-    if isinstance(node, ast.JoinedStr):
-        return "".join(str(one.value) if isinstance(one, ast.Constant) else "X" for one in node.values)
-    if isinstance(node, ast.BinOp):
-        return _text(node.left) + _text(node.right)
-    return ""
-
-
-def test_every_error_that_the_code_raises_says_what_to_do_or_is_known_by_its_text() -> None:
-    unknown = [
-        f"{place} {kind}: {text}"
-        for place, kind, text, has_remedy in raised_texts()
-        if not has_remedy
-        and not any(entry.is_for(kind) and entry.knows(text) for entry in KNOWN)
-        and text not in SAID_INSIDE
-    ]
-    assert unknown == []
+def test_the_table_has_the_codes_that_errors_carry_and_no_other() -> None:
+    assert codes_in_the_code() == set(table().codes)
 
 
 def test_every_rule_is_in_one_group() -> None:
-    grouped = [rule for group in RULE_GROUPS for rule in group.rules]
+    grouped = [rule for group in table().rules for rule in group.rules]
     assert sorted(grouped) == sorted(rule.id for rule in all_rules())
     assert diagnose_rule("P-06", "").redo.startswith("performance, accuracy, test01, test04, test05")
 
 
-def test_every_entry_says_everything_and_names_known_steps() -> None:
-    entries = (*KNOWN, *OTHERWISE)
-    assert len({entry.id for entry in entries}) == len(entries)
-    for entry in entries:
-        assert entry.cause and entry.remedy, entry.id
+def test_every_entry_names_a_cause_and_known_steps() -> None:
+    for entry in entries():
+        assert entry.cause, entry.id
         assert set(entry.redo) <= set(STEPS), entry.id
-        assert all(hasattr(errors, kind) for kind in entry.kinds), entry.id
+    assert all(one.signs and one.remedy for one in table().messages)
     assert all(set(spec.taken_by) <= set(STEPS) for spec in SPECS.values())
 
 
@@ -211,7 +173,8 @@ def test_what_is_made_of_a_step_is_done_again_with_it() -> None:
 def test_several_reasons_in_one_message_are_all_looked_up() -> None:
     error = errors.InvalidRunError(
         "the performance of resnet50 Server is INVALID: the latency is over the limit: 40 ms at the 99th "
-        "percentile, 15 ms are allowed; early stopping is not satisfied: Run unsuccessful."
+        "percentile, 15 ms are allowed; early stopping is not satisfied: Run unsuccessful.",
+        code="latency-over-limit",
     )
     assert [one.name for one in diagnose_error(error)] == ["latency-over-limit", "early-stopping"]
 
@@ -236,11 +199,12 @@ def test_what_nobody_knows_is_said_to_be_unknown_with_the_place_of_the_evidence(
 
 
 def test_an_error_shows_its_diagnosis_and_keeps_it_over_a_process_border() -> None:
-    error = errors.DiskFullError("the disk is full", remedy="free some space")
+    error = errors.SourceError("it is another file", remedy="fetch it anew", code="data-set")
     error.diagnosis = explanation(error)
     copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
     assert str(copy) == str(error)
-    assert str(error).endswith("Done again: the step that failed, and what comes after it")
+    assert copy.codes == ("data-set",)
+    assert "Done again: verify_data, preprocess" in str(error)
 
 
 def test_the_page_of_failures_is_current() -> None:
