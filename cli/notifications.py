@@ -11,19 +11,32 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
 from prefect import get_client
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound
 from prefect.types import SecretDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mlperf_submission.errors import PipelineError, SettingError
+from mlperf_submission.strict_yaml import read_yaml
 
 AUTOMATIONS = Path(__file__).resolve().parent.parent / "deployments" / "automations.yaml"
 VARIABLE = "MLPERF_WEBHOOK_URL"
 BLOCK = "mlperf"
+
+
+class _Actions(BaseModel):
+    """What is read of an automation here: its actions; Prefect reads the rest."""
+
+    model_config = ConfigDict(extra="allow")
+    actions: list[dict[str, Any]]
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    automations: list[_Actions]
 
 
 def save_webhook(url: str) -> None:
@@ -50,12 +63,10 @@ def apply_automations(client: SyncPrefectClient, path: Path = AUTOMATIONS) -> li
         The names of the automations.
 
     Raises:
-        SettingError: a block that the file names is not on the server.
+        SettingError: the file is no list of automations, or a block that it names is not on the server.
     """
     names = []
-    for content in yaml.safe_load(path.read_text())["automations"]:
-        actions = [_with_block(client, action, path) for action in content["actions"]]
-        automation = AutomationCore.model_validate({**content, "actions": actions})
+    for automation in _automations_in(client, path):
         existing = client.read_automations_by_name(automation.name)
         if existing:
             client.update_automation(existing[0].id, automation)
@@ -63,6 +74,24 @@ def apply_automations(client: SyncPrefectClient, path: Path = AUTOMATIONS) -> li
             client.create_automation(automation)
         names.append(automation.name)
     return names
+
+
+def _automations_in(client: SyncPrefectClient, path: Path) -> list[AutomationCore]:
+    try:
+        found = _File.model_validate(read_yaml(path.read_bytes(), path))
+        return [
+            AutomationCore.model_validate(
+                one.model_dump() | {"actions": [_with_block(client, action, path) for action in one.actions]}
+            )
+            for one in found.automations
+        ]
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SettingError(
+            f"these are no automations: {'.'.join(map(str, first['loc']))}: {first['msg']}",
+            where=path,
+            remedy="write them as Prefect's documentation of automations has them",
+        ) from error
 
 
 def _with_block(client: SyncPrefectClient, action: dict[str, Any], path: Path) -> dict[str, Any]:
