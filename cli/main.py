@@ -291,9 +291,10 @@ def main() -> None:
     except SettingError as error:
         _fail(error, 2)
     except PipelineError as error:
-        from mlperf_submission.triage.failures import explanation
+        from mlperf_submission.failures import explanation
+        from tasks.engine.spec import said_again
 
-        error.diagnosis = error.diagnosis or explanation(error)
+        error.diagnosis = error.diagnosis or explanation(error, said_again)
         _fail(error, 1)
     except OSError as error:
         refusal = refusal_named(error)

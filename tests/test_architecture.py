@@ -33,7 +33,6 @@ ORDER = (
     f"{LIBRARY}.steps",
     f"{LIBRARY}.fetch",
     f"{LIBRARY}.store",
-    f"{LIBRARY}.triage",
     LIBRARY,
 )
 """The rooms from the top down, the loose files of the library last. Imports run down, or stay in the room."""

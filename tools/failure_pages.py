@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from mlperf_submission.triage.failures import EVIDENCE, Entry, table
-from mlperf_submission.triage.steps import shown
+from mlperf_submission.failures import EVIDENCE, Entry, table
+from tasks.engine.spec import said_again
 from tools.rule_pages import anchor
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "triage.md"
@@ -43,7 +43,7 @@ def _lines() -> Iterator[str]:
     yield "|---|---|---|---|"
     for group in known.rules:
         links = ", ".join(f"[{rule}](rules.md#{anchor(rule)})" for rule in group.rules)
-        yield _cells(group.id, links, group.cause, shown(group.redo))
+        yield _cells(group.id, links, group.cause, said_again(group.redo))
 
 
 def _rows(heading: str, entries: Iterable[tuple[str, Entry]]) -> Iterator[str]:
@@ -51,7 +51,7 @@ def _rows(heading: str, entries: Iterable[tuple[str, Entry]]) -> Iterator[str]:
     yield f"| {heading} | cause | what to do | done again |"
     yield "|---|---|---|---|"
     for name, entry in entries:
-        yield _cells(name, entry.cause, entry.remedy, shown(entry.redo))
+        yield _cells(name, entry.cause, entry.remedy, said_again(entry.redo))
 
 
 def _cells(*cells: str) -> str:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import yaml
 
-from mlperf_submission.triage.failures import table
-from mlperf_submission.triage.steps import made_again
+from mlperf_submission.failures import table
+from tasks.engine.spec import made_again
 from tests.conftest import PROGRAM, Rehearsal, shell
 
 
@@ -62,4 +62,4 @@ def test_a_new_target_repeats_exactly_the_steps_that_the_table_names(
     shown = shell(str(PROGRAM), "plan", str(rehearsal_file), "--work", str(rehearsal.work)).stdout
     rows = [[cell.strip() for cell in re.split("[│|]", line)[1:-1]] for line in shown.splitlines()]
     to_do = {row[0] for row in rows if len(row) > 3 and row[3] == "to do"}
-    assert to_do == set(made_again(table().codes["latency-over-limit"].redo))
+    assert to_do == {step.name for step in made_again(table().codes["latency-over-limit"].redo)}

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from mlperf_submission.errors import AuditError, InvalidRunError, PipelineError, StepFailedError, TreeError
-from mlperf_submission.triage.steps import shown
 
 TABLE = Path(__file__).with_name("failures.toml")
 ANY = "…"
@@ -33,17 +32,17 @@ class Diagnosis:
         name: the kind, code, message or rule that it is known by; empty if the failure is unknown.
         cause: why it happened.
         remedy: what to do about it; empty where that stands with the failure itself.
-        redo: which steps have to be done again, in words.
+        redo: the first steps that have to be done again, as of `Entry`; `tasks.engine.spec` has the rest.
     """
 
     name: str
     cause: str
     remedy: str
-    redo: str
+    redo: tuple[str, ...] = ()
 
 
 UNKNOWN = Diagnosis(
-    "", f"unknown: the table of failures does not know it. {EVIDENCE}", "Look at the evidence.", shown(())
+    "", f"unknown: the table of failures does not know it. {EVIDENCE}", "Look at the evidence."
 )
 
 
@@ -55,8 +54,8 @@ class Entry:
         id: the name of the kind, code or message; the title of a group of rules.
         cause: why it happens.
         remedy: what a person can do about it, where the failure does not say so itself.
-        redo: the first steps that have to be done again; those made of them follow by themselves. None: no
-            finished step, only the one that failed.
+        redo: the first steps, or parts of a run, that have to be done again (`tasks.engine.spec`); those made
+            of them follow by themselves. None: no finished step, only the one that failed.
         signs: texts of others that show it, with `…` for what varies.
         rules: ids of rules of the validation that fail for this reason.
     """
@@ -78,7 +77,7 @@ class Entry:
 
     def diagnosis(self, name: str = "") -> Diagnosis:
         """Return what the entry says."""
-        return Diagnosis(name or self.id, self.cause, self.remedy, shown(self.redo))
+        return Diagnosis(name or self.id, self.cause, self.remedy, self.redo)
 
 
 @dataclass(frozen=True)
@@ -129,8 +128,13 @@ def messages_in(text: str) -> Sequence[Entry]:
     return [one for one in table().messages if one.knows(plain)]
 
 
-def explanation(error: BaseException) -> str:
-    """Return the lines that are added to an error's message: why, what to do, what is done again."""
+def explanation(error: BaseException, again: Callable[[tuple[str, ...]], str]) -> str:
+    """Return the lines that are added to an error's message: why, what to do, what is done again.
+
+    Args:
+        error: what was raised.
+        again: says in words what is to be done again, given the first steps.
+    """
     found = diagnose_error(error)
     says_what_to_do = isinstance(error, PipelineError) and error.remedy
     lines = []
@@ -138,7 +142,7 @@ def explanation(error: BaseException) -> str:
         lines.append(f"Cause: {one.cause}")
         if one.remedy and not says_what_to_do:
             lines.append(f"What to do: {one.remedy}")
-    lines += [f"Done again: {redo}" for redo in dict.fromkeys(one.redo for one in found)]
+    lines += [f"Done again: {again(redo)}" for redo in dict.fromkeys(one.redo for one in found)]
     return "\n".join(f"  {line}" for line in lines)
 
 
@@ -148,7 +152,7 @@ def diagnose_rule(rule: str, message: str) -> Diagnosis:
     if group is None:
         return UNKNOWN
     said = next(iter(messages_in(message)), group)
-    return Diagnosis(rule, said.cause, "", shown(said.redo))
+    return Diagnosis(rule, said.cause, "", said.redo)
 
 
 @cache

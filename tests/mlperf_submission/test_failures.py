@@ -11,7 +11,7 @@ import mlperf_loadgen
 import pytest
 
 from mlperf_submission import errors
-from mlperf_submission.triage.failures import (
+from mlperf_submission.failures import (
     Entry,
     diagnose_error,
     diagnose_rule,
@@ -19,8 +19,8 @@ from mlperf_submission.triage.failures import (
     messages_in,
     table,
 )
-from mlperf_submission.triage.steps import SPECS, STEPS, made_again
 from mlperf_submission.validation.judge import all_rules
+from tasks.engine.spec import PARTS, all_steps, made_again, said_again
 from tests.conftest import ROOT
 from tools.failure_pages import PAGE, page
 
@@ -115,7 +115,10 @@ def kinds_of_errors() -> list[type[errors.PipelineError]]:
 def test_every_kind_of_error_is_known_and_says_what_to_do(kind: type[errors.PipelineError]) -> None:
     entry = table().kinds[kind.__name__]
     assert entry.cause and entry.remedy
-    assert explanation(kind("surprise")).startswith(f"  Cause: {entry.cause}\n  What to do: {entry.remedy}")
+    told = explanation(kind("surprise"), said_again)
+    assert told.startswith(f"  Cause: {entry.cause}\n  What to do: {entry.remedy}")
+        f"  Cause: {entry.cause}\n  What to do: {entry.remedy}"
+    )
 
 
 def test_no_cause_guesses() -> None:
@@ -153,21 +156,29 @@ def test_the_table_has_the_codes_that_errors_carry_and_no_other() -> None:
 def test_every_rule_is_in_one_group() -> None:
     grouped = [rule for group in table().rules for rule in group.rules]
     assert sorted(grouped) == sorted(rule.id for rule in all_rules())
-    assert diagnose_rule("P-06", "").redo.startswith("performance, accuracy, test01, test04, test05")
+    redo = said_again(diagnose_rule("P-06", "").redo)
+    assert redo.startswith("performance, accuracy, test01, test04, test05")
 
 
 def test_every_entry_names_a_cause_and_known_steps() -> None:
+    known = {*PARTS, *(step.name for step in all_steps())}
     for entry in entries():
         assert entry.cause, entry.id
-        assert set(entry.redo) <= set(STEPS), entry.id
+        assert set(entry.redo) <= known, entry.id
     assert all(one.signs and one.remedy for one in table().messages)
-    assert all(set(spec.taken_by) <= set(STEPS) for spec in SPECS.values())
+    assert all({*step.takes} <= known for step in all_steps())
 
 
 def test_what_is_made_of_a_step_is_done_again_with_it() -> None:
-    after = STEPS[STEPS.index("build_engine") :]
-    assert made_again(["build_engine"]) == tuple(step for step in after if step != "describe")
-    assert made_again(["test04"]) == ("test04", "package", "validate", "report", "upload")
+    def again(step: str) -> list[str]:
+        return [spec.name for spec in made_again([step])]
+
+    runs = ["performance", "accuracy", "test01", "test04", "test05"]
+    delivered = ["package", "validate", "report", "upload"]
+    assert again("build_engine") == ["build_engine", "probe", "search", *runs, *delivered]
+    assert again("test04") == ["test04", *delivered]
+    assert again("accuracy") == ["accuracy", "test01", *delivered]
+    assert again("audits") == [*runs[2:], *delivered]
 
 
 def test_several_reasons_in_one_message_are_all_looked_up() -> None:
@@ -193,14 +204,14 @@ def test_a_loadgen_message_says_more_than_the_rule_that_found_it() -> None:
 
 
 def test_what_nobody_knows_is_said_to_be_unknown_with_the_place_of_the_evidence() -> None:
-    text = explanation(KeyError("surprise"))
+    text = explanation(KeyError("surprise"), said_again)
     assert "Cause: unknown" in text
     assert "work/cache/failed/" in text
 
 
 def test_an_error_shows_its_diagnosis_and_keeps_it_over_a_process_border() -> None:
     error = errors.SourceError("it is another file", remedy="fetch it anew", code="data-set")
-    error.diagnosis = explanation(error)
+    error.diagnosis = explanation(error, said_again)
     copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
     assert str(copy) == str(error)
     assert copy.codes == ("data-set",)

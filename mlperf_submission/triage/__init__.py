@@ -1,1 +1,0 @@
-"""What went wrong: its cause, the remedy, and the steps that have to be done again."""
