@@ -117,8 +117,6 @@ def test_every_kind_of_error_is_known_and_says_what_to_do(kind: type[errors.Pipe
     assert entry.cause and entry.remedy
     told = explanation(kind("surprise"), said_again)
     assert told.startswith(f"  Cause: {entry.cause}\n  What to do: {entry.remedy}")
-        f"  Cause: {entry.cause}\n  What to do: {entry.remedy}"
-    )
 
 
 def test_no_cause_guesses() -> None:
