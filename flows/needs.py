@@ -242,7 +242,8 @@ def _device(label: str, memory: DeviceMemory) -> Need:
         "scratch: known when it is built" if memory.scratch is None else f"scratch {_gb(memory.scratch)}"
     )
     row = f"{memory.rows} x {_gb(memory.row)} of state and buffers"
-    most = "" if memory.fits else f"; a batch_size of at most {memory.largest_batch} fits"
+    largest = memory.largest_batch
+    most = "" if largest is None else f"; a batch_size of at most {largest} fits"
     source = f"weights {_gb(memory.weights)}, {row}, {scratch}{most}"
     return Need("each GPU", label, memory.size, source)
 
