@@ -188,7 +188,9 @@ def _preparation(request: SubmissionRequest) -> Iterator[tuple[str, Need]]:
         sizes, count = benchmark.facts.sizes, request.sample_count(name)
         dataset = f"{name} {edition}"
         if not request.on_mini_data:
-            yield "download", Need("sources", f"{dataset} network", sizes.network, sizes.network_source)
+            own = ", ".join(source.own for source in request.full_edition(benchmark).networks if source.own)
+            source = f"your own: {own}" if own else sizes.network_source
+            yield "download", Need("sources", f"{dataset} network", sizes.network, source)
         samples, source = _sample_bytes(request, name)
         whole = None if samples is None else samples * count
         yield "preprocess", Need("samples", f"{dataset} validation", whole, f"{count:,} of {source}")

@@ -206,7 +206,7 @@ def show_plan(console: Console, plan: Plan) -> None:
 def _plan_preparation(planner: _Planner, request: SubmissionRequest, benchmark: Benchmark) -> Prepared | None:
     """Follow `flows.prepare.prepare`, with what is finished; None if something of it is not."""
     name, precision = benchmark.name, request.settings_of(benchmark.name).precision
-    edition: Edition | None = benchmark.facts.full
+    edition: Edition | None = request.full_edition(benchmark)
     edition_name = "mini" if request.on_mini_data else "full"
     if request.on_mini_data:
         making = make_mini_step(name, request.sample_count(name))

@@ -164,7 +164,7 @@ def edition_of(
 ) -> tuple[Edition, list[StepRecord]]:
     """Return the edition, and the steps that made it: a mini edition is made on this host."""
     if not request.on_mini_data:
-        return benchmark.facts.full, []
+        return request.full_edition(benchmark), []
     made = make_mini(
         workspace, benchmark.name, request.sample_count(benchmark.name), request.system.limits.preprocess
     )

@@ -11,6 +11,7 @@ from typing import Literal
 
 from pydantic import JsonValue
 
+from mlperf_submission.addresses import shown
 from mlperf_submission.errors import SettingError
 from mlperf_submission.fetch.sources import fetch_all
 from mlperf_submission.files import files_below, write_atomic
@@ -26,12 +27,16 @@ DOWNLOADS: tuple[What, ...] = ("network", "data")
 
 
 def download_step(benchmark: str, edition: Edition, what: What) -> Step:
-    """Return what goes into a download: the digests, not the addresses, which may be mirrors."""
+    """Return what goes into a download: the digests, not the addresses, which may be mirrors.
+
+    Of a person's own sources the addresses too, and of a folder what is in it.
+    """
     return Step(
         name="download",
         label=f"{benchmark} {edition.name} {what}",
         inputs={
-            source.name: {"digest": source.digest, "unpack": source.unpack} for source in _of(edition, what)
+            source.name: {"digest": source.digest, "unpack": source.unpack, **_own(source)}
+            for source in _of(edition, what)
         },
     )
 
@@ -79,16 +84,12 @@ def licensed_folder(licensed: LicensedFolder, given: Mapping[str, Path]) -> Path
 
 def verify_step(benchmark: str, edition: Edition, folder: Path) -> Step:
     """Return what goes into the verification of a person's folder: its files' names, sizes and times."""
-    listing = hashlib.sha256()
-    for path in files_below(folder):
-        status = path.stat()
-        listing.update(f"{path.relative_to(folder)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     return Step(
         name="verify_data",
         label=f"{benchmark} {edition.name}",
         inputs={
             "folder": str(folder),
-            "listing": listing.hexdigest(),
+            "listing": _listing(folder),
             "samples": edition.sample_count,
             "code_version": benchmark_code(benchmark, ("data",)),
         },
@@ -128,6 +129,23 @@ def assemble_dataset(
         link.unlink(missing_ok=True)
         link.symlink_to(target)
     return place
+
+
+def _listing(folder: Path) -> str:
+    """Return a hash of the names, sizes and times of a folder's files."""
+    listing = hashlib.sha256()
+    for path in files_below(folder):
+        status = path.stat()
+        listing.update(f"{path.relative_to(folder)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return listing.hexdigest()
+
+
+def _own(source: Source) -> Mapping[str, JsonValue]:
+    if not source.own:
+        return {}
+    folder = Path(source.own)
+    listing = {"listing": _listing(folder)} if folder.is_dir() else {}
+    return {"own": shown(source.own), **listing}
 
 
 def _of(edition: Edition, what: What) -> Sequence[Source]:
