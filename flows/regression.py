@@ -18,7 +18,7 @@ from flows.submission import SubmissionOutcome, submission
 from mlperf_submission.errors import RegressionError
 from mlperf_submission.store.store import Area, Manifest, Store
 from tasks.artifacts import publish as publish_artifact
-from tasks.step import run_logger
+from tasks.engine.perform import run_logger
 from tasks.upload import store_for
 from tasks.workspace import Workspace
 

@@ -10,7 +10,7 @@ import yaml
 from flows.request import SubmissionRequest
 from mlperf_submission.errors import SettingError
 from models.registry import get_benchmark
-from tasks.download import download_step
+from tasks.download import DOWNLOADS, download
 
 
 def test_everything_that_the_file_names_is_the_default() -> None:
@@ -84,13 +84,11 @@ def test_what_is_in_a_persons_folder_is_part_of_the_download(tmp_path: Path) -> 
     file.parent.mkdir()
     file.write_bytes(b"one")
     request = SubmissionRequest.checked(with_sources(tmp_path, {"gptj-99.network": str(file.parent)}))
-    steps = []
-    for content in (b"one", b"other"):
-        if content != file.read_bytes():
-            file.write_bytes(content)
-        edition = request.full_edition(get_benchmark("gptj-99"))
-        steps += [download_step("gptj-99", edition, "network").inputs for _ in range(2)]
-    assert steps[0] == steps[1] != steps[2] == steps[3]
-    assert download_step("gptj-99", edition, "data").inputs == (
-        download_step("gptj-99", get_benchmark("gptj-99").facts.full, "data").inputs
-    )
+    published = get_benchmark("gptj-99").facts.full
+    edition = request.full_edition(get_benchmark("gptj-99"))
+    network, data = (download("", "gptj-99", edition, what, 1.0) for what in DOWNLOADS)
+    first = network.inputs()
+    assert network.inputs() == first
+    file.write_bytes(b"other")
+    assert network.inputs() != first
+    assert data.inputs() == download("", "gptj-99", published, "data", 1.0).inputs()
