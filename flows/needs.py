@@ -188,7 +188,9 @@ def _preparation(request: SubmissionRequest) -> Iterator[tuple[str, Need]]:
         sizes, count = benchmark.facts.sizes, request.sample_count(name)
         dataset = f"{name} {edition}"
         if not request.on_mini_data:
-            yield "download", Need("sources", f"{dataset} network", sizes.network, sizes.network_source)
+            own = ", ".join(source.own for source in request.full_edition(benchmark).networks if source.own)
+            source = f"your own: {own}" if own else sizes.network_source
+            yield "download", Need("sources", f"{dataset} network", sizes.network, source)
         samples, source = _sample_bytes(request, name)
         whole = None if samples is None else samples * count
         yield "preprocess", Need("samples", f"{dataset} validation", whole, f"{count:,} of {source}")
@@ -242,7 +244,8 @@ def _device(label: str, memory: DeviceMemory) -> Need:
         "scratch: known when it is built" if memory.scratch is None else f"scratch {_gb(memory.scratch)}"
     )
     row = f"{memory.rows} x {_gb(memory.row)} of state and buffers"
-    most = "" if memory.fits else f"; a batch_size of at most {memory.largest_batch} fits"
+    largest = memory.largest_batch
+    most = "" if largest is None else f"; a batch_size of at most {largest} fits"
     source = f"weights {_gb(memory.weights)}, {row}, {scratch}{most}"
     return Need("each GPU", label, memory.size, source)
 

@@ -77,7 +77,7 @@ def prepare(run: Runner, request: SubmissionRequest, benchmark: Benchmark) -> Pr
     precision, random = request.settings_of(name).precision, request.weights == "random"
     of = f"{name} {'mini' if request.on_mini_data else 'full'}"
     converted = weights_label(f"{name} {precision}", request.weights)
-    edition, steps = benchmark.facts.full, []
+    edition, steps = request.full_edition(benchmark), []
     if request.on_mini_data:
         made = run(make_mini(name, request.sample_count(name), limits.preprocess))
         edition = _mini_edition(benchmark, made)

@@ -9,8 +9,8 @@ from typing import Literal, get_args
 from mlperf_submission.config.system import BenchmarkSettings, System, Tuning, load_system
 from mlperf_submission.errors import SettingError
 from mlperf_submission.rounds import ModelRules, Round, Scenario, get_round
-from models.benchmark import Benchmark, Weights
-from models.registry import get_benchmark
+from models.benchmark import Benchmark, Edition, Weights
+from models.registry import benchmark_names, get_benchmark
 
 BenchmarkName = Literal["resnet50", "retinanet", "bert-99", "3d-unet-99", "gptj-99"]
 """The benchmarks of `models.registry`, as a form on Prefect's page offers them."""
@@ -67,6 +67,7 @@ class SubmissionRequest:
                 or a submission would be without a scenario that the round asks for.
         """
         loaded = load_system(system)
+        _check_sources(loaded)
         chosen_models = _choose("benchmark", models, list(loaded.benchmarks), loaded.name)
         named = {scenario.value for settings in loaded.benchmarks.values() for scenario in settings.scenarios}
         known = [
@@ -114,6 +115,16 @@ class SubmissionRequest:
         for name in without or ():
             request.require_may_go(name.partition("/")[0])
         return request
+
+    def full_edition(self, benchmark: Benchmark) -> Edition:
+        """Return the full edition of a benchmark, with the person's own sources."""
+        own = {
+            source: given
+            for key, given in self.system.sources.items()
+            for name, _, source in [key.partition(".")]
+            if name == benchmark.name
+        }
+        return benchmark.facts.full.with_own(own)
 
     def missing_scenarios(self, benchmark: str, present: Collection[Scenario]) -> list[Scenario]:
         """Return the scenarios that the round asks for and a benchmark lacks (rule M-05).
@@ -191,6 +202,22 @@ class SubmissionRequest:
     def rules_of(self, benchmark: str) -> ModelRules:
         """Return what the round asks of a benchmark."""
         return self.round.model(benchmark)
+
+
+def _check_sources(system: System) -> None:
+    known = [
+        f"{name}.{source}"
+        for name in system.benchmarks
+        if name in benchmark_names()
+        for source in get_benchmark(name).facts.full.sources
+    ]
+    for key in system.sources:
+        if key not in known:
+            raise SettingError(
+                f"there is no source {key!r}",
+                where=f"sources of system {system.name}",
+                remedy=f"those that can be replaced are: {', '.join(known)}",
+            )
 
 
 def _is_left_out(benchmark: str, scenario: Scenario, system: System, without: Sequence[str]) -> bool:

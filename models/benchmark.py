@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -42,6 +42,7 @@ class Source:
         size: bytes; None where the owner does not publish it.
         unpack: the folder (below the edition's) that an archive is unpacked into; None for a plain file.
         licence: what a person must know before using it.
+        own: the person's own folder, file or address that `urls` names in place of the owner's; else empty.
     """
 
     name: str
@@ -50,6 +51,11 @@ class Source:
     size: int | None
     unpack: str | None = None
     licence: str = ""
+    own: str = ""
+
+    def taken_from(self, own: str) -> Source:
+        """Return it with an absolute path or an address of the person's in place of its owner's."""
+        return replace(self, urls=(own if "://" in own else Path(own).as_uri(),), own=own)
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,22 @@ class Edition:
     def networks(self) -> tuple[Source, ...]:
         """Every network of the edition, the FP32 one first."""
         return (self.network, self.quantized_network) if self.quantized_network else (self.network,)
+
+    @property
+    def sources(self) -> Mapping[str, Source]:
+        """Every source by its name in a system file: `network`, `quantized_network`, or that of the file."""
+        named = {"network": self.network} | {source.name: source for source in self.data}
+        return named | ({"quantized_network": self.quantized_network} if self.quantized_network else {})
+
+    def with_own(self, given: Mapping[str, str]) -> Edition:
+        """Return it with a person's own paths or addresses in place of those of these `sources`."""
+        own = {name: self.sources[name].taken_from(value) for name, value in given.items()}
+        return replace(
+            self,
+            network=own.get("network", self.network),
+            quantized_network=own.get("quantized_network", self.quantized_network),
+            data=tuple(own.get(source.name, source) for source in self.data),
+        )
 
     def network_for(self, precision: Precision) -> Source:
         """Return the network that this precision starts from."""

@@ -11,6 +11,7 @@ from typing import Literal
 
 from pydantic import JsonValue
 
+from mlperf_submission.addresses import shown
 from mlperf_submission.errors import SettingError
 from mlperf_submission.fetch.sources import fetch_all
 from mlperf_submission.files import files_below, write_atomic
@@ -40,9 +41,11 @@ def download(label: str, benchmark: str, edition: Edition, what: What, limit_sec
         SourceError: a source is missing, or its content is not what its owner published.
     """
 
-    def inputs() -> dict[str, JsonValue]:  # the digests, not the addresses, which may be mirrors
+    def inputs() -> dict[str, JsonValue]:
+        # the digests, not the addresses, which may be mirrors; of a person's own sources both
         return {
-            source.name: {"digest": source.digest, "unpack": source.unpack} for source in _of(edition, what)
+            source.name: {"digest": source.digest, "unpack": source.unpack, **_own(source)}
+            for source in _of(edition, what)
         }
 
     def produce(folder: Path, recorder: Recorder) -> dict[str, JsonValue]:
@@ -121,13 +124,9 @@ def verify_data(
     def inputs() -> dict[str, JsonValue]:
         if own is None or not own.is_dir():
             raise PendingError(ASSEMBLE_DATASET.name, label)  # which says what a person has to do
-        listing = hashlib.sha256()
-        for path in files_below(own):
-            status = path.stat()
-            listing.update(f"{path.relative_to(own)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
         return {
             "folder": str(own),
-            "listing": listing.hexdigest(),
+            "listing": _listing(own),
             "samples": edition.sample_count,
             "code_version": benchmark_code(benchmark, ("data",)),
         }
@@ -140,6 +139,23 @@ def verify_data(
         return figures
 
     return Step(VERIFY_DATA, label, inputs, produce)
+
+
+def _listing(folder: Path) -> str:
+    """Return a hash of the names, sizes and times of a folder's files."""
+    listing = hashlib.sha256()
+    for path in files_below(folder):
+        status = path.stat()
+        listing.update(f"{path.relative_to(folder)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return listing.hexdigest()
+
+
+def _own(source: Source) -> Mapping[str, JsonValue]:
+    if not source.own:
+        return {}
+    folder = Path(source.own)
+    listing = {"listing": _listing(folder)} if folder.is_dir() else {}
+    return {"own": shown(source.own), **listing}
 
 
 def _of(edition: Edition, what: What) -> Sequence[Source]:

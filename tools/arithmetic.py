@@ -13,11 +13,14 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-from onnx import ModelProto, shape_inference
+import numpy as np
+from onnx import ModelProto, numpy_helper, shape_inference, version_converter
 
 from models.bert.architecture import bert
-from models.gptj.decoder import BEAMS, GPTJ_6B
+from models.gptj.decoder import BEAMS, GPTJ_6B, STEP_SLOTS
 from models.gptj.facts import FULL_PROMPT
+from models.network.edits import replace
+from models.network.folding import fold_constants, lay_aside
 from models.resnet50.architecture import resnet50
 from models.retinanet.architecture import retinanet
 from models.unet3d.architecture import unet3d
@@ -30,6 +33,8 @@ TOKENS = 180 / 384
 """Share of a sequence of bert that is no padding, on average of SQuAD."""
 PROMPT, STEPS = 900, 95
 """Tokens of a prompt of gptj, and steps of its search: estimates."""
+FOLDED_OPSET = 13
+"""onnx does not compute Unsqueeze of earlier ones."""
 PUBLISHED: dict[str, float] = json.loads((Path(__file__).parent / "gpu_check" / "published.json").read_text())
 
 
@@ -46,17 +51,38 @@ class Cost:
         return operations_per_second / self.operations, MEMORY / self.traffic, LINK / self.link
 
 
+def known_shapes(model: ModelProto) -> dict[str, list[int]]:
+    """Return the shape of every tensor of a network of fixed inputs; what is computed of shapes is folded."""
+    while True:
+        graph = shape_inference.infer_shapes(model).graph
+        shapes = {
+            value.name: [size.dim_value for size in value.type.tensor_type.shape.dim]
+            for value in (*graph.value_info, *graph.input, *graph.output)
+            if value.type.tensor_type.HasField("shape")
+            and all(size.HasField("dim_value") for size in value.type.tensor_type.shape.dim)
+        } | {tensor.name: list(tensor.dims) for tensor in graph.initializer}
+        told = [node for node in model.graph.node if node.op_type == "Shape" and node.input[0] in shapes]
+        if not told:
+            return shapes
+        model.graph.initializer.extend(
+            numpy_helper.from_array(np.array(shapes[node.input[0]], np.int64), node.output[0])
+            for node in told
+        )
+        replace(model.graph.node, [node for node in model.graph.node if node not in told])
+        fold_constants(model)
+
+
 def products(model: ModelProto) -> Iterator[tuple[float, float]]:
     """Yield operations and values of each convolution and matrix product, for a batch of 1."""
+    model, aside = lay_aside(model)
+    model = version_converter.convert_version(model, max(FOLDED_OPSET, model.opset_import[0].version))
     for value in (*model.graph.input, *model.graph.output):
         for size in value.type.tensor_type.shape.dim:
             if not size.HasField("dim_value"):
                 size.dim_value = 1
-    graph = shape_inference.infer_shapes(model, data_prop=True).graph
-    shapes = {
-        value.name: [size.dim_value for size in value.type.tensor_type.shape.dim]
-        for value in (*graph.value_info, *graph.input, *graph.output)
-    } | {tensor.name: list(tensor.dims) for tensor in graph.initializer}
+    shapes = known_shapes(model)
+    graph = model.graph
+    weights = aside.keys() | {tensor.name for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
             continue
@@ -65,8 +91,8 @@ def products(model: ModelProto) -> Iterator[tuple[float, float]]:
             each = prod(left) * prod(right[1:])
         else:
             each = prod(out) * (prod(right[1:]) if node.op_type == "Conv" else left[-1])
-        weights = node.input[1] in {tensor.name for tensor in graph.initializer}
-        yield 2.0 * each, prod(left) + prod(out) + (0 if weights else prod(right))
+        is_weight = node.input[1] in weights
+        yield 2.0 * each, prod(left) + prod(out) + (0 if is_weight else prod(right))
 
 
 def cost(model: ModelProto, inputs: float, outputs: float) -> Cost:
@@ -93,8 +119,9 @@ def main() -> None:
         rates = " | ".join(map(_number, one.limits(INT8)))
         sizes = " | ".join(map(_number, (one.operations / 1e9, one.traffic / 1e6, one.link / 1e6)))
         print(f"| {name} | {sizes} | {rates} | {_number(PUBLISHED[name])} |")
-    for slots in (20, 28):
-        print_decoder(slots, 2 * GPTJ_6B.weights, GPTJ_6B.state_bytes, FP16, "FP16, whole cache")
+    read = GPTJ_6B.state_bytes / GPTJ_6B.slots * (STEP_SLOTS + PROMPT)
+    print_decoder(28, 2 * GPTJ_6B.weights, GPTJ_6B.state_bytes, FP16, "FP16, whole cache")
+    print_decoder(28, 2 * GPTJ_6B.weights, read, FP16, "FP16, cache up to the longest prompt")
     used = GPTJ_6B.state_bytes / 2 / GPTJ_6B.slots * (PROMPT + BEAMS * STEPS / 2)
     print_decoder(100, GPTJ_6B.weights, used, INT8, "FP8, cache of the real length")
 

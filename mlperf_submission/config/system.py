@@ -195,6 +195,11 @@ class System(_Settings):
         default_factory=dict,
         description="your own folders of data behind a licence, e.g. imagenet: /data/imagenet",
     )
+    sources: dict[str, str] = Field(
+        default_factory=dict,
+        description="your own copy of a published source, in place of its owner's address: a folder, a file "
+        "or an https address, e.g. gptj-99.network: /data/gptj",
+    )
     rehearsal_seconds: float = Field(
         default=2.0, gt=0, le=86_400, description="length of a timed run of a rehearsal"
     )
@@ -228,6 +233,14 @@ class System(_Settings):
         if str(value) not in ROUNDS:
             near = f"; write v{value}" if f"v{value}" in ROUNDS else ""
             raise ValueError(f"unknown round{near}; known rounds: {', '.join(ROUNDS)}")
+        return value
+
+    @field_validator("sources")
+    @classmethod
+    def _are_paths_or_addresses(cls, value: dict[str, str]) -> dict[str, str]:
+        for key, own in value.items():
+            if not (own.startswith("https://") or Path(own).is_absolute()):
+                raise ValueError(f"{key} is neither an absolute path nor an https address: {own!r}")
         return value
 
     @field_validator("description")

@@ -72,7 +72,7 @@ class Fetched:
         url: the mirror that it came from, without secrets and folders of this machine; empty if it was
             already there.
         size: bytes of the source.
-        digest: the verified digest, as in the source.
+        digest: the verified digest, as in the source; empty for a folder.
         resumed_from: bytes that an earlier call had left.
         unpacked_files: number of files unpacked; None for a plain file.
     """
@@ -98,7 +98,8 @@ def fetch_source(
 ) -> Fetched:
     """Download one source, verify it, put it into the folder, and unpack it if it says so.
 
-    A `file://` one is linked, or copied where the disk has no hard links or is another one. The mirrors are
+    A `file://` one is linked, or copied where the disk has no hard links or is another one; it may be the
+    folder that an archive would be unpacked into, for which there is no digest. The mirrors are
     tried in their order. There are no retries here beyond that: a call that failed with an UnreachableError
     goes on, when it is made again, with the bytes that had arrived. A source that is already there with its
     digest is not fetched again.
@@ -186,6 +187,10 @@ def _fetch(
             where=unpacked,
             remedy="remove it, or give each source its own folder to unpack into",
         )
+    given = _folder_given(source)
+    if given is not None and source.unpack is not None:
+        with disk_full_named(folder):
+            return _from_folder(source, given, unpacked, limits)
     with disk_full_named(folder), locked_part(inside(parts, source.name), limits) as part:
         if target.is_file() and _digest_of(target, source, limits) == source.digest:
             part.truncate(0)
@@ -198,6 +203,63 @@ def _fetch(
         if not keep_archive:
             target.unlink()
         return replace(fetched, path=unpacked, unpacked_files=count)
+
+
+def _folder_given(source: Source) -> Path | None:
+    """Return the folder on this machine that a source's only address names; None if it names no folder.
+
+    Raises:
+        SourceError: the source is one file.
+    """
+    parts = urlsplit(source.urls[0])
+    folder = Path(unquote(parts.path))
+    if len(source.urls) > 1 or parts.scheme != "file" or parts.netloc or not folder.is_dir():
+        return None
+    if source.unpack is None:
+        raise SourceError(
+            f"a folder is given for {source.name}, which is one file",
+            where=folder,
+            remedy="give the path of the file itself",
+        )
+    return folder
+
+
+def _from_folder(source: Source, given: Path, target: Path, limits: Limits) -> Fetched:
+    """Put links or copies of a folder's files into place, all of them or none."""
+    temporary = target.with_name(f".{secrets.token_hex(8)}.fetching")
+    sizes: list[int] = []
+
+    def take(path: str, to: str) -> str:
+        limits.check()
+        _link_or_copy(Path(path), Path(to))
+        sizes.append(Path(to).stat().st_size)
+        return to
+
+    try:
+        shutil.copytree(given, temporary, copy_function=take)
+        if not sizes:
+            raise SourceError(
+                f"the folder that is given for {source.name} is empty", where=given, remedy="correct the path"
+            )
+        temporary.replace(target)
+    except shutil.Error as error:
+        raise SourceError(
+            f"the folder that is given for {source.name} cannot be read: {error}",
+            where=given,
+            remedy="check the permissions of what is in it",
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    sync_folder(target.parent)
+    return Fetched(source.name, target, f"file:{given.name}", sum(sizes), "", unpacked_files=len(sizes))
+
+
+def _link_or_copy(path: Path, target: Path) -> None:
+    try:
+        os.link(path.resolve(), target)
+    except OSError:
+        require_free_space(target.parent, path.stat().st_size, path.name)
+        copy_durably(path, target)
 
 
 def _from_mirrors(
@@ -238,11 +300,7 @@ def _from_file(source: Source, url: str, target: Path, limits: Limits, on_progre
     try:
         if not path.is_file():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
-        try:
-            os.link(path.resolve(), temporary)
-        except OSError:
-            require_free_space(target.parent, path.stat().st_size, source.name)
-            copy_durably(path, temporary)
+        _link_or_copy(path, temporary)
         found, size = _digest_of(temporary, source, limits), temporary.stat().st_size
         if found != source.digest:
             raise _wrong_digest(source, url, found, size)

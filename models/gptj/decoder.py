@@ -1,9 +1,13 @@
-"""GPT-J's decoder as an ONNX network with a static key-value cache and the beams' choice inside.
+"""GPT-J's decoder as an ONNX network with a key-value cache updated in place and the beams' choice inside.
 
-One network serves the prompt (S tokens of a request at once) and each step (S = 4: one token per beam). The
-cache of a request has a slot for each token of each beam at each step, then the slots of the prompt, which
-the beams share. A token is written once, in place, and never moved: which slots a beam sees is its `lineage`,
-the beam that its ancestor was at each step. So a change of beams reorders a table of numbers, not the cache.
+One network serves the prompt (S tokens of a request at once) and each step (S = 4: one token per beam); an
+engine has a profile for each. The cache of a request has a slot for each token of each beam at each step,
+then the slots of the prompt, which the beams share. A token is written once, in place, and never moved: which
+slots a beam sees is its `lineage`, the beam that its ancestor was at each step. So a change of beams reorders
+a table of numbers, not the cache.
+
+The cache has room for the longest prompt (TensorRT 10.15 and newer update one of static length only), but a
+call reads no more of it than the P slots that its longest prompt has filled.
 
 Architecture: GPT-J 6B (Wang and Komatsuzaki, 2021): attention and feed-forward in parallel behind one layer
 normalisation, interleaved rotary embedding of the first part of each head, head with a bias of its own.
@@ -37,18 +41,20 @@ INPUTS = (
     TensorSpec("tokens", "int64", (None, None)),
     TensorSpec("positions", "int64", (None, None)),
     TensorSpec("prompt_seen", "int64", (None, None)),
+    TensorSpec("prompt_slots", "int64", (None, None)),
     TensorSpec("lineage", "int32", (None, None, NEW_TOKENS)),
     TensorSpec("write", "int64", (None,)),
     TensorSpec("scored", "int64", (None, BEAMS)),
     TensorSpec("beam_scores", "float32", (None, BEAMS)),
     TensorSpec("end_penalty", "float32", (None,)),
 )
-"""Batch N × tokens S of a request in this call.
+"""Batch N × tokens S of a request in this call; prompt_slots is N × P.
 
 tokens: ids. positions: 0-based, in the sequence. prompt_seen: how many slots of the prompt a token sees.
-lineage: for each step the beam whose token of that step it sees, -1 for none. write: the slot of the first
-token. scored: the four tokens that go on to the next choice, as places in S. beam_scores: sum of
-log-probabilities of each beam. end_penalty: added to the end token's score (-1e9: it may not come yet).
+prompt_slots: 0 to P - 1, the slots of prompts that are read at all. lineage: for each step the beam whose
+token of that step it sees, -1 for none. write: the slot of the first token. scored: the four tokens that go
+on to the next choice, as places in S. beam_scores: sum of log-probabilities of each beam. end_penalty: added
+to the end token's score (-1e9: it may not come yet).
 """
 OUTPUTS = (
     TensorSpec("scores", "float32", (None, CHOICES)),
@@ -208,17 +214,27 @@ def decoder_graph(shape: DecoderShape, dtype: str) -> tuple[GraphProto, tuple[st
 
 
 def decoder_model(graph: GraphProto, shape: DecoderShape) -> ModelProto:
-    """Return the model around a graph; its metadata say the sizes, and what S may be in an engine."""
+    """Return the model around a graph; its metadata say the sizes, and the profiles of an engine.
+
+    The first profile is for steps of many requests, the second for prompts one by one.
+    """
     model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="gptj"
     )
     sizes = {name: str(value) for name, value in asdict(shape).items()}
-    helper.set_model_props(model, {**sizes, "profiles.S": f"{BEAMS}:{BEAMS}:{shape.prompt}"})
+    longest = max(BEAMS, shape.prompt)
+    usual = max(BEAMS, longest // 2)
+    profiles = {
+        "profiles.S": f"{BEAMS}:{BEAMS}:{BEAMS} {BEAMS}:{usual}:{longest}",
+        "profiles.P": f"1:{usual}:{longest} 1:{usual}:{longest}",
+        "profiles.N": "1:*:* 1:1:2",  # TensorRT for RTX 1.7 fails on a batch of 1 alone
+    }
+    helper.set_model_props(model, {**sizes, **profiles})
     return model
 
 
 def _value_info(spec: TensorSpec) -> ValueInfoProto:
-    free = iter("NS")
+    free = iter("NP" if spec.name == "prompt_slots" else "NS")
     sizes = [next(free) if size is None else size for size in spec.shape]
     return helper.make_tensor_value_info(
         spec.name, helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype)), sizes
@@ -251,17 +267,21 @@ class _Nodes:
         return name
 
     def mask(self) -> str:
-        """N × 1 × S × slots, true where a token sees a slot: its ancestors' and the prompt's."""
+        """N × 1 × S × (512 + P), true where a token sees a slot: its ancestors' and the prompt's."""
         last = self.constant("axis.last", [-1])
         lineage = self.add("Unsqueeze", ["lineage", last], "lineage.each")
         beams = self.constant("beams", range(BEAMS), "int32")
         seen = self.add("Equal", [lineage, beams], "lineage.seen")
         flat = self.add("Reshape", [seen, self.constant("flat", [0, 0, STEP_SLOTS])], "steps.seen")
         count = self.add("Unsqueeze", ["prompt_seen", last], "prompt_seen.each")
-        places = self.constant("prompt.places", range(self.shape.prompt))
-        prompt = self.add("Less", [places, count], "prompt.seen")
-        both = self.add("Concat", [flat, prompt], "seen", axis=2)
-        return self.add("Unsqueeze", [both, self.constant("axis.head", [1])], "mask")
+        row = self.constant("axis.row", [1])
+        prompt = self.add(
+            "Less", [self.add("Unsqueeze", ["prompt_slots", row], "slots.each"), count], "prompt.seen"
+        )
+        length = self.add("Shape", ["prompt_slots"], "prompt.slots", start=1, end=2)
+        self.add("Add", [length, self.constant("steps.slots", [STEP_SLOTS])], "seen")
+        both = self.add("Concat", [flat, prompt], "mask.seen", axis=2)
+        return self.add("Unsqueeze", [both, row], "mask")
 
     def norm(self, name: str, value: str) -> str:
         parts = [value, self.large(f"{name}.weight"), self.large(f"{name}.bias")]
@@ -312,6 +332,14 @@ class _Nodes:
                 "TensorScatter", [f"{PAST}{layer}.{part}", one, "write"], f"{PRESENT}{layer}.{part}", axis=2
             )
             for part, one in (("key", key), ("value", new))
+        )
+        keys, values = (
+            self.add(
+                "Slice",
+                [one, self.constant("first", [0]), "seen", self.constant("axis.slots", [2])],
+                f"{name}.attn.{part}.seen",
+            )
+            for part, one in (("keys", keys), ("values", values))
         )
         scale = float(self.shape.head**-0.5)
         found = self.add("Attention", [query, keys, values, mask], f"{name}.attn.found", scale=scale)

@@ -188,6 +188,12 @@ class PromptSamples(Samples):
         """Return the number of samples."""
         return len(self._offsets) - 1
 
+    @property
+    def costs(self) -> NDArray[np.int64]:
+        """Tokens of each prompt: a step reads as much of every cache as the longest prompt has filled."""
+        lengths: NDArray[np.int64] = np.diff(self._offsets)
+        return lengths
+
     def prompts(self, indices: NDArray[np.int64]) -> list[NDArray[np.int32]]:
         """Return the tokens of these samples, each of its own length."""
         return [self._tokens[self._offsets[index] : self._offsets[index + 1]] for index in indices]

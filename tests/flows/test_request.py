@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import yaml
 
 from flows.request import SubmissionRequest
 from mlperf_submission.errors import SettingError
+from models.registry import get_benchmark
+from tasks.download import DOWNLOADS, download
 
 
 def test_everything_that_the_file_names_is_the_default() -> None:
@@ -38,3 +43,52 @@ def test_what_the_file_does_not_name_is_refused(
 ) -> None:
     with pytest.raises(SettingError, match=message):
         SubmissionRequest.checked("rehearsal", models, scenarios)
+
+
+def with_sources(folder: Path, sources: dict[str, str]) -> str:
+    content = yaml.safe_load(Path("deployments/systems/SR650_V3_3xL40S_TRT.yaml").read_text())
+    (folder / "system.yaml").write_text(yaml.safe_dump(content | {"sources": sources}))
+    return str(folder / "system.yaml")
+
+
+def test_a_persons_own_sources_take_the_place_of_the_published_ones(tmp_path: Path) -> None:
+    given = {"gptj-99.network": str(tmp_path), "bert-99.quantized_network": "https://here.example/b.onnx"}
+    request = SubmissionRequest.checked(with_sources(tmp_path, given))
+    gptj, bert = (get_benchmark(name) for name in ("gptj-99", "bert-99"))
+    own = request.full_edition(gptj)
+    assert own.network.urls == (tmp_path.as_uri(),)
+    assert own.data == gptj.facts.full.data
+    published = bert.facts.full
+    assert published.quantized_network
+    taken = request.full_edition(bert).quantized_network
+    assert taken and taken.urls == ("https://here.example/b.onnx",)
+    assert taken.digest == published.quantized_network.digest
+    assert request.full_edition(bert).network == published.network
+
+
+@pytest.mark.parametrize(
+    ("key", "own", "message"),
+    [
+        ("gptj-99.checkpoint", "/data/gptj", r"no source 'gptj-99.checkpoint'.*\n.*gptj-99.network, gptj"),
+        ("gptj-99.network", "data/gptj", "neither an absolute path nor an https address"),
+    ],
+)
+def test_a_source_that_cannot_be_is_refused(tmp_path: Path, key: str, own: str, message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        SubmissionRequest.checked(with_sources(tmp_path, {key: own}))
+
+
+def test_what_is_in_a_persons_folder_is_part_of_the_download(tmp_path: Path) -> None:
+    """The step is found again as long as the folder is the same."""
+    file = tmp_path / "checkpoint" / "weights.bin"
+    file.parent.mkdir()
+    file.write_bytes(b"one")
+    request = SubmissionRequest.checked(with_sources(tmp_path, {"gptj-99.network": str(file.parent)}))
+    published = get_benchmark("gptj-99").facts.full
+    edition = request.full_edition(get_benchmark("gptj-99"))
+    network, data = (download("", "gptj-99", edition, what, 1.0) for what in DOWNLOADS)
+    first = network.inputs()
+    assert network.inputs() == first
+    file.write_bytes(b"other")
+    assert network.inputs() != first
+    assert data.inputs() == download("", "gptj-99", published, "data", 1.0).inputs()

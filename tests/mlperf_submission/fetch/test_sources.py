@@ -457,3 +457,27 @@ def test_archive_is_unpacked_and_removed(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "to").iterdir()] == ["data"]
     with pytest.raises(SourceError, match="already something"):
         fetch_source(source, tmp_path / "to")
+
+
+def test_a_folder_stands_for_the_archive_that_was_unpacked_into_it(tmp_path: Path) -> None:
+    given, place = tmp_path / "given", tmp_path / "place"
+    (given / "inner").mkdir(parents=True)
+    (given / "inner" / "shard.bin").write_bytes(CONTENT)
+    source = Listed((given.as_uri(),), "checkpoint.zip", unpack="checkpoint")
+    fetched = fetch_source(source, place)
+    assert (place / "checkpoint" / "inner" / "shard.bin").read_bytes() == CONTENT
+    assert (fetched.path, fetched.size, fetched.unpacked_files) == (place / "checkpoint", len(CONTENT), 1)
+    assert [path.name for path in place.iterdir()] == ["checkpoint"]
+
+
+@pytest.mark.parametrize(
+    ("unpack", "message"), [(None, "which is one file"), ("checkpoint", "is empty")], ids=["file", "empty"]
+)
+def test_a_folder_that_cannot_stand_for_a_source_is_refused(
+    tmp_path: Path, unpack: str | None, message: str
+) -> None:
+    given, place = tmp_path / "given", tmp_path / "place"
+    given.mkdir()
+    with pytest.raises(SourceError, match=message):
+        fetch_source(Listed((given.as_uri(),), unpack=unpack), place)
+    assert not (place.is_dir() and [path for path in place.iterdir() if path.suffix != ".part"])

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -26,8 +26,12 @@ from mlperf_submission.harness.backends.tensorrt.device import GpuDevice
 from mlperf_submission.harness.backends.tensorrt.library import EngineInfo
 from models.network.state import DTYPES
 
+Limits = Mapping[str, tuple[int, int]]
+"""Smallest and largest size of a network's free dimensions, by their names."""
+MOST_ROWS = (1, 64)
+"""Of a batch, unless a test says otherwise for `N`."""
 LONGEST = 384
-"""The largest size of a network's free dimensions, unless a test says otherwise."""
+"""The largest size of a network's other free dimensions, unless a test says otherwise."""
 PINNED = -1
 """Where host memory is that CUDA allocated, in place of a device's ordinal."""
 Answer = tuple[Any, ...]
@@ -292,7 +296,7 @@ class FakeTensorRT:
 
     Args:
         cuda: the GPUs.
-        profiles: most rows, shortest and longest size of free dimensions, of each profile of an engine.
+        profiles: what an engine's profiles take; of a dimension that is not named, 1 to 384.
     """
 
     __version__ = "10.16.1"
@@ -304,9 +308,7 @@ class FakeTensorRT:
     class ILogger:
         Severity = SimpleNamespace(INTERNAL_ERROR=0, ERROR=1, WARNING=2, INFO=3)
 
-    def __init__(
-        self, cuda: FakeCuda, profiles: tuple[tuple[int, int, int], ...] = ((64, 1, LONGEST),)
-    ) -> None:
+    def __init__(self, cuda: FakeCuda, profiles: tuple[Limits, ...] = ({},)) -> None:
         self.cuda, self.profiles = cuda, profiles
 
     def Runtime(self, _logger: Any) -> SimpleNamespace:  # noqa: N802 - TensorRT's name
@@ -337,12 +339,14 @@ class FakeEngine:
         return tuple(size if isinstance(size, int) else -1 for size in self.tensors[name].shape)
 
     def get_tensor_profile_shape(self, name: str, profile: int) -> tuple[tuple[int, ...], ...]:
-        rows, shortest, longest = self.profiles[profile]
-        sizes = self.get_tensor_shape(name)[1:]
-        return tuple(
-            (count, *(length if size == -1 else size for size in sizes))
-            for count, length in ((1, shortest), (rows, longest), (rows, longest))
-        )
+        limits = self.profiles[profile]
+        sizes = [limits.get("N", MOST_ROWS)]
+        sizes += [
+            (size, size) if isinstance(size, int) else limits.get(size, (1, LONGEST))
+            for size in self.tensors[name].shape[1:]
+        ]
+        least, most = zip(*sizes, strict=True)
+        return least, most, most
 
     def create_runtime_config(self) -> SimpleNamespace:
         config = SimpleNamespace(strategy="static")
@@ -403,9 +407,7 @@ class FakeContext:
         return np.frombuffer(ctypes.string_at(address, size), dtype).reshape(shape)
 
 
-def devices_of(
-    cuda: FakeCuda, info: EngineInfo, profiles: tuple[tuple[int, int, int], ...] = ()
-) -> list[GpuDevice]:
+def devices_of(cuda: FakeCuda, info: EngineInfo, profiles: tuple[Limits, ...] = ()) -> list[GpuDevice]:
     """Return the backend's own device on each imaginary GPU."""
     library = FakeTensorRT(cuda, profiles) if profiles else FakeTensorRT(cuda)
     return [GpuDevice(ordinal, info, cuda, library) for ordinal in range(len(cuda.gpus))]

@@ -93,9 +93,9 @@ def launch_where_another_device_was_chosen(one: GpuDevice, other: GpuDevice) -> 
 
 def run_an_engine_on_a_stream_of_another_device(one: GpuDevice, other: GpuDevice) -> None:
     tensors = one.load_engine(ENGINE, Path("engine"))
-    addresses = {tensor.name: one.allocate(4 * tensor.bytes_at(0)) for tensor in tensors}
+    addresses = {tensor.name: one.allocate(4 * tensor.bytes_of(tensor.shape)) for tensor in tensors}
     context = one.make_context(0, addresses, one.make_stream())
-    one.set_shape(context, 1, 0)
+    one.set_shape(context, 1, {})
     stream = other.make_stream()
     one.use()
     one.enqueue(context, stream)
@@ -103,7 +103,7 @@ def run_an_engine_on_a_stream_of_another_device(one: GpuDevice, other: GpuDevice
 
 def give_an_engine_memory_of_another_device(one: GpuDevice, other: GpuDevice) -> None:
     tensors = one.load_engine(ENGINE, Path("engine"))
-    addresses = {tensor.name: other.allocate(4 * tensor.bytes_at(0)) for tensor in tensors}
+    addresses = {tensor.name: other.allocate(4 * tensor.bytes_of(tensor.shape)) for tensor in tensors}
     one.make_context(0, addresses, one.make_stream())
 
 

@@ -151,12 +151,12 @@ def three() -> Iterator[FakeCuda]:
     assert cuda.is_empty, "something was not freed"
 
 
-def open_on(cuda: FakeCuda, options: BackendOptions, *profiles: tuple[int, int, int]) -> TensorRTBackend:
+def open_on(cuda: FakeCuda, options: BackendOptions) -> TensorRTBackend:
     """Open the backend on all imaginary GPUs, in a thread that chose none of them."""
     assert options.engine is not None
     info = EngineInfo.beside(options.engine)
     with ThreadPoolExecutor(1) as other:
-        return other.submit(lambda: TensorRTBackend(options, devices_of(cuda, info, profiles))).result()
+        return other.submit(lambda: TensorRTBackend(options, devices_of(cuda, info))).result()
 
 
 ALL = np.arange(SAMPLES, dtype=np.int64)

@@ -14,9 +14,10 @@ from models.gptj.decoder import DecoderShape
 from models.gptj.text import FACTS_FILE, OFFSETS_FILE, TOKENS_FILE, PromptSamples, SampleFacts
 from models.network.agreement import drained
 from models.registry import get_benchmark
-from tests.mlperf_submission.harness.fake_gpu import FakeCuda, devices_of
+from tests.mlperf_submission.harness.fake_gpu import FakeCuda, Limits, devices_of
 
 SMALL = DecoderShape(layers=2, hidden=32, heads=2, rotary=8, inner=48, vocabulary=40, prompt=24, end=39)
+PROMPT = (1, SMALL.prompt)
 
 
 def write_samples(folder: Path, lengths: list[int]) -> PromptSamples:
@@ -30,11 +31,14 @@ def write_samples(folder: Path, lengths: list[int]) -> PromptSamples:
 
 @pytest.mark.parametrize(
     "profiles",
-    [((3, 4, SMALL.prompt),), ((3, 4, 4), (1, 4, SMALL.prompt))],
+    [
+        ({"N": (1, 3), "S": (4, SMALL.prompt), "P": PROMPT},),
+        ({"N": (1, 3), "S": (4, 4), "P": PROMPT}, {"N": (1, 2), "S": (4, SMALL.prompt), "P": PROMPT}),
+    ],
     ids=["one profile", "prompts apart from steps"],
 )
 def test_a_decoder_keeps_its_cache_on_the_device_and_answers_as_on_the_cpu(
-    tmp_path: Path, profiles: tuple[tuple[int, int, int], ...]
+    tmp_path: Path, profiles: tuple[Limits, ...]
 ) -> None:
     """With a profile for each, prompts and steps have contexts of their own over one cache."""
     engine = tmp_path / "engine"

@@ -49,6 +49,7 @@ def first_call(prompt: NDArray[np.int64]) -> dict[str, NDArray[np.generic]]:
         "tokens": prompt[None],
         "positions": places,
         "prompt_seen": places + 1,
+        "prompt_slots": places,
         "lineage": np.full((1, len(prompt), NEW_TOKENS), -1, np.int32),
         "write": np.array([STEP_SLOTS]),
         "scored": np.full((1, BEAMS), len(prompt) - 1),
@@ -87,6 +88,7 @@ def test_a_step_sees_its_own_ancestors_only(decoder: Decoder) -> None:
                 "tokens": np.array([tokens]),
                 "positions": np.full((1, BEAMS), len(prompt) + step),
                 "prompt_seen": np.full((1, BEAMS), len(prompt)),
+                "prompt_slots": np.arange(len(prompt))[None],
                 "lineage": lineage,
                 "write": np.array([BEAMS * step]),
                 "scored": np.arange(BEAMS)[None],
@@ -147,6 +149,22 @@ def test_a_search_does_not_depend_on_who_enters_and_leaves_beside_it(
             found[asked.pop(slot)] = tokens.tolist()
     assert [found[request] for request in range(len(prompts))] == alone
     assert sorted(begun) == list(range(len(prompts)))
+
+
+def test_no_more_of_the_cache_is_read_than_the_longest_prompt_has_filled(decoder: Decoder) -> None:
+    """What the others have in their slots beyond that is garbage of earlier searches, and does not matter."""
+    search(decoder, prompts_of(13, [24, 24, 24]), SearchSettings(end=SMALL.end, least=1, most=2))
+    read: list[tuple[int, int]] = []
+
+    class Watched:
+        batch_size = 4
+
+        def infer(self, inputs: Arrays, first_row: int = 0) -> dict[str, NDArray[np.generic]]:
+            read.append((inputs["tokens"].shape[1], inputs["prompt_slots"].shape[1]))
+            return decoder.infer(inputs, first_row)
+
+    search(Watched(), prompts_of(14, [9, 15]), SearchSettings(end=SMALL.end, least=3, most=3))
+    assert read == [(9, 9), (BEAMS, 9), (15, 15), (BEAMS, 15), (BEAMS, 15)]
 
 
 def test_running_searches_go_on_while_prompts_keep_coming(decoder: Decoder) -> None:

@@ -11,8 +11,9 @@ that run.
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from mmap import mmap
 from pathlib import Path
 from typing import Any
@@ -26,43 +27,53 @@ from mlperf_submission.harness.backends.tensorrt.library import EngineInfo, Mess
 
 Handle = Any
 """A stream, context or graph; only the device that made it knows what it is."""
+Shape = tuple[int, ...]
+"""Of one sample: without the batch."""
 Buffer = bytes | memoryview | mmap
 
 
 @dataclass(frozen=True)
 class EngineTensor:
-    """An input or output of an engine; `shape` is that of one sample, without the batch dimension.
+    """An input or output of an engine.
 
-    Of a free dimension `shape` has the largest size, and `free` its index; all free dimensions of an engine
-    have the same size in a batch (the length of its sequences).
+    Of a free dimension `shape` has the largest size, and `free` its index. Inputs have the sizes that a batch
+    gives them; of an output they are the largest of those.
     """
 
     name: str
     is_input: bool
     dtype: np.dtype[Any]
-    shape: tuple[int, ...]
+    shape: Shape
     free: tuple[int, ...] = ()
 
-    def bytes_at(self, length: int) -> int:
-        """Return the bytes of one sample whose free dimensions have this size."""
-        return self.dtype.itemsize * int(np.prod(self.shape_at(length), dtype=np.int64))
+    def bytes_of(self, shape: Shape) -> int:
+        """Return the bytes of one sample of this shape."""
+        return self.dtype.itemsize * math.prod(shape)
 
-    def shape_at(self, length: int) -> tuple[int, ...]:
+    def shape_at(self, length: int) -> Shape:
         """Return the shape of one sample whose free dimensions have this size."""
         return tuple(length if axis in self.free else size for axis, size in enumerate(self.shape))
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What an engine was built for: batches up to `rows`, free dimensions from `shortest` to `longest`."""
+    """What an engine was built for: batches up to `rows`, inputs from the shapes `least` to `most`.
+
+    `longest` is the largest size of a free dimension, 0 where the batch alone is free.
+    """
 
     rows: int
-    shortest: int
+    least: Mapping[str, Shape]
+    most: Mapping[str, Shape]
     longest: int
 
-    def takes(self, count: int, length: int) -> bool:
-        """Whether a batch of this size and length fits."""
-        return count <= self.rows and self.shortest <= length <= self.longest
+    def takes(self, count: int, shapes: Mapping[str, Shape]) -> bool:
+        """Whether a batch of this size, whose inputs have these shapes, fits."""
+        return count <= self.rows and all(
+            low <= size <= high
+            for name, shape in shapes.items()
+            for low, size, high in zip(self.least[name], shape, self.most[name], strict=True)
+        )
 
 
 class GpuDevice:
@@ -227,14 +238,12 @@ class GpuDevice:
                 f"TensorRT refused the address of {name}: {self._messages.last}", code="gpu-failed"
             )
 
-    def set_shape(self, context: Handle, batch: int, length: int) -> None:
-        """Let a context's batches have this size, and its free dimensions this length, from now on."""
+    def set_shape(self, context: Handle, batch: int, shapes: Mapping[str, Shape]) -> None:
+        """Let a context's batches have this size and these inputs from now on; a state is whole."""
         for tensor in self._inputs:
-            if not context.set_input_shape(tensor.name, (batch, *tensor.shape_at(length))):
-                raise CudaError(
-                    f"TensorRT refused {batch} x {tensor.shape_at(length)} as {tensor.name}: "
-                    f"{self._messages.last}"
-                )
+            shape = shapes.get(tensor.name, tensor.shape)
+            if not context.set_input_shape(tensor.name, (batch, *shape)):
+                raise CudaError(f"TensorRT refused {batch} x {shape} as {tensor.name}: {self._messages.last}")
 
     def enqueue(self, context: Handle, stream: Handle) -> None:
         """Run the engine on a batch in the order of the stream."""
@@ -298,26 +307,30 @@ class GpuDevice:
         return self._engine.get_tensor_mode(name)
 
     def _tensor(self, name: str, is_input: bool) -> EngineTensor:
-        sizes = tuple(self._engine.get_tensor_shape(name))[1:]
+        sizes = tuple(map(int, self._engine.get_tensor_shape(name)))[1:]
         free = tuple(axis for axis, size in enumerate(sizes) if size < 0)
-        longest = max(profile.longest for profile in self.profiles)
-        shape = tuple(longest if axis in free else int(size) for axis, size in enumerate(sizes))
         dtype = np.dtype(self._trt.nptype(self._engine.get_tensor_dtype(name)))
-        return EngineTensor(name, is_input, dtype, shape, free)
+        tensor = EngineTensor(name, is_input, dtype, sizes, free)
+        largest = [
+            profile.most[name] if is_input else tensor.shape_at(profile.longest) for profile in self.profiles
+        ]
+        return replace(tensor, shape=tuple(map(max, *largest)) if len(largest) > 1 else largest[0])
 
     def _profile(self, inputs: list[str], number: int) -> Profile:
-        """Read a profile; its lengths are 0 where no dimension but the batch is free."""
-        limits = [self._engine.get_tensor_profile_shape(name, number) for name in inputs]
-        lengths = [
-            (int(least[axis]), int(most[axis]))
-            for name, (least, _, most) in zip(inputs, limits, strict=True)
-            for axis, size in enumerate(self._engine.get_tensor_shape(name))
-            if axis and size < 0
-        ]
+        limits = {name: self._engine.get_tensor_profile_shape(name, number) for name in inputs}
         return Profile(
-            rows=min(int(most[0]) for _, _, most in limits),
-            shortest=max((least for least, _ in lengths), default=0),
-            longest=min((most for _, most in lengths), default=0),
+            rows=min(int(most[0]) for _, _, most in limits.values()),
+            least={name: tuple(map(int, least[1:])) for name, (least, _, _) in limits.items()},
+            most={name: tuple(map(int, most[1:])) for name, (_, _, most) in limits.items()},
+            longest=max(
+                (
+                    int(most[axis])
+                    for name, (_, _, most) in limits.items()
+                    for axis, size in enumerate(self._engine.get_tensor_shape(name))
+                    if axis and size < 0
+                ),
+                default=0,
+            ),
         )
 
     def _call(self, function: str, *arguments: Any) -> Any:

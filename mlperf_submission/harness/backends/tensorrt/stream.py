@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -11,41 +13,47 @@ from numpy.typing import NDArray
 
 from mlperf_submission.errors import NetworkFileError, SettingError, StepFailedError
 from mlperf_submission.harness.backends.cuda import CudaError
-from mlperf_submission.harness.backends.tensorrt.device import EngineTensor, GpuDevice, Handle, Profile
+from mlperf_submission.harness.backends.tensorrt.device import EngineTensor, GpuDevice, Handle, Profile, Shape
 from models.benchmark import Arrays
 from models.network.state import PAST, PRESENT
 
 _MOST_GRAPHS = 256
 """CUDA graphs per stream: every batch size up to it (Server), or the largest batch alone beyond (Offline)."""
 _MOST_CALLS = 4096
-"""Pairs of batch size and length whose views and addresses are kept."""
+"""Sizes of a batch and its inputs whose views and addresses are kept."""
 _ZEROS = 16 << 20
 """Bytes of zeros that are copied at a time."""
 _WORTH_A_COPY = 16 << 10
 """Bytes: a call of CUDA from Python takes as long as the CPU needs to move about so much (a few µs)."""
 
 
+_Shapes = tuple[int, tuple[tuple[str, Shape], ...]]
+"""Size of a batch, and the shape of each of its inputs by name."""
+
+
 @dataclass
 class _Context:
-    """An execution context of one profile, with the batch size and length that it is set to now."""
+    """An execution context of one profile, with what it is set to now."""
 
     handle: Handle
     profile: Profile
-    shape: tuple[int, int] = (0, 0)
+    shapes: _Shapes = (0, ())
     first_row: int = 0
 
 
 @dataclass(frozen=True)
 class _Call:
-    """What all batches of one size and length share.
+    """What all batches of the same size and shapes share.
 
     Attributes:
         context: runs them.
+        shapes: theirs.
         copies: target, source and bytes of each output.
         results: views of the outputs in host memory.
     """
 
     context: _Context
+    shapes: _Shapes
     copies: tuple[tuple[int, int, int], ...]
     results: dict[str, NDArray[np.generic]]
 
@@ -54,7 +62,7 @@ class Lane:
     """One stream of a device; a `Session` for benchmarks with loops of their own.
 
     There is a context for each profile of the engine, all of them over the same buffers and the same state.
-    A batch is run by the first one that its size and length fit, those of the shortest lengths first.
+    A batch is run by the first one that it fits, those of the smallest inputs first.
     """
 
     def __init__(self, device: GpuDevice, tensors: tuple[EngineTensor, ...], batch_size: int) -> None:
@@ -65,12 +73,12 @@ class Lane:
         self._states = states
         self._tensors = {tensor.name: tensor for tensor in tensors if tensor.name not in states}
         self._is_free = any(tensor.free for tensor in self._tensors.values())
-        self._longest = max(profile.longest for profile in device.profiles)
+        self._whole = {name: tensor.shape for name, tensor in self._tensors.items() if tensor.is_input}
         self._batch_size = batch_size
         self._host: dict[str, NDArray[np.uint8]] = {}
         self._addresses: dict[str, int] = {}
         self._contexts: list[_Context] = []
-        self._calls: dict[tuple[int, int], _Call] = {}
+        self._calls: dict[_Shapes, _Call] = {}
         self._stream: Handle = None
         try:
             self._stream = device.make_stream()
@@ -83,7 +91,9 @@ class Lane:
                     device.copy(self._addresses[name], self._host[name].ctypes.data, size, self._stream)
             for name in [name for name in states if name.startswith(PAST)]:
                 self._keep_state(name, states[name])
-            numbered = sorted(enumerate(device.profiles), key=lambda one: (one[1].longest, one[1].rows))
+            numbered = sorted(
+                enumerate(device.profiles), key=lambda one: sum(map(math.prod, one[1].most.values()))
+            )
             for number, profile in numbered:
                 handle = device.make_context(number, self._addresses, self._stream)
                 self._contexts.append(_Context(handle, profile))
@@ -128,7 +138,7 @@ class Lane:
         if len(starts) == 1:
             self.device.copy(target, source + int(slots[0]) * size, len(slots) * size, self._stream)
         elif size * len(slots) < _WORTH_A_COPY * len(starts):
-            staged = self._view(name, len(slots), self._longest)
+            staged = self._view(name, len(slots), self._whole[name])
             np.take(rows, slots, axis=0, out=staged, mode="clip")
             self.device.copy(target, self._host[name].ctypes.data, staged.nbytes, self._stream)
         else:
@@ -141,12 +151,8 @@ class Lane:
 
     def finish(self, count: int) -> dict[str, NDArray[np.generic]]:
         """Run the engine on what was fed; return its outputs, which the next batch overwrites."""
-        call = self._call(count, self._longest)
-        graph = self.graphs.get(count)
-        if graph is None:
-            self._work(call, (count, self._longest))
-        else:
-            self.device.launch(graph, self._stream)
+        call = self._call(count, self._whole)
+        self._run(call)
         self.device.wait(self._stream)
         return call.results
 
@@ -157,25 +163,15 @@ class Lane:
         """
         count = len(next(iter(inputs.values())))
         self.begin(count)
-        length = self._length(inputs)
-        call = self._call(count, length)
+        self._check(inputs, count)
+        call = self._call(count, {name: values.shape[1:] for name, values in inputs.items()})
         if self._states and first_row != call.context.first_row:
             self._move_to(call.context, first_row, count)
         for name, values in inputs.items():
-            staged = self._view(name, count, length)
-            if values.dtype != staged.dtype or values.shape != staged.shape:
-                raise NetworkFileError(
-                    f"{name} is {values.dtype} {values.shape}, "
-                    f"the engine takes {staged.dtype} {staged.shape}",
-                    remedy="preprocess the samples in the precision that the engine was built for",
-                    code="engine-other-samples",
-                )
+            staged = self._view(name, count, values.shape[1:])
             staged[...] = values
             self.device.copy(self._addresses[name], self._host[name].ctypes.data, staged.nbytes, self._stream)
-        if length == self._longest and count in self.graphs:
-            self.device.launch(self.graphs[count], self._stream)
-        else:
-            self._work(call, (count, length))
+        self._run(call)
         self.device.wait(self._stream)
         return call.results
 
@@ -201,13 +197,14 @@ class Lane:
     def _most_bytes(self, tensor: EngineTensor) -> int:
         """Return the bytes of the largest batch of a tensor, over all profiles."""
         return max(
-            min(profile.rows, self._batch_size) * tensor.bytes_at(profile.longest)
+            min(profile.rows, self._batch_size)
+            * tensor.bytes_of(profile.most.get(tensor.name) or tensor.shape_at(profile.longest))
             for profile in self.device.profiles
         )
 
     def _keep_state(self, name: str, tensor: EngineTensor) -> None:
         """Give a state memory of its own on the device, all zeros, that the engine updates in place."""
-        size = max(1, self._batch_size * tensor.bytes_at(self._longest))
+        size = max(1, self._batch_size * tensor.bytes_of(tensor.shape))
         address = self._addresses[name] = self.device.allocate(size)
         self._addresses[PRESENT + name.removeprefix(PAST)] = address
         zeros = self.device.allocate_host(min(size, _ZEROS))
@@ -228,7 +225,7 @@ class Lane:
                 remedy="report this to the project: a request has a slot below the batch size",
             )
         for name, tensor in self._states.items():
-            address = self._addresses[name] + first_row * tensor.bytes_at(self._longest)
+            address = self._addresses[name] + first_row * tensor.bytes_of(tensor.shape)
             self.device.set_address(context.handle, name, address)
         context.first_row = first_row
 
@@ -241,49 +238,62 @@ class Lane:
         if self._is_free or self._states:
             self.no_graphs = "lengths are free" if self._is_free else "the rows of a state move"
             for context in self._contexts:
-                rows, length = min(context.profile.rows, self._batch_size), context.profile.longest
-                self._work(self._call(rows, length), (rows, length))
+                most = {name: context.profile.most[name] for name in self._whole}
+                self._work(self._call(min(context.profile.rows, self._batch_size), most))
                 self.device.wait(self._stream)
             return
         every = self._batch_size <= _MOST_GRAPHS
         for count in range(1, self._batch_size + 1) if every else (self._batch_size,):
-            call, shape = self._call(count, self._longest), (count, self._longest)
-            self._work(call, shape)
+            call = self._call(count, self._whole)
+            self._work(call)
             self.device.wait(self._stream)
             if self.no_graphs:
                 continue
             try:
-                self.graphs[count] = self.device.capture(self._stream, partial(self._work, call, shape))
+                self.graphs[count] = self.device.capture(self._stream, partial(self._work, call))
             except CudaError as error:
                 self.no_graphs = error.what
 
-    def _length(self, inputs: Arrays) -> int:
-        """Return the size of the free dimensions in these inputs; the longest if they are fixed."""
+    def _check(self, inputs: Arrays, count: int) -> None:
         for name, values in inputs.items():
             tensor = self._tensors[name]
-            if tensor.free and values.ndim == len(tensor.shape) + 1:
-                return min(int(values.shape[tensor.free[0] + 1]), self._longest)
-        return self._longest
+            fits = (
+                values.dtype == tensor.dtype and len(values) == count and values.ndim == len(tensor.shape) + 1
+            )
+            if not fits or any(
+                size != wanted and axis not in tensor.free
+                for axis, (size, wanted) in enumerate(zip(values.shape[1:], tensor.shape, strict=True))
+            ):
+                raise NetworkFileError(
+                    f"{name} is {values.dtype} {values.shape}, "
+                    f"the engine takes {tensor.dtype} {(count, *tensor.shape)}",
+                    remedy="preprocess the samples in the precision that the engine was built for",
+                )
 
-    def _call(self, count: int, length: int) -> _Call:
-        """Return what batches of this size and length share."""
-        found = self._calls.get((count, length))
+    def _call(self, count: int, inputs: Mapping[str, Shape]) -> _Call:
+        """Return what batches of this size and of inputs of these shapes share."""
+        shapes = count, tuple(inputs.items())
+        found = self._calls.get(shapes)
         if found is None:
             if len(self._calls) >= _MOST_CALLS:
                 self._calls.clear()
-            found = self._calls[count, length] = self._make_call(count, length)
+            found = self._calls[shapes] = self._make_call(shapes)
         return found
 
-    def _make_call(self, count: int, length: int) -> _Call:
-        context = next((one for one in self._contexts if one.profile.takes(count, length)), None)
+    def _make_call(self, shapes: _Shapes) -> _Call:
+        count, inputs = shapes[0], dict(shapes[1])
+        context = next((one for one in self._contexts if one.profile.takes(count, inputs)), None)
         if context is None:
             raise SettingError(
-                f"a batch of {count} with length {length} was asked for, but the engine was built for "
+                f"a batch of {count} with {inputs} was asked for, but the engine was built for "
                 f"{' or '.join(str(one.profile) for one in self._contexts)}",
                 remedy="build the engine again for these settings",
             )
+        length = max(
+            (shape[axis] for name, shape in inputs.items() for axis in self._tensors[name].free), default=0
+        )
         results = {
-            name: self._view(name, count, length)
+            name: self._view(name, count, tensor.shape_at(length))
             for name, tensor in self._tensors.items()
             if not tensor.is_input
         }
@@ -291,19 +301,27 @@ class Lane:
             (self._host[name].ctypes.data, self._addresses[name], view.nbytes)
             for name, view in results.items()
         )
-        return _Call(context, copies, results)
+        return _Call(context, shapes, copies, results)
 
-    def _work(self, call: _Call, shape: tuple[int, int]) -> None:
+    def _run(self, call: _Call) -> None:
+        """Run a batch whose inputs are on their way, as a graph where there is one."""
+        graph = self.graphs.get(call.shapes[0])
+        if graph is None:
+            self._work(call)
+        else:
+            self.device.launch(graph, self._stream)
+
+    def _work(self, call: _Call) -> None:
         """Everything of a batch but its inputs, whose addresses change: engine and copies of the outputs."""
         context = call.context
-        if context.shape != shape:
-            self.device.set_shape(context.handle, *shape)
-            context.shape = shape
+        if context.shapes != call.shapes:
+            self.device.set_shape(context.handle, call.shapes[0], dict(call.shapes[1]))
+            context.shapes = call.shapes
         self.device.enqueue(context.handle, self._stream)
         for target, source, size in call.copies:
             self.device.copy(target, source, size, self._stream)
 
-    def _view(self, name: str, count: int, length: int) -> NDArray[np.generic]:
+    def _view(self, name: str, count: int, shape: Shape) -> NDArray[np.generic]:
         tensor = self._tensors[name]
-        size = count * tensor.bytes_at(length)
-        return self._host[name][:size].view(tensor.dtype).reshape(count, *tensor.shape_at(length))
+        size = count * tensor.bytes_of(shape)
+        return self._host[name][:size].view(tensor.dtype).reshape(count, *shape)
