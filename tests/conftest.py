@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import pytest
 import yaml
-from xdist.remote import Producer
-from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = ROOT / ".venv" / "bin" / "mlperf-submission"
@@ -69,36 +67,28 @@ def hear_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-@cache
-def looks_at_the_rehearsal(path: Path) -> bool:
-    """Whether a file has tests that take the fixture `rehearsal`."""
-    return "rehearsal: Rehearsal" in path.read_text()
-
-
-class ByFile(LoadScopeScheduling):  # type: ignore[misc]
-    """Gives each file to one worker, and all that look at the rehearsal to the same one: it runs once."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        file: str = nodeid.partition("::")[0]
-        return "rehearsal" if looks_at_the_rehearsal(ROOT / file) else file
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
-    return ByFile(config, log)
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the rehearsal, the longest of all."""
-    items.sort(key=lambda item: not looks_at_the_rehearsal(item.path))
+    """Begin with the files that start servers and flows: they take longest, and wait most."""
+    items.sort(key=lambda item: item.path.parent.name not in ("deployments", "faults", "flows"))
 
 
 @pytest.fixture(scope="session")
 def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
-    """`make rehearsal`, once."""
+    """`make rehearsal`, once for all workers of pytest-xdist; each has a copy to work with."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    first, printed = shared / "first-rehearsal", shared / "first-rehearsal.json"
+    with (shared / "first-rehearsal.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not printed.exists():
+            done = shell("make", "rehearsal", f"WORK={first}")
+            printed.write_text(json.dumps([done.returncode, done.stdout, done.stderr]))
+    status, output, errors = json.loads(printed.read_text())
+    assert status == 0, output + errors
     work = tmp_path_factory.mktemp("rehearsal") / "work"
-    done = shell("make", "rehearsal", f"WORK={work}")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return Rehearsal(work, done.stdout)
+    subprocess.run(["cp", "-a", str(first), str(work)], check=True)
+    return Rehearsal(work, output)
 
 
 @pytest.fixture

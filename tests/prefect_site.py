@@ -92,7 +92,7 @@ class Site:
                 return found
             final = found["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
             assert not final, f"{found['state_name']}: {found['state'].get('message')}"
-            time.sleep(0.3)
+            time.sleep(1)
         raise AssertionError(f"{run} did not come to {states}; it is {found['state_name']}")
 
     @contextmanager
@@ -115,7 +115,7 @@ def prefect_site(folder: Path, **settings: str) -> Iterator[Site]:
         PREFECT_API_URL=url,
         PREFECT_API_AUTH_STRING=SECRET,
         PREFECT_SERVER_ANALYTICS_ENABLED="false",
-        PREFECT_WORKER_QUERY_SECONDS="1",
+        PREFECT_WORKER_QUERY_SECONDS="3",
         PYTHONPATH=str(ROOT),
         **settings,
     )

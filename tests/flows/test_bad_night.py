@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import shell
-from tests.flows.short_round import DATASET
+from tests.conftest import Rehearsal, shell
+from tests.small_system import prepared_folder
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,6 @@ def system_file(folder: Path, rehearsal_file: Path, *, offline_qps: float) -> Pa
     """Write a system of resnet50 with a target for Offline."""
     content = yaml.safe_load(rehearsal_file.read_text())
     resnet50 = content["benchmarks"]["resnet50"]
-    resnet50 |= {"mini_samples": DATASET, "performance_sample_count": DATASET}
     resnet50["Offline"]["target_qps"] = offline_qps
     resnet50["Server"]["target_qps"] = 125
     path = folder / "system.yaml"
@@ -49,8 +48,9 @@ def steps(output: str, mark: str) -> list[tuple[str, ...]]:
 
 
 def test_the_others_are_delivered_and_the_same_command_measures_only_what_is_missing(
-    folder: Path, rehearsal_file: Path
+    rehearsal: Rehearsal, folder: Path, rehearsal_file: Path
 ) -> None:
+    prepared_folder(folder / "work", rehearsal.work)
     system_file(folder, rehearsal_file, offline_qps=ENDS_TOO_EARLY)
     night = run(folder)
     assert night.returncode == 1, night.stdout + night.stderr
