@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from flows.request import ResultRequest, SubmissionRequest
-from mlperf_submission.harness.settings import OFFLINE_SLACK, SERVER_MIN_QUERIES
+from mlperf_submission.harness.settings import MIN_QUERIES, OFFLINE_SLACK
 from mlperf_submission.rounds import RunKind, Scenario
 from mlperf_submission.triage.steps import RUN_OVERHEAD_SECONDS, SPECS
 from models.registry import benchmark_names, get_benchmark
@@ -44,7 +44,7 @@ def floor_seconds(request: SubmissionRequest, result: ResultRequest, kind: RunKi
     rules, rate = request.rules_of(result.benchmark), result.tuning.target_qps
     if kind is RunKind.ACCURACY:
         return rules.dataset_size / rate if rate else 0.0
-    count = (rules.offline_min_samples or 1) if result.scenario is Scenario.OFFLINE else SERVER_MIN_QUERIES
+    count = MIN_QUERIES.get(result.scenario, rules.offline_min_samples or 1)
     return max(request.round.min_duration_ms / 1000, count / rate if rate else 0.0)
 
 
@@ -53,10 +53,10 @@ def issued_samples(request: SubmissionRequest, result: ResultRequest, rate: floa
 
     That is 10 % more in Offline, and whole passes over the data set where the round asks for equal issue.
     """
-    rules, offline = request.rules_of(result.benchmark), result.scenario is Scenario.OFFLINE
+    rules = request.rules_of(result.benchmark)
     least = 1
     if request.full_length:
-        least = (rules.offline_min_samples or 1) if offline else SERVER_MIN_QUERIES
+        least = MIN_QUERIES.get(result.scenario, rules.offline_min_samples or 1)
     samples = max(math.floor(_timed_seconds(request, result) * rate), least)
     if rules.equal_issue and request.full_length:
         samples = math.ceil(samples / rules.performance_sample_count) * rules.performance_sample_count

@@ -13,9 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from mlperf_submission.errors import SettingError, TreeError
 from mlperf_submission.harness.limits import DisturbanceLimits
+from mlperf_submission.harness.settings import SUPPORTED_SCENARIOS
 from mlperf_submission.rounds import ROUNDS, Scenario, get_round
 from mlperf_submission.strict_yaml import LARGEST_BYTES, read_yaml
 from mlperf_submission.submission import description
+from mlperf_submission.submission.results import STREAMS
 from mlperf_submission.tree.checks import refused_description
 from mlperf_submission.tree.plan import layout_of
 
@@ -44,6 +46,13 @@ class Tuning(_Settings):
         description="Server: Poisson arrival rate, queries/s; Offline: expected samples/s. By default what a "
         "short probe reaches, in the Server of a rehearsal a share of it",
     )
+    expected_latency_ms: float | None = Field(
+        default=None,
+        gt=0,
+        le=1e9,
+        description="SingleStream and MultiStream: how long a query is expected to take, ms; LoadGen "
+        "prepares as many queries as that asks for. By default what a short probe shows",
+    )
     target_qps_floor: float = Field(
         default=0.95,
         gt=0.5,
@@ -52,7 +61,10 @@ class Tuning(_Settings):
         "targets, down to this share of target_qps; 1: never",
     )
     batch_size: int = Field(
-        default=1, ge=1, le=1 << 20, description="largest batch, samples (3d-unet: windows)"
+        default=1,
+        ge=1,
+        le=1 << 20,
+        description="largest batch, samples (3d-unet: windows); a query of MultiStream has 8",
     )
     max_wait_us: int | None = Field(
         default=None,
@@ -66,6 +78,11 @@ class Tuning(_Settings):
         default=1.0, gt=0.9, le=1.0, description="Server: share of target_qps that the audits run at"
     )
 
+    @property
+    def rate(self) -> float | None:
+        """The rate that LoadGen is told, 1/s: target_qps, or one over the expected latency; None: none."""
+        return 1e3 / self.expected_latency_ms if self.expected_latency_ms else self.target_qps
+
 
 class BenchmarkSettings(_Settings):
     """What a system runs of one benchmark."""
@@ -73,6 +90,8 @@ class BenchmarkSettings(_Settings):
     precision: Literal["fp32", "fp16", "int8"] = Field(description="precision of weights and activations")
     offline: Tuning | None = Field(default=None, alias="Offline")
     server: Tuning | None = Field(default=None, alias="Server")
+    single_stream: Tuning | None = Field(default=None, alias="SingleStream")
+    multi_stream: Tuning | None = Field(default=None, alias="MultiStream")
     performance_sample_count: int | None = Field(
         default=None, ge=1, le=1 << 30, description="samples kept loaded; the round's minimum by default"
     )
@@ -84,7 +103,7 @@ class BenchmarkSettings(_Settings):
         description="validation samples of a rehearsal; --full-length takes the round's number",
     )
 
-    @field_validator("offline", "server", mode="before")
+    @field_validator("offline", "server", "single_stream", "multi_stream", mode="before")
     @classmethod
     def _is_not_empty(cls, value: Any) -> Any:
         if value is None:
@@ -94,13 +113,28 @@ class BenchmarkSettings(_Settings):
     @property
     def scenarios(self) -> dict[Scenario, Tuning]:
         """The scenarios that the file names, Offline first."""
-        both = {Scenario.OFFLINE: self.offline, Scenario.SERVER: self.server}
-        return {scenario: tuning for scenario, tuning in both.items() if tuning}
+        all_of_them = {
+            Scenario.OFFLINE: self.offline,
+            Scenario.SERVER: self.server,
+            Scenario.SINGLE_STREAM: self.single_stream,
+            Scenario.MULTI_STREAM: self.multi_stream,
+        }
+        return {scenario: tuning for scenario, tuning in all_of_them.items() if tuning}
 
     @model_validator(mode="after")
     def _has_a_scenario(self) -> BenchmarkSettings:
         if not self.scenarios:
-            raise ValueError("at least one scenario (Offline, Server) is needed")
+            raise ValueError(f"at least one scenario ({', '.join(SUPPORTED_SCENARIOS)}) is needed")
+        return self
+
+    @model_validator(mode="after")
+    def _targets_fit_their_scenario(self) -> BenchmarkSettings:
+        for scenario, tuning in self.scenarios.items():
+            given, other = "target_qps", "expected_latency_ms"
+            if scenario not in STREAMS:
+                given, other = other, given
+            if getattr(tuning, given) is not None:
+                raise ValueError(f"{scenario} has no {given}; write its {other}, or nothing for a probe")
         return self
 
 

@@ -91,6 +91,14 @@ def test_an_unknown_system_names_the_nearest_and_the_known() -> None:
         ),
         (lambda s: s.setdefault("limits", {}).update(upload=1e12), "limits.upload: Input should be less"),
         (lambda s: s["benchmarks"].update(x="y" * 100_000), "benchmarks.x: Input should be"),
+        (
+            lambda s: s["benchmarks"]["resnet50"].update(SingleStream={"target_qps": 3.0}),
+            "SingleStream has no target_qps; write its expected_latency_ms",
+        ),
+        (
+            lambda s: s["benchmarks"]["resnet50"]["Offline"].update(expected_latency_ms=3.0),
+            "Offline has no expected_latency_ms; write its target_qps",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(rehearsal_file: Path, change: Change, message: str) -> None:
