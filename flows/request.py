@@ -122,7 +122,7 @@ class SubmissionRequest:
         """
         if self.system.division == "open" or not present:
             return []
-        required = self.rules_of(benchmark).required(self.system.category)
+        required = self.rules_of(benchmark).required(self.system.system_type)
         return [scenario for scenario in Scenario if scenario in required and scenario not in present]
 
     def require_may_go(self, benchmark: str) -> None:

@@ -11,15 +11,14 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from mlperf_submission.errors import SettingError, TreeError
+from mlperf_submission.errors import SettingError
 from mlperf_submission.harness.limits import DisturbanceLimits
 from mlperf_submission.harness.settings import SUPPORTED_SCENARIOS
-from mlperf_submission.rounds import ROUNDS, Scenario, get_round
+from mlperf_submission.rounds import ROUNDS, ModelRules, Round, Scenario, get_round
 from mlperf_submission.strict_yaml import LARGEST_BYTES, read_yaml
 from mlperf_submission.submission import description
 from mlperf_submission.submission.results import STREAMS
 from mlperf_submission.tree.checks import refused_description
-from mlperf_submission.tree.plan import layout_of
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 RETAIN_DAYS = 90
@@ -212,7 +211,10 @@ class System(_Settings):
     name: str = Field(description="the system's directory name in the official tree")
     submitter: str = Field(description="the submitter's directory name in the official tree")
     division: Literal["closed", "open"] = "closed"
-    category: Literal["datacenter", "edge"] = "datacenter"
+    category: Literal["datacenter", "edge", "datacenter,edge"] = Field(
+        default="datacenter",
+        description="it decides which scenarios of a benchmark the round asks for; a system of both has all",
+    )
     round: str = Field(description="v4.1, …")
     edition: Literal["full", "mini"] = Field(description="mini: a rehearsal on small data; never a result")
     backend: Literal["auto", "tensorrt", "onnxruntime"] = Field(
@@ -240,6 +242,11 @@ class System(_Settings):
     def is_rehearsal(self) -> bool:
         """Whether nothing of this system may ever pass as a result."""
         return self.edition == "mini"
+
+    @property
+    def system_type(self) -> str:
+        """The category by which the round judges the system, as its description says."""
+        return str(self.description.get("system_type", self.category))
 
     @property
     def repeats_disturbed_runs(self) -> bool:
@@ -291,24 +298,39 @@ class System(_Settings):
     def _its_tree_can_be_written(self) -> System:
         """Refuse before hours of measuring what packaging would refuse after them."""
         round_ = get_round(self.round)
-        try:
-            layout_of(round_)
-        except TreeError as error:
-            raise ValueError(f"{error.what}; {error.remedy}") from error
-        system_type = str(self.description.get("system_type", self.category))
         for benchmark, settings in self.benchmarks.items():
             rules = round_.model(benchmark)
-            accepted = rules.required(system_type) | rules.optional(system_type)
-            for scenario in settings.scenarios.keys() - accepted:
+            accepted = rules.required(self.system_type) | rules.optional(self.system_type)
+            for scenario in sorted(settings.scenarios.keys() - accepted):
                 raise ValueError(
-                    f"round {self.round} has no {scenario} for {benchmark} in the category {system_type}; "
-                    f"it accepts: {', '.join(sorted(accepted)) or 'no scenario'}"
+                    f"round {self.round} has no {scenario} for {benchmark} in the category "
+                    f"{self.system_type}; it accepts: {', '.join(sorted(accepted)) or _elsewhere(rules)}"
                 )
         given = (self.description, self.division, self.submitter, self.category)
         wrong = list(refused_description(*given, told_later=self.is_rehearsal))
         if wrong:
             raise ValueError(f"description: {'; '.join(wrong)}")
+        if self.division == "closed" and not self.is_rehearsal:
+            self._require_scenarios(round_)
         return self
+
+    def _require_scenarios(self, round_: Round) -> None:
+        """Refuse a closed system that could not be handed in although all of its results are sound (M-05)."""
+        for benchmark, settings in self.benchmarks.items():
+            required = round_.model(benchmark).required(self.system_type)
+            missing = [scenario for scenario in Scenario if scenario in required - settings.scenarios.keys()]
+            if missing:
+                raise ValueError(
+                    f"benchmarks.{benchmark} lacks {' and '.join(missing)}, which round {self.round} asks "
+                    f"for in the category {self.system_type}"
+                )
+
+
+def _elsewhere(rules: ModelRules) -> str:
+    """Say in which categories a round accepts a benchmark."""
+    found = {one: rules.required(one) | rules.optional(one) for one in ("datacenter", "edge")}
+    told = [f"in {name} {', '.join(sorted(scenarios))}" for name, scenarios in found.items() if scenarios]
+    return "; ".join(told) or "no scenario in any category"
 
 
 def load_system(name_or_path: str) -> System:
