@@ -129,7 +129,7 @@ def make_plan(workspace: Workspace, request: SubmissionRequest) -> Plan:
     for result in () if random and not runner_of(request).backend else request.results:
         ready = prepared[result.benchmark]
         label = weights_label(f"{result.benchmark} {result.scenario}", request.weights)
-        rate = result.tuning.target_qps
+        rate = result.tuning.rate
         if rate is None:
             probing = probe_step(probe_bench(request, ready, result)) if ready else None
             scenario = probed_result(request, result).scenario
