@@ -7,16 +7,15 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import get_args
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from mlperf_submission.triage.steps import Part, part_of
+from tasks.engine.spec import PARTS
 from tasks.progress import EVENTS, StepEvent
 
-_ORDER = (*get_args(Part), "start and end")
+_ORDER = (*PARTS, "start and end")
 
 StepName = tuple[str, str]
 """Step and label."""
@@ -101,7 +100,7 @@ class ProgressConsole(logging.Handler):
     def _finish(self, event: StepEvent) -> None:
         now, at_work = time.monotonic(), self._at_work.pop((event.step, event.label), None)
         seconds = now - at_work.since if at_work else event.seconds
-        self._spent.setdefault(part_of(event.step), []).append((now - seconds, now))
+        self._spent.setdefault(event.part, []).append((now - seconds, now))
         was_left = event.kind in ("found", "done") and self.estimate.finish(event)
         if event.kind == "found":
             self._found += was_left  # a probe for two scenarios is found once

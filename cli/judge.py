@@ -16,6 +16,7 @@ from mlperf_submission.submission.round import round_of
 from mlperf_submission.triage import diagnose_rule
 from mlperf_submission.validation import Verdict, validate_tree
 from mlperf_submission.validation.official import OfficialVerdict, differences, official_verdict
+from tasks.engine.spec import said_again
 
 ACCEPTED, REFUSED = 0, 1
 _SHOWN = 40
@@ -100,7 +101,7 @@ def show_verdict(console: Console, verdict: Verdict) -> None:
             soft_wrap=True,
         )
         if failure.severity == "error":
-            redo = diagnose_rule(failure.rule, failure.message).redo
+            redo = said_again(diagnose_rule(failure.rule, failure.message).redo)
             console.print(f"         [dim]Done again: {escape(redo)}[/]", soft_wrap=True)
     if len(failures) > _SHOWN:
         console.print(f"… and {len(failures) - _SHOWN} more; --json FILE has them all")
@@ -132,8 +133,16 @@ def make_pages(
     get_round(round_name)
     verdict = validate_tree(tree, round_name)
     if system is None:
-        return write_fleet(tree, out, round_name=round_name, verdict=verdict)
-    return write_page(tree, system, out, round_name=round_name, verdict=verdict, compare_trees=compare)
+        return write_fleet(tree, out, round_name=round_name, verdict=verdict, again=said_again)
+    return write_page(
+        tree,
+        system,
+        out,
+        round_name=round_name,
+        verdict=verdict,
+        compare_trees=compare,
+        again=said_again,
+    )
 
 
 def merge_into(console: Console, trees: list[Path], out: Path) -> None:

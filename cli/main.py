@@ -328,8 +328,9 @@ def main() -> None:
         _fail(error, 2)
     except PipelineError as error:
         from mlperf_submission.triage import explanation
+        from tasks.engine.spec import said_again
 
-        error.diagnosis = error.diagnosis or explanation(error)
+        error.diagnosis = error.diagnosis or explanation(error, said_again)
         _fail(error, 1)
     except OSError as error:
         refusal = refusal_named(error)

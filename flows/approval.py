@@ -26,8 +26,10 @@ from flows.results import ResultLine, markdown_table
 from mlperf_submission.files import write_atomic
 from mlperf_submission.store.store import Store
 from tasks.artifacts import publish as publish_artifact
+from tasks.engine.perform import perform, run_logger
+from tasks.engine.runner import Live
 from tasks.publish import publish
-from tasks.step import run_logger
+from tasks.workspace import Workspace
 
 T = TypeVar("T")
 PublishChoice = Literal["ask", "never"]
@@ -171,8 +173,8 @@ def carry_out(
         store: where the candidate lies.
     """
     if decision.decision == "approve":
-        in_flow = FlowRunContext.get() is not None
-        published = (publish if in_flow else publish.fn)(system, run, store)
+        workspace, act = Workspace.at(place), publish(system, run, store)
+        published = Live(workspace)(act) if FlowRunContext.get() else perform(workspace, act).value
         publication = Publication(status="published", address=published.address, decision=decision)
     else:
         publication = Publication(status="refused", address=address, decision=decision)

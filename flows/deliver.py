@@ -11,35 +11,40 @@ from flows.request import SubmissionRequest
 from flows.runner import runner_of
 from mlperf_submission.steps.cache import StepRecord, code_version
 from mlperf_submission.store.store import Store
-from mlperf_submission.validation import Verdict
 from tasks.describe import describe, described, read_description
+from tasks.engine.pending import derived
+from tasks.engine.runner import Runner
 from tasks.hardware import gpu_names
 from tasks.package import Measured, package
-from tasks.report import PAGE_FILE, page_evidence, page_templates_version, report
-from tasks.upload import placed, run_address, upload
-from tasks.validate import read_verdict, require_accepted, validate
-from tasks.workspace import Workspace
+from tasks.report import page_evidence, page_templates_version, report
+from tasks.upload import Stored, placed, upload
+from tasks.validate import validate
 
 _RUN_DIGITS = 12
 
 
 @dataclass(frozen=True)
 class Delivered:
-    """A finished submission and where it lies."""
+    """A finished submission: the run's name, its parts and where it is stored."""
 
     run: str
-    tree: Path
-    page: Path
-    verdict: Verdict
-    s3_address: str
+    tree: StepRecord
+    page: StepRecord
+    verdict: StepRecord
+    stored: Stored
     notice: str
+
+    @property
+    def parts(self) -> dict[str, StepRecord]:
+        """The folders of the run that are no result's."""
+        return {"tree": self.tree, "page": self.page, "verdict": self.verdict}
 
 
 def deliver(
-    workspace: Workspace,
+    run: Runner,
     request: SubmissionRequest,
     results: list[Measured],
-    prepared: list[StepRecord],
+    prepared: Sequence[StepRecord],
     store: Store,
     lacks: Sequence[str] = (),
 ) -> Delivered:
@@ -52,34 +57,27 @@ def deliver(
         TreeError: the tree is refused for more than what it lacks; its page is made all the same, and nothing
             is uploaded.
     """
-    system, found = request.system, None
+    system, found, label = request.system, None, request.system.name
     if system.is_rehearsal:
-        found = read_description(describe(workspace, system))
+        found = read_description(run(describe(system)))
         system = described(system, found)
-    tree = package(workspace, system, request.full_length, results)
-    judged = validate(workspace, system, tree)
-    run = run_name([*prepared, *placed(results).values(), tree, judged])
-    verdict = read_verdict(judged)
-    notice = _notice(request, results)
-    page = report(
-        workspace,
-        system,
-        tree,
-        judged,
-        page_evidence(system, results, prepared, run, run_address(store, system, run), notice, found),
-    )
-    require_accepted(verdict, page.file(PAGE_FILE), lacks={name.partition("/")[0] for name in lacks})
-    delivered = {"tree": tree, "page": page, "verdict": judged}
-    stored = upload(workspace, system, run, tree, delivered, results, prepared, store, list(lacks))
-    lay_out(workspace.submission(system.name, run), {**placed(results), **delivered})
-    return Delivered(
-        run=run,
-        tree=workspace.submission(system.name, run) / "tree",
-        page=workspace.submission(system.name, run) / "page" / PAGE_FILE,
-        verdict=verdict,
-        s3_address=stored.address,
-        notice=notice,
-    )
+    tree = run(package(label, system, request.full_length, results))
+    judged = run(validate(label, system, tree))
+    name = name_of(results, prepared, tree, judged)
+    notice = notice_of(request, results)
+    evidence = page_evidence(system, results, prepared, name, notice, found)
+    page = run(report(label, system, tree, judged, evidence))
+    parts = {"tree": tree, "page": page, "verdict": judged}
+    stored = run(upload(label, system, name, parts, results, prepared, store, lacks))
+    return Delivered(name, tree, page, judged, stored, notice)
+
+
+@derived
+def name_of(
+    results: Sequence[Measured], prepared: Sequence[StepRecord], tree: StepRecord, judged: StepRecord
+) -> str:
+    """Return the name of a submission's run."""
+    return run_name([*prepared, *placed(results).values(), tree, judged])
 
 
 def run_name(records: Sequence[StepRecord], modules: Sequence[str] = ("tasks.report", "tasks.upload")) -> str:
@@ -102,7 +100,9 @@ def lay_out(place: Path, steps: Mapping[str, StepRecord]) -> None:
             link.symlink_to(step.folder, target_is_directory=True)
 
 
-def _notice(request: SubmissionRequest, results: list[Measured]) -> str:
+@derived
+def notice_of(request: SubmissionRequest, results: list[Measured]) -> str:
+    """Return what ran the networks, in a sentence."""
     if any(one.backend == "tensorrt" for one in results):
         return f"run by TensorRT on {', '.join(sorted(set(gpu_names())))}"
     built_for = results[0].engine.figures.get("compute_capability", "?")

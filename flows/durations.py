@@ -13,8 +13,9 @@ from mlperf_submission.harness.settings import (
 )
 from mlperf_submission.rounds import RunKind, Scenario
 from mlperf_submission.submission.results import STREAMS
-from mlperf_submission.triage.steps import RUN_OVERHEAD_SECONDS, SPECS
 from models.registry import benchmark_names, get_benchmark
+from tasks.engine.spec import StepSpec
+from tasks.measurement import RUN_OVERHEAD_SECONDS
 
 MINI_OVERHEAD_SECONDS = 1.5
 """Start of the child, warm-up and reading the logs of a rehearsal's run, beside LoadGen's own time."""
@@ -25,9 +26,21 @@ _PREPROCESSED_BYTES_PER_SECOND = 50e6
 """Those of the full edition are guesses, not measurements: none was prepared where this was written."""
 
 
-def first_guess(request: SubmissionRequest, step: str, label: str) -> float:
+def run_of(request: SubmissionRequest, step: str, label: str) -> tuple[ResultRequest, RunKind] | None:
+    """Return the result and the kind of run that a step is; None if it is none."""
+    kinds = {kind.lower(): kind for kind in RunKind}
+    results = {f"{one.benchmark} {one.scenario}": one for one in request.results}
+    of = label.partition(",")[0]
+    return (results[of], kinds[step]) if step in kinds and of in results else None
+
+
+def first_guess(request: SubmissionRequest, spec: StepSpec, label: str) -> float:
     """Return the seconds of a step that was never done here; from then on its last duration counts."""
-    spec = SPECS[step]
+    step = spec.name
+    if run := run_of(request, step, label):
+        return run_seconds(request, *run)
+    if step == "search" and request.search_seconds:
+        return request.search_seconds
     if request.on_mini_data:
         return spec.mini_seconds
     name, *rest = label.split()

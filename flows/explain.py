@@ -10,7 +10,8 @@ from typing import ParamSpec, TypeVar
 from mlperf_submission.errors import PipelineError, StepFailedError
 from mlperf_submission.files import refusal_named
 from mlperf_submission.triage import explanation
-from tasks.step import run_logger
+from tasks.engine.perform import run_logger
+from tasks.engine.spec import said_again
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,7 +33,7 @@ def explained(body: Callable[P, R]) -> Callable[P, R]:
         except Exception as error:
             expected = error if isinstance(error, PipelineError) else refusal_named(error)
             known = expected or StepFailedError(f"{type(error).__name__}: {error}")
-            known.diagnosis = explanation(expected or error)
+            known.diagnosis = explanation(expected or error, said_again)
             run_logger().error("%s", known, exc_info=expected is None)
             if known is error:
                 raise

@@ -21,14 +21,15 @@ from mlperf_submission.config.system import StoreLocation
 from mlperf_submission.errors import SettingError
 from mlperf_submission.store.store import Store
 from mlperf_submission.validation import Verdict
+from tasks.engine.perform import run_logger
+from tasks.engine.runner import Live
 from tasks.handover import HandedOver, handed_over
 from tasks.merge import Fleet, fetch_tree, fleet_of, merge, report_fleet, upload_fleet
 from tasks.publish import publish as publish_run
 from tasks.report import PAGE_FILE
-from tasks.step import run_logger
 from tasks.submissions import require_deployments, start_submission, wait_for
 from tasks.upload import check_store, store_at
-from tasks.validate import read_verdict, require_accepted, validate
+from tasks.validate import read_verdict, validate
 from tasks.workspace import Workspace
 
 RoundName = Literal["v4.0", "v4.1", "v5.0", "v5.1", "v6.0", "v6.1"]
@@ -100,14 +101,15 @@ def fleet(
     members = [handed_over(one.flow_run) for one in started]
     made = fleet_of(name, members, round_name, _UPLOAD_SECONDS)
     with store_at(workspace, store, own=made.is_rehearsal) as place:
-        check_store(place)
-        delivered = _deliver(workspace, made, submitter, place)
+        run = Live(workspace)
+        run(check_store(made.name, place))
+        delivered = run.part(f"deliver {made.name}", lambda: _deliver(run, made, submitter, place))
         candidate = _candidate(workspace, made, delivered)
         show(candidate)
         publication = settle(candidate, place, publish)
         if publication.status == "published":
             for member in made.members:
-                publish_run(member.system, member.run, place)
+                run(publish_run(member.system, member.run, place))
     outcome = FleetOutcome(
         name=made.name,
         members=list(made.members),
@@ -136,25 +138,23 @@ class _Delivered:
     address: str
 
 
-def _deliver(workspace: Workspace, made: Fleet, submitter: str | None, store: Store) -> _Delivered:
+def _deliver(run: Live, made: Fleet, submitter: str | None, store: Store) -> _Delivered:
     """Merge what the systems stored, judge it, make the pages, keep it in S3."""
-    trees = [fetch_tree(workspace, made, member, store) for member in made.members]
-    tree = merge(workspace, made, trees)
+    trees = [run(fetch_tree(made, member, store)) for member in made.members]
+    tree = run(merge(made, trees))
     if submitter not in (None, tree.figures["submitter"]):
         raise SettingError(
             f"the systems are of {tree.figures['submitter']}, not of {submitter}",
             where=made.name,
             remedy="correct the parameter submitter, or the system files",
         )
-    judged = validate(workspace, made, tree)
-    verdict = read_verdict(judged)
-    page = report_fleet(workspace, made, tree, judged)
-    require_accepted(verdict, page.file(PAGE_FILE))
+    judged = run(validate(made.name, made, tree))
+    page = run(report_fleet(made, tree, judged))
     delivered = {"tree": tree, "page": page, "verdict": judged}
-    run = run_name([*trees, tree, judged], ["tasks.merge"])
-    stored = upload_fleet(workspace, made, run, tree.created, delivered, trees, store)
-    lay_out(workspace.submission(made.name, run), delivered)
-    return _Delivered(run, verdict, stored.address)
+    name = run_name([*trees, tree, judged], ["tasks.merge"])
+    stored = run(upload_fleet(made, name, delivered, trees, store))
+    lay_out(run.workspace.submission(made.name, name), delivered)
+    return _Delivered(name, read_verdict(judged), stored.address)
 
 
 def _candidate(workspace: Workspace, made: Fleet, delivered: _Delivered) -> Candidate:

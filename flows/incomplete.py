@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from flows.request import SubmissionRequest
 from mlperf_submission.errors import (
@@ -15,6 +15,7 @@ from mlperf_submission.errors import (
     SettingError,
 )
 from mlperf_submission.rounds import Scenario
+from tasks.engine.perform import run_logger
 from tasks.package import Measured
 
 if TYPE_CHECKING:
@@ -24,6 +25,29 @@ ENDS_ALL = (SettingError, HostBusyError, HostTooSmallError, DiskFullError)
 """Errors of the request or the host: the next result would only meet them again."""
 Failures = Mapping[str, PipelineError]
 """What failed, `<benchmark>/<scenario>` or, where it could not be prepared, `<benchmark>`; and why."""
+R = TypeVar("R")
+
+
+def outcomes(parts: Mapping[str, Callable[[], R]]) -> tuple[dict[str, R], dict[str, PipelineError]]:
+    """Walk the parts of a story; one that fails does not cost the others.
+
+    Returns:
+        What each part came to, and why the others failed.
+
+    Raises:
+        PipelineError: one that the next part would meet as well (`ENDS_ALL`).
+    """
+    found: dict[str, R] = {}
+    failures: dict[str, PipelineError] = {}
+    for name, part in parts.items():
+        try:
+            found[name] = part()
+        except ENDS_ALL:
+            raise
+        except PipelineError as error:
+            run_logger().error("%s failed, the others go on: %s", name, error)
+            failures[name] = error
+    return found, failures
 
 
 def raise_if_nothing_is_left(results: Sequence[Measured], failures: Failures) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from functools import partial
 
-from flows.incomplete import ENDS_ALL
+from flows.incomplete import outcomes
 from flows.prepare import Prepared
 from flows.request import ResultRequest, SubmissionRequest
 from flows.runner import runner_of
@@ -15,18 +15,20 @@ from mlperf_submission.harness.settings import RunLength, RunSettings, settings_
 from mlperf_submission.rounds import RunKind, Scenario
 from mlperf_submission.steps.cache import StepRecord
 from mlperf_submission.submission.results import STREAMS
-from tasks.accuracy import accuracy, accuracy_step
+from models.benchmark import Precision
+from tasks.accuracy import accuracy
 from tasks.build_engine import ENGINE_FILE
-from tasks.compliance import audit, audit_step
-from tasks.measurement import RETRIES, Bench
+from tasks.compliance import audit
+from tasks.engine.pending import derived
+from tasks.engine.perform import run_logger
+from tasks.engine.runner import Runner
+from tasks.measurement import Bench
 from tasks.package import Measured
-from tasks.performance import performance, performance_step
+from tasks.performance import performance
 from tasks.probe import probe
 from tasks.quantize import NETWORK_FILE
-from tasks.random_network import weights_of
+from tasks.random_network import weights_label, weights_of
 from tasks.search import search
-from tasks.step import Step, run_logger
-from tasks.workspace import Workspace
 
 PROBE_QPS = 16.0
 """The rate that a probe's first run expects: a few samples, whatever the benchmark."""
@@ -42,10 +44,7 @@ BASELINES = 3
 
 
 def measure_all(
-    workspace: Workspace,
-    request: SubmissionRequest,
-    prepared: Mapping[str, Prepared],
-    forget_before: datetime | None,
+    run: Runner, request: SubmissionRequest, prepared: Mapping[str, Prepared]
 ) -> tuple[list[Measured], dict[str, PipelineError]]:
     """Measure every result whose benchmark is prepared; one that fails does not cost the others.
 
@@ -55,171 +54,112 @@ def measure_all(
     Raises:
         PipelineError: one that the next result would meet as well (`flows.incomplete.ENDS_ALL`).
     """
-    results, failures = [], {}
-    for one in request.results:
-        if one.benchmark not in prepared:
-            continue
-        try:
-            results.append(measure_result(workspace, request, prepared[one.benchmark], one, forget_before))
-        except ENDS_ALL:
-            raise
-        except PipelineError as error:
-            run_logger().error("%s %s failed, the others go on: %s", one.benchmark, one.scenario, error)
-            failures[f"{one.benchmark}/{one.scenario}"] = error
-    return results, failures
+    parts = {
+        f"{one.benchmark}/{one.scenario}": partial(
+            run.part,
+            f"measure {one.benchmark} {one.scenario}",
+            partial(measure, run, request, prepared[one.benchmark], one),
+        )
+        for one in request.results
+        if one.benchmark in prepared
+    }
+    results, failures = outcomes(parts)
+    return [*results.values()], failures
 
 
-def measure_result(
-    workspace: Workspace,
-    request: SubmissionRequest,
-    prepared: Prepared,
-    result: ResultRequest,
-    forget_before: datetime | None,
-) -> Measured:
+def measure(run: Runner, request: SubmissionRequest, prepared: Prepared, result: ResultRequest) -> Measured:
     """Run performance, accuracy and the audits of one result.
 
     An audit that differs from a result whose own run was disturbed has the result measured again.
-
-    Args:
-        workspace: where finished runs are kept.
-        request: what was asked for.
-        prepared: the benchmark, ready to be measured.
-        result: benchmark and scenario.
-        forget_before: what finished before this time is made again; None: all that is finished is found.
     """
-    rate = expected_rate(workspace, request, prepared, result)
-    searched = search_target(workspace, request, prepared, result, rate)
-    benches = benches_of(request, prepared, result, target_from(searched) if searched else rate)
+    label, rules = label_of(request, result), request.rules_of(result.benchmark)
+    rate, searched = expected_rate(run, request, prepared, result), None
+    if result.scenario is Scenario.SERVER and request.search_seconds is not None:
+        bench = bench_of(request, prepared, result, rate)
+        searched = run(search(label, bench, request.search_seconds))
+        rate = target_from(searched)
+    benches = benches_of(request, prepared, result, rate)
     for baseline in range(1, BASELINES + 1):
-        bench, measured = measure_performance(workspace, request, benches, forget_before)
+        bench, performed = measure_performance(run, label, benches)
+        data = (prepared.edition, prepared.dataset)
+        scored = run(accuracy(label, bench, *data, prepared.dataset_hash, rules))
         try:
-            scored, audits = measure_rest(
-                workspace, request, prepared, result, bench, measured, forget_before
-            )
+            audits = {kind: run(audit(label, bench, kind, performed, scored, *data)) for kind in rules.audits}
             break
         except AuditError as error:
             if not error.result_disturbed or baseline == BASELINES:
                 raise
             run_logger().warning("%s: the result is measured again, since its own run was disturbed", error)
-            workspace.cache.remove(measured)
+            run.forget(performed)
+    precision = request.settings_of(result.benchmark).precision
     return Measured(
         benchmark=result.benchmark,
         scenario=result.scenario,
-        precision=request.settings_of(result.benchmark).precision,
-        backend=bench.request.backend,
-        network_file=prepared.edition.network_for(request.settings_of(result.benchmark).precision).name,
+        precision=precision,
+        backend=backend_of(request),
+        network_file=network_file(prepared, precision),
         quantized=prepared.quantized,
         engine=prepared.engine,
-        performance=measured,
+        performance=performed,
         accuracy=scored,
         audits=audits,
-        batch_size=bench.request.batch_size,
+        batch_size=result.tuning.batch_size,
         search=searched,
     )
 
 
-def measure_performance(
-    workspace: Workspace,
-    request: SubmissionRequest,
-    benches: Sequence[Bench],
-    forget_before: datetime | None,
-) -> tuple[Bench, StepRecord]:
+def measure_performance(run: Runner, label: str, benches: Sequence[Bench]) -> tuple[Bench, StepRecord]:
     """Measure at the first target that is met; return its bench and run.
 
     A lower target that was met in an earlier call is found, and the ones above it are not measured again.
 
     Args:
-        workspace: where finished runs are kept.
-        request: what was asked for.
+        run: does it.
+        label: of the result.
         benches: the result at its target, then at lower ones (`benches_of`).
-        forget_before: see `measure_result`.
 
     Raises:
         InvalidRunError: INVALID at every target.
     """
-    for bench in benches:
-        forget(workspace, performance_step(bench), forget_before)
-    found = reached_bench(workspace, benches)
-    retries = RETRIES if request.full_length else 0
-    for bench in [found] if found else benches:
+    found = [bench for bench in benches if run.finds(performance(label, bench))]
+    for bench in found[:1] or benches:
         try:
-            return bench, performance.with_options(retries=retries)(workspace, bench)
+            return bench, run(performance(label, bench))
         except InvalidRunError as error:
             if not error.over_latency or bench is benches[-1]:
                 raise
-            run_logger().warning("%s\n%s is measured again at a lower target", error, bench.label())
+            run_logger().warning("%s\n%s is measured again at a lower target", error, label)
     raise AssertionError("no bench was given")
 
 
-def reached_bench(workspace: Workspace, benches: Sequence[Bench]) -> Bench | None:
-    """Return the bench of the highest target that was met already; None if none was."""
-    for bench in benches:
-        step = performance_step(bench)
-        if workspace.cache.find(step.name, step.label, step.inputs, sizes_only=True):
-            return bench
-    return None
-
-
-def measure_rest(
-    workspace: Workspace,
-    request: SubmissionRequest,
-    prepared: Prepared,
-    result: ResultRequest,
-    bench: Bench,
-    measured: StepRecord,
-    forget_before: datetime | None,
-) -> tuple[StepRecord, dict[RunKind, StepRecord]]:
-    """Measure what belongs to a performance run: accuracy, and the audits by kind."""
-    rules, retries = request.rules_of(result.benchmark), RETRIES if request.full_length else 0
-    forget(workspace, accuracy_step(bench, prepared.dataset_hash), forget_before)
-    scored = accuracy(workspace, bench, prepared.edition, prepared.dataset, prepared.dataset_hash, rules)
-    audits = {}
-    for kind in rules.audits:
-        forget(workspace, audit_step(bench, kind, measured, scored), forget_before)
-        audits[kind] = audit.with_options(retries=retries)(
-            workspace, bench, kind, measured, scored, prepared.edition, prepared.dataset
-        )
-    return scored, audits
-
-
-def forget(workspace: Workspace, step: Step, before: datetime | None) -> None:
-    """Remove a finished step if it was made before a time, so that it is made again; None: keep it.
-
-    A flow that is resumed or retried with `measure_again` comes here a second time, and must not repeat what
-    it has measured itself: the time is that of its first start.
-    """
-    found = workspace.cache.find(step.name, step.label, step.inputs) if before else None
-    if found and before and found.created < before:
-        workspace.cache.remove(found)
-
-
-def search_target(
-    workspace: Workspace,
-    request: SubmissionRequest,
-    prepared: Prepared,
-    result: ResultRequest,
-    rate: float,
-) -> StepRecord | None:
-    """Return the search of the highest Server target, if one is asked for; it starts at a rate."""
-    if result.scenario is not Scenario.SERVER or request.search_seconds is None:
-        return None
-    return search(workspace, bench_of(request, prepared, result, rate), request.search_seconds)
+def label_of(request: SubmissionRequest, result: ResultRequest) -> str:
+    """Return what a person reads of a result: benchmark and scenario."""
+    return weights_label(f"{result.benchmark} {result.scenario}", request.weights)
 
 
 def expected_rate(
-    workspace: Workspace, request: SubmissionRequest, prepared: Prepared, result: ResultRequest
+    run: Runner, request: SubmissionRequest, prepared: Prepared, result: ResultRequest
 ) -> float:
     """Return the rate of the system file's target, or the one that follows from a short probe."""
     if result.tuning.rate is not None:
         return result.tuning.rate
-    return rate_from(request, result, probe(workspace, probe_bench(request, prepared, result)))
+    label = label_of(request, probed_result(request, result))
+    return rate_from(request, result, run(probe(label, probe_bench(request, prepared, result))))
 
 
+@derived
+def network_file(prepared: Prepared, precision: Precision) -> str:
+    """Return the name of the network that a result started from."""
+    return prepared.edition.network_for(precision).name
+
+
+@derived
 def target_from(found: StepRecord) -> float:
     """Return the target that a search confirmed."""
     return float(str(found.figures["target_qps"]))
 
 
+@derived
 def rate_from(request: SubmissionRequest, result: ResultRequest, probed: StepRecord) -> float:
     """Return the rate of a result after a probe: what it reached, in Server a share of it."""
     reached = float(str(probed.figures["value"]))
@@ -253,12 +193,21 @@ def benches_of(
     shares = [1.0]
     if result.scenario is Scenario.SERVER and request.full_length and floor < 1:
         shares += [(1 + floor) / 2, floor]
-    return [
-        bench_of(request, prepared, result, float(f"{target_qps * share:.6g}") if share < 1 else target_qps)
-        for share in shares
-    ]
+    return [bench_of(request, prepared, result, lowered(target_qps, share)) for share in shares]
 
 
+@derived
+def lowered(target_qps: float, share: float) -> float:
+    """Return a share of a target, to six digits."""
+    return float(f"{target_qps * share:.6g}") if share < 1 else target_qps
+
+
+def backend_of(request: SubmissionRequest) -> str:
+    """Return what runs the networks of a request: TensorRT's engine, or the same network in ONNX Runtime."""
+    return "tensorrt" if runner_of(request).backend == "tensorrt" else "onnxruntime"
+
+
+@derived
 def bench_of(
     request: SubmissionRequest,
     prepared: Prepared,
@@ -269,7 +218,7 @@ def bench_of(
     """Return what is measured: TensorRT's engine on a GPU, the same network in ONNX Runtime on a CPU."""
     system, settings, tuning = request.system, request.settings_of(result.benchmark), result.tuning
     runner = runner_of(request)
-    on_gpu = runner.backend == "tensorrt"
+    on_gpu = backend_of(request) == "tensorrt"
     runs = prepared.engine if on_gpu else prepared.quantized
     rules = request.rules_of(result.benchmark)
     official, short = RunLength.official(), RunLength.rehearsal(seconds=system.rehearsal_seconds)
@@ -295,7 +244,7 @@ def bench_of(
             benchmark=result.benchmark,
             precision=settings.precision,
             edition=prepared.edition.name,
-            backend="tensorrt" if on_gpu else "onnxruntime",
+            backend=backend_of(request),
             engine=runs.file(ENGINE_FILE if on_gpu else NETWORK_FILE),
             samples=prepared.samples.folder,
             batch_size=tuning.batch_size,

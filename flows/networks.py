@@ -5,7 +5,7 @@ Nothing is packaged, validated or uploaded: there is no accuracy, and the figure
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from prefect.artifacts import create_table_artifact
@@ -15,14 +15,14 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.deliver import lay_out
-from flows.measure import bench_of, expected_rate, forget
+from flows.measure import bench_of, expected_rate, label_of
 from flows.prepare import Prepared, prepare
 from flows.request import SubmissionRequest
 from flows.runner import runner_of
 from mlperf_submission.steps.cache import StepRecord
 from tasks.artifacts import publish
-from tasks.performance import performance, performance_step
-from tasks.workspace import Workspace
+from tasks.engine.runner import Live, Runner
+from tasks.performance import performance
 
 LABEL = "RANDOM WEIGHTS, NOT A RESULT"
 _NOT_MEASURED = (
@@ -85,26 +85,37 @@ class NetworksOutcome(BaseModel):
     engines: Path
 
 
-def rehearse_networks(
-    workspace: Workspace, request: SubmissionRequest, forget_before: datetime | None
-) -> NetworksOutcome:
+def build_and_time(
+    run: Runner, request: SubmissionRequest
+) -> Iterator[tuple[Prepared, dict[str, StepRecord]]]:
     """Write, convert and build each full network; measure its performance where something can run it.
 
-    Args:
-        workspace: where finished steps are kept.
-        request: what was asked for.
-        forget_before: a run that finished before this time is made again; None: what is finished is found.
+    Yields:
+        What was built, and its performance runs by scenario.
 
     Raises:
         PipelineError: a step failed; without a GPU nothing is measured, which is no failure.
     """
-    lines, built = [], ""
-    engines = workspace.random_weights(request.system.name)
     for benchmark in request.benchmarks:
-        prepared = prepare(workspace, request, benchmark)
-        speeds = _measured(workspace, request, prepared, forget_before)
-        lines.append(_line(prepared, speeds))
-        lay_out(engines, {benchmark.name: prepared.engine})
+        prepared, runs = prepare(run, request, benchmark), {}
+        for result in request.results if runner_of(request).backend else ():
+            if result.benchmark == benchmark.name:
+                bench = bench_of(request, prepared, result, expected_rate(run, request, prepared, result))
+                runs[result.scenario.value] = run(performance(label_of(request, result), bench))
+        yield prepared, runs
+
+
+def rehearse_networks(run: Live, request: SubmissionRequest) -> NetworksOutcome:
+    """Build and time each network, and say what it took.
+
+    Raises:
+        PipelineError: see `build_and_time`.
+    """
+    lines, built = [], ""
+    engines = run.workspace.random_weights(request.system.name)
+    for prepared, runs in build_and_time(run, request):
+        lines.append(_line(prepared, runs))
+        lay_out(engines, {prepared.benchmark: prepared.engine})
         figures = prepared.engine.figures
         built = (
             f"{request.system.accelerator.name}, compute capability {figures['compute_capability']}, "
@@ -168,21 +179,7 @@ def show_networks(console: Console, outcome: NetworksOutcome, time_taken: str) -
         console.print(Text.assemble((f"{name:<10}", "bold"), value), soft_wrap=True)
 
 
-def _measured(
-    workspace: Workspace, request: SubmissionRequest, prepared: Prepared, forget_before: datetime | None
-) -> list[tuple[str, StepRecord]]:
-    if not runner_of(request).backend:
-        return []
-    found = []
-    for result in (one for one in request.results if one.benchmark == prepared.benchmark):
-        bench = bench_of(request, prepared, result, expected_rate(workspace, request, prepared, result))
-        forget(workspace, performance_step(bench), forget_before)
-        done = performance.with_options(retries=0)(workspace, bench)
-        found.append((result.scenario.value, done))
-    return found
-
-
-def _line(prepared: Prepared, speeds: list[tuple[str, StepRecord]]) -> NetworkLine:
+def _line(prepared: Prepared, runs: Mapping[str, StepRecord]) -> NetworkLine:
     network, engine = prepared.quantized.figures, prepared.engine.figures
     on_device = (engine["weights_bytes"], engine["activation_bytes"])
     known = [one for one in on_device if isinstance(one, int)]
@@ -201,7 +198,7 @@ def _line(prepared: Prepared, speeds: list[tuple[str, StepRecord]]) -> NetworkLi
             "device_bytes": sum(known) if known else None,
             "speeds": [
                 {"scenario": name, "value": run.figures["value"], "units": run.figures["units"]}
-                for name, run in speeds
+                for name, run in runs.items()
             ],
         }
     )

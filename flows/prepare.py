@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-from prefect.task_runners import ThreadPoolTaskRunner
-from pydantic import BaseModel, ConfigDict
 
-from flows.incomplete import ENDS_ALL
+from flows.incomplete import outcomes
 from flows.request import SubmissionRequest
 from mlperf_submission.errors import PipelineError
-from mlperf_submission.process import ended_together
 from mlperf_submission.steps.cache import StepRecord
 from models.benchmark import Benchmark, Edition
-from models.registry import get_benchmark
 from tasks.build_engine import build_engine
-from tasks.download import assemble_dataset, download, licensed_folder, verify_data
+from tasks.download import assemble_dataset, download, verify_data
+from tasks.engine.pending import derived
+from tasks.engine.runner import Runner
 from tasks.mini import listing_of, make_mini
 from tasks.preprocess import SUBSETS, preprocess
 from tasks.quantize import quantize
-from tasks.random_network import random_network, with_random_network
-from tasks.step import run_logger
-from tasks.workspace import Workspace
+from tasks.random_network import random_network, weights_label, with_random_network
 
 
-class Prepared(BaseModel):
-    """One benchmark with everything that its measurements need.
+@dataclass(frozen=True)
+class Prepared:
+    """One benchmark with everything that its measurements need; in a plan all but its name may be pending.
 
     Attributes:
         edition: where its network and data came from.
@@ -37,7 +35,6 @@ class Prepared(BaseModel):
         steps: every finished step of the preparation, in order.
     """
 
-    model_config = ConfigDict(frozen=True)
     benchmark: str
     edition: Edition
     dataset: Path
@@ -45,7 +42,7 @@ class Prepared(BaseModel):
     samples: StepRecord
     quantized: StepRecord
     engine: StepRecord
-    steps: list[StepRecord]
+    steps: Sequence[StepRecord]
 
 
 _BYTES_EACH = {True: 1_000_000_000, False: 32_000_000_000}
@@ -54,7 +51,7 @@ from the largest conversions (docs/full_edition.md)."""
 
 
 def prepare_all(
-    workspace: Workspace, request: SubmissionRequest
+    run: Runner, request: SubmissionRequest
 ) -> tuple[dict[str, Prepared], dict[str, PipelineError]]:
     """Prepare the benchmarks side by side, as many at a time as cores and memory bear.
 
@@ -64,91 +61,74 @@ def prepare_all(
     Raises:
         PipelineError: one that is of the request or the host (`flows.incomplete.ENDS_ALL`).
     """
-    names = [benchmark.name for benchmark in request.benchmarks]
+    stories = {one.name: partial(prepare, run, request, one) for one in request.benchmarks}
     memory = psutil.virtual_memory().total // _BYTES_EACH[request.on_mini_data]
-    width = max(1, min(len(names), len(os.sched_getaffinity(0)), memory))
-    prepared: dict[str, Prepared] = {}
-    failures: dict[str, PipelineError] = {}
-    runner: ThreadPoolTaskRunner[Prepared] = ThreadPoolTaskRunner(max_workers=width)
-    with runner, ended_together():
-        futures = {
-            name: runner.submit(prepare_benchmark, {"workspace": workspace, "request": request, "name": name})
-            for name in names
-        }
-        for name, future in futures.items():
-            try:
-                prepared[name] = future.result()
-            except ENDS_ALL:
-                raise
-            except PipelineError as error:
-                run_logger().error("%s cannot be prepared, the others go on: %s", name, error)
-                failures[name] = error
-    return prepared, failures
+    width = max(1, min(len(stories), len(os.sched_getaffinity(0)), memory))
+    with run.side_by_side("prepare", stories, width) as waiting:
+        return outcomes(waiting)
 
 
-@task(name="prepare", task_run_name="prepare {name}", cache_policy=NO_CACHE)
-def prepare_benchmark(workspace: Workspace, request: SubmissionRequest, name: str) -> Prepared:
-    """Prepare one benchmark; its steps are tasks of their own, below this one."""
-    return prepare(workspace, request, get_benchmark(name))
-
-
-def prepare(workspace: Workspace, request: SubmissionRequest, benchmark: Benchmark) -> Prepared:
+def prepare(run: Runner, request: SubmissionRequest, benchmark: Benchmark) -> Prepared:
     """Download, preprocess, quantise and build; each step is found if nothing that goes into it changed.
 
     With random weights the network is written in place of its download, and small data serve.
     """
-    limits, settings = request.system.limits, request.settings_of(benchmark.name)
-    edition, made = edition_of(workspace, request, benchmark)
-    if request.weights == "random":
-        layers = request.layers_of(benchmark.name)
-        network = random_network(workspace, benchmark.name, settings.precision, layers, limits.quantize)
+    name, limits, system = benchmark.name, request.system.limits, request.system
+    precision, random = request.settings_of(name).precision, request.weights == "random"
+    of = f"{name} {'mini' if request.on_mini_data else 'full'}"
+    converted = weights_label(f"{name} {precision}", request.weights)
+    edition, steps = benchmark.facts.full, []
+    if request.on_mini_data:
+        made = run(make_mini(name, request.sample_count(name), limits.preprocess))
+        edition = _mini_edition(benchmark, made)
+        steps.append(made)
+    if random:
+        layers = request.layers_of(name)
+        network = run(random_network(converted, name, precision, layers, limits.quantize))
         edition = with_random_network(edition, network)
     else:
-        network = download(workspace, benchmark.name, edition, "network", limits.download)
-    data = download(workspace, benchmark.name, edition, "data", limits.download)
-    steps = [*made, network, data]
-    dataset, dataset_hash = data.folder, data.content_hash
-    if edition.licensed:
-        own = licensed_folder(edition.licensed, request.system.licensed_data)
-        dataset = assemble_dataset(workspace, benchmark.name, data, edition.licensed.key, own)
-        verified = verify_data(workspace, benchmark.name, edition, own, dataset, limits.preprocess)
+        network = run(download(f"{of} network", name, edition, "network", limits.download))
+    data = run(download(f"{of} data", name, edition, "data", limits.download))
+    steps += [network, data]
+    dataset, dataset_hash = _folder(data), _content(data)
+    licensed = None if request.on_mini_data else benchmark.facts.full.licensed
+    if licensed:
+        dataset = run(assemble_dataset(of, name, data, licensed, system.licensed_data))
+        own = system.licensed_data.get(licensed.key)
+        verified = run(verify_data(of, name, edition, own, dataset, limits.preprocess))
         steps.append(verified)
-        dataset_hash = verified.key
+        dataset_hash = _key(verified)
     samples, calibration = (
-        preprocess(
-            workspace,
-            benchmark.name,
-            edition,
-            subset,
-            settings.precision,
-            dataset,
-            dataset_hash,
-            limits.preprocess,
+        run(
+            preprocess(
+                f"{of} {subset}",
+                name,
+                edition,
+                subset,
+                precision,
+                dataset,
+                dataset_hash,
+                limits.preprocess,
+            )
         )
         for subset in SUBSETS
     )
-    quantized = quantize(
-        workspace,
-        benchmark.name,
-        settings.precision,
-        edition,
-        network,
-        dataset,
-        calibration,
-        samples,
-        limits.quantize,
+    quantized = run(
+        quantize(converted, name, precision, edition, network, dataset, calibration, samples, limits.quantize)
     )
-    engine = build_engine(
-        workspace,
-        benchmark.name,
-        settings.precision,
-        quantized,
-        request.largest_batch(benchmark.name),
-        request.system.accelerator,
-        limits.build_engine,
+    engine = run(
+        build_engine(
+            converted,
+            name,
+            precision,
+            quantized,
+            request.largest_batch(name),
+            system.accelerator,
+            limits.build_engine,
+        )
     )
     return Prepared(
-        benchmark=benchmark.name,
+        benchmark=name,
         edition=edition,
         dataset=dataset,
         dataset_hash=dataset_hash,
@@ -159,13 +139,22 @@ def prepare(workspace: Workspace, request: SubmissionRequest, benchmark: Benchma
     )
 
 
-def edition_of(
-    workspace: Workspace, request: SubmissionRequest, benchmark: Benchmark
-) -> tuple[Edition, list[StepRecord]]:
-    """Return the edition, and the steps that made it: a mini edition is made on this host."""
-    if not request.on_mini_data:
-        return benchmark.facts.full, []
-    made = make_mini(
-        workspace, benchmark.name, request.sample_count(benchmark.name), request.system.limits.preprocess
-    )
-    return benchmark.data.mini_edition(listing_of(made, made.folder.as_uri())), [made]
+@derived
+def _mini_edition(benchmark: Benchmark, made: StepRecord) -> Edition:
+    """Return the edition that was made on this host."""
+    return benchmark.data.mini_edition(listing_of(made, made.folder.as_uri()))
+
+
+@derived
+def _folder(record: StepRecord) -> Path:
+    return record.folder
+
+
+@derived
+def _content(record: StepRecord) -> str:
+    return record.content_hash
+
+
+@derived
+def _key(record: StepRecord) -> str:
+    return record.key

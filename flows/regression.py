@@ -19,7 +19,7 @@ from mlperf_submission.errors import RegressionError
 from mlperf_submission.store.store import Area, Manifest, Store
 from mlperf_submission.submission.results import STREAMS
 from tasks.artifacts import publish as publish_artifact
-from tasks.step import run_logger
+from tasks.engine.perform import run_logger
 from tasks.upload import store_for
 from tasks.workspace import Workspace
 

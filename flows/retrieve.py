@@ -18,8 +18,9 @@ from mlperf_submission.config.system import System, known_systems, load_system
 from mlperf_submission.errors import SettingError
 from mlperf_submission.store.store import Area
 from tasks.artifacts import publish
+from tasks.engine.perform import run_logger
+from tasks.engine.runner import Live
 from tasks.retrieve import Retrieved, bring_back, retrieve_run
-from tasks.step import run_logger
 from tasks.upload import store_for
 from tasks.workspace import Workspace
 
@@ -118,9 +119,11 @@ def retrieve(
     request = RetrieveRequest.checked(run, to, only=only, system=system, dry_run=dry_run)
     logger = run_logger()
     logger.info("%s into %s", request.run, request.to)
-    with store_for(Workspace.at(work), request.system) as store:
+    workspace = Workspace.at(work)
+    with store_for(workspace, request.system) as store:
         limit = request.system.limits.upload
-        retrieved = retrieve_run(store, request.run, request.to, request.only, dry_run, limit)
+        runner = Live(workspace)
+        retrieved = runner(retrieve_run(store, request.run, request.to, request.only, dry_run, limit))
     publish(
         create_table_artifact,
         key=f"{request.system.name}-retrieved",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from prefect import flow
+from prefect.runtime import flow_run
 
 from flows.approval import Candidate, PublishChoice, ended, first_started, settle
-from flows.deliver import deliver
+from flows.deliver import deliver, lay_out
 from flows.explain import explained
 from flows.incomplete import incomplete, lacking, notes_on_missing, raise_if_nothing_is_left
 from flows.measure import measure_all
@@ -19,9 +20,15 @@ from flows.plan import make_plan
 from flows.prepare import prepare_all
 from flows.request import BenchmarkName, ScenarioName, SubmissionRequest
 from flows.results import notes_on, result_line
+from mlperf_submission.config.system import load_system
+from mlperf_submission.errors import SettingError
 from models.benchmark import Weights
-from tasks.step import run_logger
-from tasks.upload import check_store, store_for
+from tasks.engine.perform import run_logger
+from tasks.engine.runner import Live
+from tasks.handover import HandedOver, hand_over
+from tasks.report import PAGE_FILE
+from tasks.upload import check_store, placed, store_for
+from tasks.validate import read_verdict
 from tasks.workspace import Workspace
 
 
@@ -37,7 +44,24 @@ class SubmissionOutcome(Outcome):
     backend_notice: str
 
 
-@flow(name="submission", persist_result=True, result_serializer="json", on_failure=[tell_of_failure])
+def _named() -> str:
+    """Return what Prefect calls this run: system, round and the first digits of the run's id."""
+    system = str(flow_run.parameters.get("system", ""))
+    try:
+        loaded = load_system(system)
+        system = f"{loaded.name} {loaded.round}"
+    except SettingError:
+        pass  # which the flow says, when it reads the file itself
+    return f"submission {system} #{flow_run.id[:4]}"
+
+
+@flow(
+    name="submission",
+    flow_run_name=_named,
+    persist_result=True,
+    result_serializer="json",
+    on_failure=[tell_of_failure],
+)
 @explained
 def submission(
     system: str,
@@ -86,40 +110,57 @@ def submission(
         without=without,
     )
     workspace = Workspace.at(work)
-    forget_before = first_started() if measure_again else None
     logger = run_logger()
     logger.info("%s: %d results of round %s", request.system.name, len(request.results), request.round.name)
     if not anyway:
         require_fit(make_plan(workspace, request).needs, workspace.root)
+    run = Live(
+        workspace,
+        forget_before=first_started() if measure_again else None,
+        measures_once=not request.full_length or request.weights == "random",
+    )
     if request.weights == "random":
-        return rehearse_networks(workspace, request, forget_before)
+        return rehearse_networks(run, request)
     with store_for(workspace, request.system) as store:
-        check_store(store)
-        prepared, failures = prepare_all(workspace, request)
-        results, failed = measure_all(workspace, request, prepared, forget_before)
+        run(check_store(request.system.name, store))
+        prepared, failures = prepare_all(run, request)
+        results, failed = measure_all(run, request, prepared)
         failures |= failed
         raise_if_nothing_is_left(results, failures)
         lacks = lacking(request, results)
         steps = [step for one in prepared.values() for step in one.steps]
-        delivered = deliver(workspace, request, results, steps, store, lacks)
+        name = request.system.name
+        delivered = run.part(f"deliver {name}", lambda: deliver(run, request, results, steps, store, lacks))
+        place = workspace.submission(name, delivered.run)
+        lay_out(place, {**placed(results), **delivered.parts})
+        verdict = read_verdict(delivered.verdict)
         candidate = Candidate(
-            system=request.system.name,
+            system=name,
             run=delivered.run,
-            address=delivered.s3_address,
+            address=delivered.stored.address,
             rehearsal=request.system.is_rehearsal,
-            verdict=delivered.verdict.summary(),
+            verdict=verdict.summary(),
             results=[result_line(one) for one in results],
             notes=[*notes_on(results), *notes_on_missing(request, results, failures)],
             lacks=lacks,
-            page=delivered.page,
-            place=workspace.submission(request.system.name, delivered.run),
+            page=place / "page" / PAGE_FILE,
+            place=place,
+        )
+        hand_over(
+            HandedOver(
+                system=name,
+                run=candidate.run,
+                round=request.round.name,
+                rehearsal=candidate.rehearsal,
+                address=candidate.address,
+            )
         )
         show(candidate)
         publication = settle(candidate, store, publish)
     outcome = SubmissionOutcome(
         system=candidate.system,
         backend_notice=delivered.notice,
-        **outcome_fields(candidate, delivered.verdict, publication),
+        **outcome_fields(candidate, verdict, publication),
     )
     if failures:
         raise incomplete(request, outcome, failures)

@@ -4,32 +4,31 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic import JsonValue
+
 from mlperf_submission.errors import AccuracyError
 from mlperf_submission.harness.record import ACCURACY_LOG, RunOutcome
 from mlperf_submission.rounds import ModelRules, RunKind
-from mlperf_submission.steps.cache import StepRecord
 from mlperf_submission.submission.accuracy import judge, targets_for, write_accuracy_txt
 from mlperf_submission.submission.logs import read_accuracy
 from models.benchmark import Edition
 from models.registry import get_benchmark
-from tasks.measurement import Bench, Judged, run_loadgen, run_step
-from tasks.step import Step, step_task
+from tasks.engine.perform import Recorder
+from tasks.engine.spec import Step, StepSpec
+from tasks.measurement import Bench, Judged, run_inputs, run_loadgen
 from tasks.versions import library_versions
-from tasks.workspace import Workspace
 
 ACCURACY_FILE = "accuracy.txt"
+ACCURACY = StepSpec(
+    "accuracy",
+    "accuracy",
+    ("download", "verify_data", "preprocess", "quantize", "build_engine", "find the rate"),
+)
 
 
-def accuracy_step(bench: Bench, dataset_hash: str) -> Step:
-    """Return what goes into the accuracy run: that of a run, and the data set with its ground truth."""
-    scored_by = library_versions(bench.benchmark, "score")
-    return run_step(bench, RunKind.ACCURACY, dataset=dataset_hash, **scored_by)
-
-
-@step_task("accuracy", shown="{bench.benchmark} {bench.scenario}")
 def accuracy(
-    workspace: Workspace, bench: Bench, edition: Edition, dataset: Path, dataset_hash: str, rules: ModelRules
-) -> StepRecord:
+    label: str, bench: Bench, edition: Edition, dataset: Path, dataset_hash: str, rules: ModelRules
+) -> Step:
     """Answer every sample once, score the responses, write `accuracy.txt` beside LoadGen's files.
 
     Figures: those of the run, `metrics` and `samples_scored`.
@@ -37,6 +36,10 @@ def accuracy(
     Raises:
         AccuracyError: a metric misses its target; it would again, so nothing is tried again.
     """
+
+    def inputs() -> dict[str, JsonValue]:
+        scored_by = library_versions(bench.benchmark, "score")
+        return run_inputs(bench, RunKind.ACCURACY, dataset=dataset_hash, **scored_by)
 
     def score(folder: Path, _outcome: RunOutcome) -> Judged:
         log = folder / ACCURACY_LOG
@@ -53,4 +56,7 @@ def accuracy(
             )
         return {"metrics": dict(found.metrics), "samples_scored": found.samples}, ()
 
-    return run_loadgen(workspace, bench, RunKind.ACCURACY, accuracy_step(bench, dataset_hash), judge=score)
+    def produce(folder: Path, recorder: Recorder) -> dict[str, JsonValue]:
+        return run_loadgen(bench, RunKind.ACCURACY, folder, recorder, judge=score)
+
+    return Step(ACCURACY, label, inputs, produce)

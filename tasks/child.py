@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, JsonValue
 
 from mlperf_submission.process import progress_in, run_module
-from tasks.step import Recorder
+from tasks.engine.perform import Recorder
 
 
 def call_child(

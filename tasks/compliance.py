@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from mlperf_submission.compliance.audits import AuditRuns, AuditVerdict, audit_config, judge_audit
+from mlperf_submission.compliance.audits import KNOWN, AuditRuns, AuditVerdict, audit_config, judge_audit
 from mlperf_submission.errors import AuditError, DisturbedRunError, InvalidRunError
 from mlperf_submission.files import write_atomic
 from mlperf_submission.harness.record import ACCURACY_LOG, DETAIL_LOG, RunOutcome
@@ -16,6 +16,8 @@ from mlperf_submission.steps.cache import StepRecord, code_version
 from mlperf_submission.submission.logs import AccuracyLogEntry, read_detail
 from models.benchmark import Edition, Score
 from models.registry import get_benchmark
+from tasks.engine.perform import Recorder
+from tasks.engine.spec import Step, StepSpec
 from tasks.measurement import (
     RETRIES,
     Bench,
@@ -23,46 +25,37 @@ from tasks.measurement import (
     Notice,
     detail_log,
     disturbances_of,
+    run_inputs,
     run_loadgen,
-    run_step,
 )
-from tasks.step import Step, step_task
 from tasks.versions import library_versions
-from tasks.workspace import Workspace
 
 VERDICT_FILE = "audit_verdict.json"
 
 
-def audit_step(bench: Bench, kind: RunKind, performance: StepRecord, accuracy: StepRecord) -> Step:
-    """Return what goes into an audit: that of a run, and the runs of the result that it is judged against."""
-    return run_step(
-        bench,
-        kind,
-        performance=performance.content_hash,
-        accuracy=accuracy.content_hash if kind is RunKind.TEST01 else None,
-        judged_by=code_version("mlperf_submission.compliance.audits"),
-        **(library_versions(bench.benchmark, "score") if kind is RunKind.TEST01 else {}),
+def _may_be_tried_again(error: BaseException) -> bool:
+    return isinstance(error, InvalidRunError | DisturbedRunError) or (
+        isinstance(error, AuditError) and not error.result_disturbed
     )
 
 
-@step_task(
-    "audit",
-    shown="{kind} {bench.benchmark} {bench.scenario}",
-    retries=RETRIES,
-    again=lambda error: (
-        isinstance(error, InvalidRunError | DisturbedRunError)
-        or (isinstance(error, AuditError) and not error.result_disturbed)
-    ),
-)
+def _spec(kind: RunKind) -> StepSpec:
+    takes = ("performance", "accuracy") if kind is RunKind.TEST01 else ("performance",)
+    return StepSpec(kind.lower(), "audits", takes, retries=RETRIES, again=_may_be_tried_again)
+
+
+AUDITS = tuple(map(_spec, KNOWN))
+
+
 def audit(
-    workspace: Workspace,
+    label: str,
     bench: Bench,
     kind: RunKind,
     performance: StepRecord,
     accuracy: StepRecord,
     edition: Edition,
     dataset: Path,
-) -> StepRecord:
+) -> Step:
     """Run one compliance test and judge it; `audit_verdict.json` is written beside LoadGen's files.
 
     Raises:
@@ -70,6 +63,16 @@ def audit(
             speed of the audit is a notice.
         DisturbedRunError: something disturbed it, and a retry is left.
     """
+
+    def inputs() -> dict[str, JsonValue]:
+        return run_inputs(
+            bench,
+            kind,
+            performance=performance.content_hash,
+            accuracy=accuracy.content_hash if kind is RunKind.TEST01 else None,
+            judged_by=code_version("mlperf_submission.compliance.audits"),
+            **(library_versions(bench.benchmark, "score") if kind is RunKind.TEST01 else {}),
+        )
 
     def judge(folder: Path, outcome: RunOutcome) -> Judged:
         verdict = _verdict(bench, kind, folder, performance, accuracy, edition, dataset)
@@ -83,14 +86,11 @@ def audit(
         differs = f"{kind} is faster or slower than its result"
         return scores, [Notice(kind=differs, text=text) for text in verdict.notices]
 
-    return run_loadgen(
-        workspace,
-        bench,
-        kind,
-        audit_step(bench, kind, performance, accuracy),
-        audit_config=audit_config(kind, bench.benchmark),
-        judge=judge,
-    )
+    def produce(folder: Path, recorder: Recorder) -> dict[str, JsonValue]:
+        config = audit_config(kind, bench.benchmark)
+        return run_loadgen(bench, kind, folder, recorder, audit_config=config, judge=judge)
+
+    return Step(_spec(kind), label, inputs, produce)
 
 
 def _failed(

@@ -15,46 +15,43 @@ from mlperf_submission.description.describe import MachineDescription, describe_
 from mlperf_submission.files import write_atomic
 from mlperf_submission.steps.cache import StepRecord, code_version
 from mlperf_submission.submission import description
+from tasks.engine.pending import derived
+from tasks.engine.perform import Recorder
+from tasks.engine.spec import Step, StepSpec
 from tasks.hardware import host_identity
-from tasks.step import Recorder, Step, perform, step_task
 from tasks.versions import versions_of
-from tasks.workspace import Workspace
 
 DESCRIPTION_FILE = "description.json"
 FILL_IN = "to be filled in by a person"
+DESCRIBE = StepSpec("describe", "deliver", (), 0.5, 0.5)
 
 
-def describe_step(system: System) -> Step:
-    """Return what goes into a description: the host, what was typed, and the libraries that it names."""
-    return Step(
-        name="describe",
-        label=system.name,
-        inputs={
+def describe(system: System) -> Step:
+    """Write `description.json`, a `mlperf_submission.description.describe.MachineDescription`."""
+
+    def inputs() -> dict[str, JsonValue]:
+        return {
             "typed": {**system.description},
             "host": host_identity(),
             "code_version": code_version("mlperf_submission.description.describe"),
             **versions_of("mlcommons-loadgen", "onnxruntime", "prefect", "tensorrt", "tensorrt-rtx"),
-        },
-    )
-
-
-@step_task("describe", shown="{system.name}")
-def describe(workspace: Workspace, system: System) -> StepRecord:
-    """Write `description.json`, a `mlperf_submission.description.describe.MachineDescription`."""
+        }
 
     def produce(folder: Path, _recorder: Recorder) -> dict[str, JsonValue]:
         found = describe_machine(typed_values=system.description, typed_in="the system file")
         write_atomic(folder / DESCRIPTION_FILE, found.model_dump_json(indent=1))
         return {"open": list(found.score.open)}
 
-    return perform(workspace, describe_step(system), produce)
+    return Step(DESCRIBE, system.name, inputs, produce)
 
 
+@derived
 def read_description(record: StepRecord) -> MachineDescription:
     """Return the description that a finished step holds."""
     return MachineDescription.model_validate_json(record.file(DESCRIPTION_FILE).read_text())
 
 
+@derived
 def described(system: System, found: MachineDescription) -> System:
     """Return the system with a description in which every field that the round asks for has a value."""
     values = {name: value for name, value in found.values().items() if value not in (None, "")}

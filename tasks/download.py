@@ -17,29 +17,20 @@ from mlperf_submission.files import files_below, write_atomic
 from mlperf_submission.steps.cache import StepRecord
 from models import jobs
 from models.benchmark import Edition, LicensedFolder, Source
-from tasks.step import Recorder, Step, perform, step_task
+from tasks.engine.pending import PendingError
+from tasks.engine.perform import Recorder
+from tasks.engine.spec import Act, Done, Step, StepSpec
 from tasks.versions import benchmark_code
 from tasks.workspace import Workspace
 
 What = Literal["network", "data"]
 DOWNLOADS: tuple[What, ...] = ("network", "data")
+DOWNLOAD = StepSpec("download", "prepare", ("make_mini",), 0.3, 30.0, retries=4)
+ASSEMBLE_DATASET = StepSpec("assemble_dataset", "prepare", ("download",), 0.1, 0.1)
+VERIFY_DATA = StepSpec("verify_data", "prepare", ("assemble_dataset",), 300.0, 300.0)
 
 
-def download_step(benchmark: str, edition: Edition, what: What) -> Step:
-    """Return what goes into a download: the digests, not the addresses, which may be mirrors."""
-    return Step(
-        name="download",
-        label=f"{benchmark} {edition.name} {what}",
-        inputs={
-            source.name: {"digest": source.digest, "unpack": source.unpack} for source in _of(edition, what)
-        },
-    )
-
-
-@step_task("download", shown="{benchmark} {what}", retries=4)
-def download(
-    workspace: Workspace, benchmark: str, edition: Edition, what: What, limit_seconds: float
-) -> StepRecord:
+def download(label: str, benchmark: str, edition: Edition, what: What, limit_seconds: float) -> Step:
     """Fetch the network or the data of an edition: several files at once, resumed after a break.
 
     Files: each source under its name, or its unpacked folder. A retry goes on from what is on the disk.
@@ -48,17 +39,21 @@ def download(
         UnreachableError: a server did not answer or broke off (tried again by Prefect).
         SourceError: a source is missing, or its content is not what its owner published.
     """
-    sources = _of(edition, what)
-    parts = workspace.downloads / benchmark / edition.name
+
+    def inputs() -> dict[str, JsonValue]:  # the digests, not the addresses, which may be mirrors
+        return {
+            source.name: {"digest": source.digest, "unpack": source.unpack} for source in _of(edition, what)
+        }
 
     def produce(folder: Path, recorder: Recorder) -> dict[str, JsonValue]:
-        return _fetch(sources, parts, folder, time.monotonic() + limit_seconds, recorder)
+        parts = recorder.workspace.downloads / benchmark / edition.name
+        return _fetch(_of(edition, what), parts, folder, time.monotonic() + limit_seconds, recorder)
 
-    return perform(workspace, download_step(benchmark, edition, what), produce, prepares=True)
+    return Step(DOWNLOAD, label, inputs, produce)
 
 
-def licensed_folder(licensed: LicensedFolder, given: Mapping[str, Path]) -> Path:
-    """Return the folder that a person named for data behind a licence.
+def require_folder(licensed: LicensedFolder, given: Mapping[str, Path]) -> None:
+    """Raise unless a person named a folder for data behind a licence, and it is there.
 
     Raises:
         SettingError: the system file names none, or it is not there.
@@ -74,36 +69,64 @@ def licensed_folder(licensed: LicensedFolder, given: Mapping[str, Path]) -> Path
         raise SettingError(
             f"there is no folder {folder}", where=f"licensed_data.{licensed.key}", remedy="correct the path"
         )
-    return folder
 
 
-def verify_step(benchmark: str, edition: Edition, folder: Path) -> Step:
-    """Return what goes into the verification of a person's folder: its files' names, sizes and times."""
-    listing = hashlib.sha256()
-    for path in files_below(folder):
-        status = path.stat()
-        listing.update(f"{path.relative_to(folder)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-    return Step(
-        name="verify_data",
-        label=f"{benchmark} {edition.name}",
-        inputs={
-            "folder": str(folder),
-            "listing": listing.hexdigest(),
-            "samples": edition.sample_count,
-            "code_version": benchmark_code(benchmark, ("data",)),
-        },
-    )
+def assemble_dataset(
+    label: str, benchmark: str, data: StepRecord, licensed: LicensedFolder, given: Mapping[str, Path]
+) -> Act[Path]:
+    """Hand on a folder in which downloaded data and the folder that a person named lie as links.
+
+    Raises:
+        SettingError: see `require_folder`.
+    """
+
+    def links(workspace: Workspace) -> dict[Path, Path]:
+        place = workspace.root / "datasets" / f"{benchmark}-{data.key[:12]}"
+        targets = {path.name: path for path in data.folder.iterdir()}
+        if licensed.key in given:
+            targets[licensed.key] = given[licensed.key]
+        return {place / name: target for name, target in targets.items()}
+
+    def finished(workspace: Workspace) -> Path | None:
+        wanted = links(workspace)
+        is_linked = all(link.is_symlink() and link.readlink() == to for link, to in wanted.items())
+        return next(iter(wanted)).parent if is_linked else None
+
+    def do(recorder: Recorder) -> Done[Path]:
+        require_folder(licensed, given)
+        if place := finished(recorder.workspace):
+            return Done(place, "found linked", found=True)
+        for link, target in links(recorder.workspace).items():
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.unlink(missing_ok=True)
+            link.symlink_to(target)
+        return Done(link.parent, f"linked in {link.parent}")
+
+    return Act(ASSEMBLE_DATASET, label, do, finished)
 
 
-@step_task("verify data", shown="{benchmark}")
 def verify_data(
-    workspace: Workspace, benchmark: str, edition: Edition, folder: Path, dataset: Path, limit_seconds: float
-) -> StepRecord:
+    label: str, benchmark: str, edition: Edition, own: Path | None, dataset: Path, limit_seconds: float
+) -> Step:
     """Check a person's own data file by file against the official list; the figures say what was found.
 
     Raises:
         SourceError: files are missing, damaged or misnamed; all of them are counted, the first are named.
     """
+
+    def inputs() -> dict[str, JsonValue]:
+        if own is None or not own.is_dir():
+            raise PendingError(ASSEMBLE_DATASET.name, label)  # which says what a person has to do
+        listing = hashlib.sha256()
+        for path in files_below(own):
+            status = path.stat()
+            listing.update(f"{path.relative_to(own)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        return {
+            "folder": str(own),
+            "listing": listing.hexdigest(),
+            "samples": edition.sample_count,
+            "code_version": benchmark_code(benchmark, ("data",)),
+        }
 
     def produce(place: Path, recorder: Recorder) -> dict[str, JsonValue]:
         figures = jobs.verify_dataset(
@@ -112,22 +135,7 @@ def verify_data(
         write_atomic(place / "verified.json", json.dumps(figures, indent=1, sort_keys=True))
         return figures
 
-    return perform(workspace, verify_step(benchmark, edition, folder), produce, prepares=True)
-
-
-def assemble_dataset(
-    workspace: Workspace, benchmark: str, data: StepRecord, licensed: str, folder: Path
-) -> Path:
-    """Return a folder in which downloaded data and a person's own folder (`licensed`) lie as links."""
-    place = workspace.root / "datasets" / f"{benchmark}-{data.key[:12]}"
-    place.mkdir(parents=True, exist_ok=True)
-    for name, target in {**{path.name: path for path in data.folder.iterdir()}, licensed: folder}.items():
-        link = place / name
-        if link.is_symlink() and link.readlink() == target:
-            continue
-        link.unlink(missing_ok=True)
-        link.symlink_to(target)
-    return place
+    return Step(VERIFY_DATA, label, inputs, produce)
 
 
 def _of(edition: Edition, what: What) -> Sequence[Source]:

@@ -16,7 +16,6 @@ from prefect.client.schemas.sorting import ArtifactSort
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mlperf_submission.errors import StoreError
-from mlperf_submission.store.store import RunInfo
 from tasks.artifacts import publish
 
 _KEY = "stored-run"
@@ -45,16 +44,13 @@ class HandedOver(BaseModel):
         return f"{self.system}/{self.run}"
 
 
-def hand_over(info: RunInfo, address: str) -> None:
+def hand_over(run: HandedOver) -> None:
     """Leave the address of a stored run with the current flow run, as an artifact on its page."""
-    run = HandedOver(
-        system=info.system, run=info.run, round=info.round, rehearsal=info.rehearsal, address=address
-    )
     publish(
         create_table_artifact,
-        key=f"{info.system}-{_KEY}",
+        key=f"{run.system}-{_KEY}",
         table=[run.model_dump(mode="json")],
-        description=f"{info.system}/{info.run} is in the store",
+        description=f"{run.name} is in the store",
     )
 
 

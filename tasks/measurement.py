@@ -21,15 +21,18 @@ from mlperf_submission.rounds import RunKind, Scenario
 from mlperf_submission.steps.cache import StepRecord
 from mlperf_submission.submission.logs import DetailLog, read_detail
 from models.benchmark import Weights
+from tasks.engine.perform import Recorder, attempts_left, run_logger
 from tasks.hardware import host_identity
 from tasks.random_network import weights_label
-from tasks.step import Recorder, Step, attempts_left, perform, run_logger
 from tasks.versions import benchmark_code, versions_of
-from tasks.workspace import Workspace
 
 RETRIES = 2
 """A disturbance of the host can make a run INVALID, or an audit differ from its result: it is measured again
 so often, and every attempt is kept as evidence. A rehearsal measures once: its speed decides nothing."""
+
+RUN_OVERHEAD_SECONDS = 47.0
+"""Start, warm-up and reading the logs of a full run: the mean gap between the runs of the one unattended
+chain (10 audits) of the model system's published v4.1 logs."""
 
 
 class Notice(BaseModel):
@@ -80,51 +83,47 @@ class Bench(BaseModel):
         return weights_label(f"{self.benchmark} {self.scenario}", self.weights)
 
 
-def run_step(bench: Bench, kind: RunKind, **more: JsonValue) -> Step:
+def run_inputs(bench: Bench, kind: RunKind, **more: JsonValue) -> dict[str, JsonValue]:
     """Return what goes into one run: engine, samples, settings, tuning, code, libraries and the host."""
     request = bench.request
-    return Step(
-        name=kind.value.lower(),
-        label=bench.label(),
-        inputs={
-            "engine": bench.engine_hash,
-            "weights": bench.weights,
-            "samples": bench.samples_hash,
-            "settings": bench.settings[kind].model_dump(mode="json"),
-            "tuning": request.model_dump(
-                mode="json",
-                include={"backend", "precision", "batch_size", "max_wait_us", "streams", "devices"},
-            ),
-            "code_version": benchmark_code(
-                bench.benchmark,
-                ("data", "answer"),
-                "mlperf_submission.harness.child",
-                BACKENDS[request.backend],
-            ),
-            **versions_of("mlcommons-loadgen", "numpy", "onnxruntime", "tensorrt", "tensorrt-rtx"),
-            "python": platform.python_version(),
-            "host": host_identity(),
-            **more,
-        },
-    )
+    return {
+        "engine": bench.engine_hash,
+        "weights": bench.weights,
+        "samples": bench.samples_hash,
+        "settings": bench.settings[kind].model_dump(mode="json"),
+        "tuning": request.model_dump(
+            mode="json",
+            include={"backend", "precision", "batch_size", "max_wait_us", "streams", "devices"},
+        ),
+        "code_version": benchmark_code(
+            bench.benchmark,
+            ("data", "answer"),
+            "mlperf_submission.harness.child",
+            BACKENDS[request.backend],
+        ),
+        **versions_of("mlcommons-loadgen", "numpy", "onnxruntime", "tensorrt", "tensorrt-rtx"),
+        "python": platform.python_version(),
+        "host": host_identity(),
+        **more,
+    }
 
 
 def run_loadgen(
-    workspace: Workspace,
     bench: Bench,
     kind: RunKind,
-    step: Step,
+    folder: Path,
+    recorder: Recorder,
     *,
     audit_config: str | None = None,
     judge: Callable[[Path, RunOutcome], Judged] = lambda _folder, _outcome: ({}, ()),
-) -> StepRecord:
-    """Find a run finished, or make it: exclusive use of the host, one child process, one folder.
+) -> dict[str, JsonValue]:
+    """Make a run: exclusive use of the host, one child process, one folder; return its figures.
 
     Args:
-        workspace: where runs are kept.
         bench: what is measured.
         kind: what the run is for.
-        step: from `run_step`.
+        folder: receives LoadGen's files.
+        recorder: is told how far it is.
         audit_config: the audit's configuration file.
         judge: called with the folder and the outcome of a valid run; may write files and returns figures and
             notices, or raises, which keeps the run from counting as finished.
@@ -140,26 +139,23 @@ def run_loadgen(
         update={"settings": bench.settings[kind], "audit_config": audit_config}
     )
 
-    def produce(folder: Path, recorder: Recorder) -> dict[str, JsonValue]:
-        outcome = measure(
-            request,
-            folder,
-            timeout_seconds=bench.limit_seconds,
-            on_progress=recorder,
-            on_message=run_logger().info,
-        )
-        require_valid(outcome, f"{kind} of {bench.label()}")
-        if outcome.disturbances and not outcome.settings.is_accuracy:
-            _require_kept(bench, outcome, f"{kind} of {bench.label()}")
-        notices = [Notice(kind=reason.speed, text=reason.text) for reason in outcome.reasons]
-        figures, more = judge(folder, outcome)
-        return {
-            **outcome.model_dump(mode="json", exclude={"folder", "settings", "reasons"}),
-            "notices": [one.model_dump() for one in (*notices, *more)],
-            **figures,
-        }
-
-    return perform(workspace, step, produce)
+    outcome = measure(
+        request,
+        folder,
+        timeout_seconds=bench.limit_seconds,
+        on_progress=recorder,
+        on_message=run_logger().info,
+    )
+    require_valid(outcome, f"{kind} of {bench.label()}")
+    if outcome.disturbances and not outcome.settings.is_accuracy:
+        _require_kept(bench, outcome, f"{kind} of {bench.label()}")
+    notices = [Notice(kind=reason.speed, text=reason.text) for reason in outcome.reasons]
+    figures, more = judge(folder, outcome)
+    return {
+        **outcome.model_dump(mode="json", exclude={"folder", "settings", "reasons"}),
+        "notices": [one.model_dump() for one in (*notices, *more)],
+        **figures,
+    }
 
 
 def require_valid(outcome: RunOutcome, what: str) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,14 +17,18 @@ from mlperf_submission.steps.cache import StepRecord, code_version
 from mlperf_submission.store.store import RunInfo, Store
 from mlperf_submission.tree.merge import merge_trees
 from tasks.artifacts import publish
+from tasks.engine.perform import Recorder
+from tasks.engine.spec import Act, Done, Step, StepSpec, said_again
 from tasks.handover import HandedOver
 from tasks.package import PROJECT
-from tasks.report import page_templates_version
-from tasks.step import Recorder, Step, perform, step_task
+from tasks.report import PAGE_FILE, page_templates_version
 from tasks.upload import STORE_RETRIES, Stored, run_files, send_run
-from tasks.validate import read_verdict
-from tasks.workspace import Workspace
+from tasks.validate import read_verdict, require_accepted
 
+FETCH_TREE = StepSpec("fetch_tree", "deliver", retries=STORE_RETRIES)
+MERGE = StepSpec("merge", "deliver", ("fetch_tree",))
+REPORT_FLEET = StepSpec("report_fleet", "deliver", ("merge",))
+UPLOAD_FLEET = StepSpec("upload_fleet", "deliver", ("report_fleet",), retries=STORE_RETRIES)
 TREE = "tree"
 MEMBERS_FILE = "members.json"
 _TREE_FROM_A_SYSTEMS_PAGE = "../../../../../tree"
@@ -82,19 +85,16 @@ def fleet_of(
     return Fleet(name=name, round=rounds[0], members=ordered, upload_seconds=upload_seconds)
 
 
-def fetch_tree_step(member: HandedOver, content_hash: str) -> Step:
-    """Return what goes into the tree of a stored run: nothing but the run, which never changes."""
-    return Step(name="fetch_tree", label=member.system, inputs={"run": member.run, "content": content_hash})
-
-
-@step_task("fetch tree", shown="{member.system}", retries=STORE_RETRIES)
-def fetch_tree(workspace: Workspace, fleet: Fleet, member: HandedOver, store: Store) -> StepRecord:
+def fetch_tree(fleet: Fleet, member: HandedOver, store: Store) -> Step:
     """Bring the tree of a stored run here, every file verified; it lies in the step's folder `tree`.
 
     Raises:
         UnreachableError: the endpoint is down or slow (tried again by Prefect).
         StoreError: there is no such run, or files of it are missing or tampered with.
     """
+
+    def inputs() -> dict[str, JsonValue]:  # nothing but the run, which never changes
+        return {"run": member.run, "content": store.manifest(member.address).content_hash}
 
     def produce(folder: Path, recorder: Recorder) -> dict[str, JsonValue]:
         restored = store.fetch_run(
@@ -106,29 +106,21 @@ def fetch_tree(workspace: Workspace, fleet: Fleet, member: HandedOver, store: St
         )
         return {"files": len(restored.fetched), "bytes": restored.size}
 
-    content = store.manifest(member.address).content_hash
-    return perform(workspace, fetch_tree_step(member, content), produce)
+    return Step(FETCH_TREE, member.system, inputs, produce)
 
 
-def merge_step(fleet: Fleet, trees: Sequence[StepRecord]) -> Step:
-    """Return what goes into a merged tree: the trees, in the order of the systems."""
-    return Step(
-        name="merge",
-        label=fleet.name,
-        inputs={
-            "trees": [tree.content_hash for tree in trees],
-            "code_version": code_version("mlperf_submission.tree.merge"),
-        },
-    )
-
-
-@step_task("merge", shown="{fleet.name}")
-def merge(workspace: Workspace, fleet: Fleet, trees: list[StepRecord]) -> StepRecord:
+def merge(fleet: Fleet, trees: Sequence[StepRecord]) -> Step:
     """Write one tree with all systems; the step's folder is its root.
 
     Raises:
         TreeError: the trees cannot stand in one submission; everything that is against it is named.
     """
+
+    def inputs() -> dict[str, JsonValue]:
+        return {
+            "trees": [tree.content_hash for tree in trees],
+            "code_version": code_version("mlperf_submission.tree.merge"),
+        }
 
     def produce(folder: Path, _recorder: Recorder) -> dict[str, JsonValue]:
         merged = merge_trees([tree.folder / TREE for tree in trees], folder)
@@ -139,27 +131,20 @@ def merge(workspace: Workspace, fleet: Fleet, trees: list[StepRecord]) -> StepRe
             "joined": list(merged.joined),
         }
 
-    return perform(workspace, merge_step(fleet, trees), produce)
+    return Step(MERGE, fleet.name, inputs, produce)
 
 
-def report_fleet_step(fleet: Fleet, tree: StepRecord, verdict: StepRecord) -> Step:
-    """Return what goes into a fleet's pages: tree, verdict, its members and the pages' code."""
-    return Step(
-        name="report_fleet",
-        label=fleet.name,
-        inputs={
+def report_fleet(fleet: Fleet, tree: StepRecord, verdict: StepRecord) -> Step:
+    """Write the page of all systems and a page of each, and say which runs they were made of."""
+
+    def inputs() -> dict[str, JsonValue]:
+        return {
             "tree": tree.content_hash,
             "verdict": verdict.content_hash,
             "members": [member.model_dump(mode="json") for member in fleet.members],
             "code_version": code_version("mlperf_submission.page"),
             "templates": page_templates_version(),
-        },
-    )
-
-
-@step_task("report fleet", shown="{fleet.name}")
-def report_fleet(workspace: Workspace, fleet: Fleet, tree: StepRecord, verdict: StepRecord) -> StepRecord:
-    """Write the page of all systems and a page of each, and say which runs they were made of."""
+        }
 
     def produce(folder: Path, _recorder: Recorder) -> dict[str, JsonValue]:
         members = {member.system: member for member in fleet.members}
@@ -174,48 +159,53 @@ def report_fleet(workspace: Workspace, fleet: Fleet, tree: StepRecord, verdict: 
             if (system := place.rpartition("/")[2]) in members
         }
         page = write_fleet(
-            tree.folder, folder, round_name=fleet.round, verdict=read_verdict(verdict), evidence=evidence
+            tree.folder,
+            folder,
+            round_name=fleet.round,
+            verdict=read_verdict(verdict),
+            evidence=evidence,
+            again=said_again,
         )
         write_atomic(folder / MEMBERS_FILE, fleet.model_dump_json(indent=1, include={"members"}))
         return {"bytes": page.stat().st_size}
 
-    return perform(workspace, report_fleet_step(fleet, tree, verdict), produce)
+    return Step(REPORT_FLEET, fleet.name, inputs, produce)
 
 
-@step_task("upload fleet", shown="{run}", retries=STORE_RETRIES)
 def upload_fleet(
-    workspace: Workspace,
-    fleet: Fleet,
-    run: str,
-    created: datetime,
-    delivered: dict[str, StepRecord],
-    made_of: list[StepRecord],
-    store: Store,
-) -> Stored:
+    fleet: Fleet, run: str, delivered: Mapping[str, StepRecord], made_of: Sequence[StepRecord], store: Store
+) -> Act[Stored]:
     """Upload the fleet's tree, pages and verdict as one run; the runs of its systems stay where they are.
 
     Raises:
+        TreeError: the merged tree is refused.
         UnreachableError: the endpoint is down or slow (tried again by Prefect).
         StoreError: the key is refused, the bucket is missing, or the run is there with other content.
     """
-    results = read_verdict(delivered["verdict"]).results
-    info = RunInfo(
-        system=fleet.name,
-        run=run,
-        round=fleet.round,
-        created=created,
-        rehearsal=fleet.is_rehearsal,
-        tool_version=version(PROJECT),
-        figures={f"{one.system}/{one.benchmark}/{one.scenario}": one.value for one in results},
-    )
-    stored = send_run(workspace, info, run_files(workspace, delivered, made_of), fleet.upload_seconds, store)
-    publish(
-        create_table_artifact,
-        key=f"{fleet.name}-members",
-        table=[member.model_dump(mode="json") for member in fleet.members],
-        description=f"{fleet.name}/{run} was made of these runs",
-    )
-    return stored
+
+    def do(recorder: Recorder) -> Done[Stored]:
+        verdict = read_verdict(delivered["verdict"])
+        require_accepted(verdict, delivered["page"].file(PAGE_FILE))
+        info = RunInfo(
+            system=fleet.name,
+            run=run,
+            round=fleet.round,
+            created=delivered["tree"].created,
+            rehearsal=fleet.is_rehearsal,
+            tool_version=version(PROJECT),
+            figures={f"{one.system}/{one.benchmark}/{one.scenario}": one.value for one in verdict.results},
+        )
+        files = run_files(recorder.workspace, delivered, made_of)
+        done = send_run(recorder, info, files, fleet.upload_seconds, store)
+        publish(
+            create_table_artifact,
+            key=f"{fleet.name}-members",
+            table=[member.model_dump(mode="json") for member in fleet.members],
+            description=f"{fleet.name}/{run} was made of these runs",
+        )
+        return done
+
+    return Act(UPLOAD_FLEET, fleet.name, do)
 
 
 def _list(value: JsonValue) -> list[JsonValue]:

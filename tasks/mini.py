@@ -9,37 +9,32 @@ from pydantic import JsonValue
 from mlperf_submission.steps.cache import StepRecord
 from models import jobs
 from models.benchmark import MiniListing
-from tasks.step import Recorder, Step, perform, step_task
+from tasks.engine.perform import Recorder
+from tasks.engine.spec import Step, StepSpec
 from tasks.versions import benchmark_code, library_versions
-from tasks.workspace import Workspace
+
+MAKE_MINI = StepSpec("make_mini", "prepare", (), 2.0, 2.0)
 
 
-def make_mini_step(benchmark: str, sample_count: int) -> Step:
-    """Return what goes into a mini edition: the code that renders it and the number of samples."""
-    return Step(
-        name="make_mini",
-        label=f"{benchmark} {sample_count} samples",
-        inputs={
-            "benchmark": benchmark,
-            "sample_count": sample_count,
-            "code_version": benchmark_code(benchmark, ("data",)),
-            **library_versions(benchmark, "make_mini"),
-        },
-    )
-
-
-@step_task("make mini edition", shown="{benchmark}")
-def make_mini(workspace: Workspace, benchmark: str, sample_count: int, limit_seconds: float) -> StepRecord:
+def make_mini(benchmark: str, sample_count: int, limit_seconds: float) -> Step:
     """Render the mini edition's files into a folder that they are then taken from as downloads are.
 
     Figures: `sample_count`. Files: those that the edition's sources name.
     """
 
+    def inputs() -> dict[str, JsonValue]:
+        return {
+            "benchmark": benchmark,
+            "sample_count": sample_count,
+            "code_version": benchmark_code(benchmark, ("data",)),
+            **library_versions(benchmark, "make_mini"),
+        }
+
     def produce(folder: Path, recorder: Recorder) -> dict[str, JsonValue]:
         jobs.make_mini(benchmark, folder, sample_count, timeout_seconds=limit_seconds, on_progress=recorder)
         return {"sample_count": sample_count}
 
-    return perform(workspace, make_mini_step(benchmark, sample_count), produce, prepares=True)
+    return Step(MAKE_MINI, f"{benchmark} {sample_count} samples", inputs, produce)
 
 
 def listing_of(made: StepRecord, base_url: str) -> MiniListing:

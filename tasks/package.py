@@ -5,10 +5,11 @@ from __future__ import annotations
 import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import JsonValue
 
 from mlperf_submission.config.system import System
 from mlperf_submission.harness.record import ACCURACY_LOG, DETAIL_LOG, SUMMARY_LOG
@@ -21,10 +22,10 @@ from models.benchmark import Precision
 from models.registry import get_benchmark
 from tasks.accuracy import ACCURACY_FILE
 from tasks.compliance import verdict_of
+from tasks.engine.perform import Recorder
+from tasks.engine.spec import Step, StepSpec
 from tasks.random_network import require_trained
-from tasks.step import Recorder, Step, perform, step_task
 from tasks.versions import files_version
-from tasks.workspace import Workspace
 
 PROJECT = "mlperf-submission"
 _PUBLIC = (
@@ -46,8 +47,9 @@ _SOURCE_FOLDERS = ("models", "mlperf_submission")
 _ROOT = Path(__file__).resolve().parent.parent
 
 
-class Measured(BaseModel):
-    """One result with everything that it was made from.
+@dataclass(frozen=True)
+class Measured:
+    """One result with everything that it was made from; in a plan its records may be pending.
 
     Attributes:
         backend: what ran it, e.g. `onnxruntime`.
@@ -59,7 +61,6 @@ class Measured(BaseModel):
         search: the search that found its Server target, if there was one.
     """
 
-    model_config = ConfigDict(frozen=True)
     benchmark: str
     scenario: Scenario
     precision: Precision
@@ -86,12 +87,24 @@ class Measured(BaseModel):
         return [self.quantized, self.engine, *search, *self.runs.values()]
 
 
-def package_step(system: System, full_length: bool, results: Sequence[Measured]) -> Step:
-    """Return what goes into a tree: the runs, what they were made from, and the system's description."""
-    return Step(
-        name="package",
-        label=system.name,
-        inputs={
+PACKAGE = StepSpec("package", "deliver", ("performance", "accuracy", "audits", "describe"), 1.5, 10.0)
+
+
+def public_settings(system: System) -> dict[str, JsonValue]:
+    """Return what everybody may read of a system file, in its own form."""
+    return system.model_dump(mode="json", by_alias=True, include={*_PUBLIC}, exclude_none=True)
+
+
+def package(label: str, system: System, full_length: bool, results: Sequence[Measured]) -> Step:
+    """Write the submission tree; the step's folder is its root.
+
+    Raises:
+        TreeError: the runs do not make a submission; every reason is named. Random weights never do.
+    """
+
+    def inputs() -> dict[str, JsonValue]:
+        require_trained(record for one in results for record in one.records)
+        return {
             "results": {
                 f"{one.benchmark}/{one.scenario}": {
                     **{name: run.key for name, run in one.runs.items()},
@@ -105,23 +118,7 @@ def package_step(system: System, full_length: bool, results: Sequence[Measured])
             "code_version": code_version("mlperf_submission.tree.write"),
             "templates": files_version(_ROOT / "mlperf_submission" / "tree" / "templates"),
             "project": version(PROJECT),
-        },
-    )
-
-
-def public_settings(system: System) -> dict[str, JsonValue]:
-    """Return what everybody may read of a system file, in its own form."""
-    return system.model_dump(mode="json", by_alias=True, include={*_PUBLIC}, exclude_none=True)
-
-
-@step_task("package", shown="{system.name}")
-def package(workspace: Workspace, system: System, full_length: bool, results: list[Measured]) -> StepRecord:
-    """Write the submission tree; the step's folder is its root.
-
-    Raises:
-        TreeError: the runs do not make a submission; every reason is named. Random weights never do.
-    """
-    require_trained(record for one in results for record in one.records)
+        }
 
     def produce(folder: Path, _recorder: Recorder) -> dict[str, JsonValue]:
         with tempfile.TemporaryDirectory() as place:
@@ -141,7 +138,7 @@ def package(workspace: Workspace, system: System, full_length: bool, results: li
             )
             return {"files": len(write_tree(plan, folder))}
 
-    return perform(workspace, package_step(system, full_length, results), produce)
+    return Step(PACKAGE, label, inputs, produce)
 
 
 def _result(system: System, full_length: bool, one: Measured) -> ResultPlan:

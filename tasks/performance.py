@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from pydantic import JsonValue
+
 from mlperf_submission.errors import DisturbedRunError, InvalidRunError
 from mlperf_submission.rounds import RunKind
-from mlperf_submission.steps.cache import StepRecord
-from tasks.measurement import RETRIES, Bench, run_loadgen, run_step
-from tasks.step import Step, step_task
-from tasks.workspace import Workspace
+from tasks.engine.perform import Recorder
+from tasks.engine.spec import Step, StepSpec
+from tasks.measurement import RETRIES, Bench, run_inputs, run_loadgen
 
-
-def performance_step(bench: Bench) -> Step:
-    """Return what goes into the performance run."""
-    return run_step(bench, RunKind.PERFORMANCE)
-
-
-@step_task(
+PERFORMANCE = StepSpec(
     "performance",
-    shown="{bench.benchmark} {bench.scenario}",
+    "performance",
+    ("preprocess", "quantize", "build_engine", "find the rate"),
     retries=RETRIES,
     again=lambda error: (
         isinstance(error, DisturbedRunError)
         or (isinstance(error, InvalidRunError) and (error.disturbed or not error.over_latency))
     ),
 )
-def performance(workspace: Workspace, bench: Bench) -> StepRecord:
+
+
+def performance(label: str, bench: Bench) -> Step:
     """Run LoadGen in performance mode. Figures: those of `tasks.measurement.run_loadgen`.
 
     Raises:
@@ -32,4 +32,8 @@ def performance(workspace: Workspace, bench: Bench) -> StepRecord:
             every attempt is kept as evidence.
         DisturbedRunError: something disturbed it, and a retry is left.
     """
-    return run_loadgen(workspace, bench, RunKind.PERFORMANCE, performance_step(bench))
+
+    def produce(folder: Path, recorder: Recorder) -> dict[str, JsonValue]:
+        return run_loadgen(bench, RunKind.PERFORMANCE, folder, recorder)
+
+    return Step(PERFORMANCE, label, lambda: run_inputs(bench, RunKind.PERFORMANCE), produce)

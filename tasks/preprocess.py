@@ -4,39 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mlperf_submission.steps.cache import StepRecord
+from pydantic import JsonValue
+
 from models import jobs
 from models.benchmark import Edition, Precision, Subset
 from models.registry import get_benchmark
-from tasks.step import Recorder, Step, perform, step_task
+from tasks.engine.perform import Recorder
+from tasks.engine.spec import Step, StepSpec
 from tasks.versions import benchmark_code, library_versions
-from tasks.workspace import Workspace
 
 SUBSETS: tuple[Subset, ...] = ("validation", "calibration")
+PREPROCESS = StepSpec("preprocess", "prepare", ("download", "assemble_dataset", "verify_data"), 1.0, 60.0)
 
 
-def preprocess_step(
-    benchmark: str, edition: Edition, subset: Subset, precision: Precision, dataset_hash: str
-) -> Step:
-    """Return what goes into the arrays: the data, the code, and the dtype (but not the precision)."""
-    dtypes = [spec.dtype for spec in get_benchmark(benchmark).network.inputs(precision)]
-    return Step(
-        name="preprocess",
-        label=f"{benchmark} {edition.name} {subset}",
-        inputs={
-            "dataset": dataset_hash,
-            "samples": edition.sample_count,
-            "subset": subset,
-            "input_dtypes": [*dtypes] if subset == "validation" else None,
-            "code_version": benchmark_code(benchmark, ("data",)),
-            **library_versions(benchmark, "preprocess"),
-        },
-    )
-
-
-@step_task("preprocess", shown="{benchmark} {subset}")
 def preprocess(
-    workspace: Workspace,
+    label: str,
     benchmark: str,
     edition: Edition,
     subset: Subset,
@@ -44,12 +26,23 @@ def preprocess(
     dataset: Path,
     dataset_hash: str,
     limit_seconds: float,
-) -> StepRecord:
+) -> Step:
     """Preprocess one subset on all processors. Figures: count, shape, dtype.
 
     Raises:
         SourceError: a sample of the data set is missing or damaged.
     """
+
+    def inputs() -> dict[str, JsonValue]:
+        dtypes = [spec.dtype for spec in get_benchmark(benchmark).network.inputs(precision)]
+        return {
+            "dataset": dataset_hash,
+            "samples": edition.sample_count,
+            "subset": subset,
+            "input_dtypes": [*dtypes] if subset == "validation" else None,  # but not the precision
+            "code_version": benchmark_code(benchmark, ("data",)),
+            **library_versions(benchmark, "preprocess"),
+        }
 
     def produce(folder: Path, recorder: Recorder) -> dict[str, object]:
         return jobs.preprocess(
@@ -63,9 +56,4 @@ def preprocess(
             on_progress=recorder,
         )
 
-    return perform(
-        workspace,
-        preprocess_step(benchmark, edition, subset, precision, dataset_hash),
-        produce,
-        prepares=True,
-    )
+    return Step(PREPROCESS, label, inputs, produce)

@@ -17,23 +17,19 @@ from mlperf_submission.errors import InvalidRunError
 from mlperf_submission.harness.record import RunOutcome
 from mlperf_submission.harness.run import measure
 from mlperf_submission.rounds import RunKind, get_round
-from mlperf_submission.steps.cache import StepRecord
-from tasks.measurement import Bench, run_step
-from tasks.step import Recorder, Step, perform, step_task
-from tasks.workspace import Workspace
+from tasks.engine.perform import Recorder
+from tasks.engine.spec import Step, StepSpec
+from tasks.measurement import RUN_OVERHEAD_SECONDS, Bench, run_inputs
 
 LONG_ENOUGH_SECONDS = 0.5
 """A run of this length tells the rate well enough to size the others."""
 _MOST_RUNS = 4
+PROBE = StepSpec(
+    "probe", "find the rate", ("preprocess", "quantize", "build_engine"), 2.5, RUN_OVERHEAD_SECONDS
+)
 
 
-def probe_step(bench: Bench) -> Step:
-    """Return what goes into a probe: that of a performance run."""
-    return run_step(bench, RunKind.PERFORMANCE).model_copy(update={"name": "probe"})
-
-
-@step_task("probe", shown="{bench.benchmark} {bench.scenario}")
-def probe(workspace: Workspace, bench: Bench) -> StepRecord:
+def probe(label: str, bench: Bench) -> Step:
     """Run short performance runs, whose validity does not matter, until one is long enough.
 
     Figures: `value`, samples/s (of a stream queries/s); `runs`, how many runs it took.
@@ -41,9 +37,9 @@ def probe(workspace: Workspace, bench: Bench) -> StepRecord:
     Raises:
         InvalidRunError: a run gave no rate at all.
     """
-    settings = bench.settings[RunKind.PERFORMANCE]
 
     def produce(folder: Path, recorder: Recorder) -> dict[str, JsonValue]:
+        settings = bench.settings[RunKind.PERFORMANCE]
         rate = settings.target_qps
         for run in range(1, _MOST_RUNS + 1):
             asked = settings.model_copy(update={"target_qps": float(f"{rate:.3g}")})
@@ -62,7 +58,7 @@ def probe(workspace: Workspace, bench: Bench) -> StepRecord:
                 break
         return {"value": rate, "runs": run}
 
-    return perform(workspace, probe_step(bench), produce)
+    return Step(PROBE, label, lambda: run_inputs(bench, RunKind.PERFORMANCE), produce)
 
 
 def _rate(outcome: RunOutcome) -> float:

@@ -25,6 +25,7 @@ class StepEvent:
         fraction: 0 to 1, for `progress`.
         seconds: how long it took, for `done`.
         text: the reason or note, for a person.
+        part: the part of a run that the step belongs to.
     """
 
     kind: EventKind
@@ -33,6 +34,7 @@ class StepEvent:
     fraction: float = 0.0
     seconds: float = 0.0
     text: str = ""
+    part: str = "deliver"
 
 
 def emit(event: StepEvent) -> None:

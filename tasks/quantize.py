@@ -13,24 +13,41 @@ from models.network.quantization import QuantizeRequest, device_file
 from models.network.random import CALIBRATION_SAMPLES
 from models.registry import get_benchmark
 from tasks.child import call_child
-from tasks.random_network import weights_label, weights_of
-from tasks.step import Recorder, Step, perform, step_task
+from tasks.engine.perform import Recorder
+from tasks.engine.spec import Step, StepSpec
+from tasks.random_network import weights_of
 from tasks.versions import benchmark_code, library_versions, versions_of
-from tasks.workspace import Workspace
 
 NETWORK_FILE = "network.onnx"
 AGREEMENT_SAMPLES = 500
 """Samples on which the converted network is compared with FP32; the accuracy run is what counts."""
+QUANTIZE = StepSpec("quantize", "prepare", ("download", "random_network", "preprocess"), 3.0, 600.0)
 
 
-def quantize_step(
-    benchmark: str, precision: Precision, network: StepRecord, calibration: StepRecord, validation: StepRecord
+def quantize(
+    label: str,
+    benchmark: str,
+    precision: Precision,
+    edition: Edition,
+    network: StepRecord,
+    dataset: Path,
+    calibration: StepRecord,
+    validation: StepRecord,
+    limit_seconds: float,
 ) -> Step:
-    """Return what goes into a quantised network and its agreement; the calibration only where it is used."""
-    return Step(
-        name="quantize",
-        label=weights_label(f"{benchmark} {precision}", weights_of(network)),
-        inputs={
+    """Write `network.onnx` in the system's precision, calibrated on samples apart from the validation set.
+
+    In INT8 the network that an engine is built from lies beside it (see `engine_source`).
+
+    Figures: those of `models.network.quantization.quantize`, and `agreement` with the FP32 network
+    (None where the benchmark compares no samples, and for random weights).
+
+    Raises:
+        NetworkFileError: the file is no ONNX network, or not this benchmark's.
+    """
+
+    def inputs() -> dict[str, JsonValue]:
+        return {
             "precision": precision,
             "weights": weights_of(network),
             "network": network.content_hash,
@@ -45,32 +62,7 @@ def quantize_step(
             ),
             **versions_of("onnx", "onnxruntime"),
             **library_versions(benchmark, "score"),
-        },
-    )
-
-
-@step_task("quantize", shown="{benchmark} {precision}")
-def quantize(
-    workspace: Workspace,
-    benchmark: str,
-    precision: Precision,
-    edition: Edition,
-    network: StepRecord,
-    dataset: Path,
-    calibration: StepRecord,
-    validation: StepRecord,
-    limit_seconds: float,
-) -> StepRecord:
-    """Write `network.onnx` in the system's precision, calibrated on samples apart from the validation set.
-
-    In INT8 the network that an engine is built from lies beside it (see `engine_source`).
-
-    Figures: those of `models.network.quantization.quantize`, and `agreement` with the FP32 network
-    (None where the benchmark compares no samples, and for random weights).
-
-    Raises:
-        NetworkFileError: the file is no ONNX network, or not this benchmark's.
-    """
+        }
 
     def produce(folder: Path, recorder: Recorder) -> dict[str, JsonValue]:
         output = folder / NETWORK_FILE
@@ -107,12 +99,7 @@ def quantize(
         )
         return {**figures, "agreement": agreement}
 
-    return perform(
-        workspace,
-        quantize_step(benchmark, precision, network, calibration, validation),
-        produce,
-        prepares=True,
-    )
+    return Step(QUANTIZE, label, inputs, produce)
 
 
 def engine_source(network: StepRecord, precision: Precision) -> Path:

@@ -18,39 +18,34 @@ from mlperf_submission.steps.cache import StepRecord
 from models.benchmark import Edition, Precision, Source, Weights
 from models.network.random import RandomNetworkRequest
 from tasks.child import call_child
-from tasks.step import Recorder, Step, perform, step_task
+from tasks.engine.pending import derived
+from tasks.engine.perform import Recorder
+from tasks.engine.spec import Step, StepSpec
 from tasks.versions import benchmark_code, versions_of
-from tasks.workspace import Workspace
 
 NETWORK_FILE = "random_weights.onnx"
 _MARK = "weights"
+RANDOM_NETWORK = StepSpec("random_network", "prepare", (), 5.0, 5.0)
 
 
-def random_network_step(benchmark: str, precision: Precision, layers: int | None) -> Step:
-    """Return what goes into a network of random weights; their seed is part of the code."""
-    return Step(
-        name="random_network",
-        label=weights_label(f"{benchmark} {precision}", "random"),
-        inputs={
-            "benchmark": benchmark,
-            "precision": precision,
-            "layers": layers,
-            _MARK: "random",
-            "code_version": benchmark_code(benchmark, ("network",), "models.network.random"),
-            **versions_of("numpy", "onnx"),
-        },
-    )
-
-
-@step_task("random network", shown="{benchmark}")
 def random_network(
-    workspace: Workspace, benchmark: str, precision: Precision, layers: int | None, limit_seconds: float
-) -> StepRecord:
+    label: str, benchmark: str, precision: Precision, layers: int | None, limit_seconds: float
+) -> Step:
     """Write `random_weights.onnx`. Figures: those of `models.network.random.write_random_network`.
 
     Raises:
         SettingError: layers are given for another network than gptj-99's.
     """
+
+    def inputs() -> dict[str, JsonValue]:
+        return {
+            "benchmark": benchmark,
+            "precision": precision,
+            "layers": layers,
+            _MARK: "random",
+            "code_version": benchmark_code(benchmark, ("network",), "models.network.random"),  # has the seed
+            **versions_of("numpy", "onnx"),
+        }
 
     def produce(folder: Path, recorder: Recorder) -> dict[str, JsonValue]:
         request = RandomNetworkRequest(
@@ -58,9 +53,10 @@ def random_network(
         )
         return call_child("models.network.random", request, recorder, limit_seconds)
 
-    return perform(workspace, random_network_step(benchmark, precision, layers), produce, prepares=True)
+    return Step(RANDOM_NETWORK, label, inputs, produce)
 
 
+@derived
 def with_random_network(edition: Edition, network: StepRecord) -> Edition:
     """Return an edition's data with a network of random weights."""
     made = next(entry for entry in network.files if entry.path == NETWORK_FILE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal
@@ -27,31 +28,19 @@ from mlperf_submission.page import (
     write_page,
 )
 from mlperf_submission.steps.cache import StepRecord, code_version
-from mlperf_submission.triage.steps import AUDITS, RUNS
+from mlperf_submission.store.bucket import s3_address
+from mlperf_submission.store.store import Area
 from tasks.describe import to_fill_in
+from tasks.engine.pending import derived
+from tasks.engine.perform import Recorder
+from tasks.engine.spec import Step, StepSpec, said_again
 from tasks.measurement import detail_log, disturbances_of, notices_of
 from tasks.package import Measured
-from tasks.step import Recorder, Step, perform, step_task
 from tasks.validate import read_verdict
 from tasks.versions import files_version
-from tasks.workspace import Workspace
 
 PAGE_FILE = "index.html"
-
-
-def report_step(system: System, tree: StepRecord, verdict: StepRecord, evidence: PageEvidence) -> Step:
-    """Return what goes into a page: tree, verdict, evidence and the page's code."""
-    return Step(
-        name="report",
-        label=system.name,
-        inputs={
-            "tree": tree.content_hash,
-            "verdict": verdict.content_hash,
-            "evidence": evidence.model_dump(mode="json"),
-            "code_version": code_version("mlperf_submission.page"),
-            "templates": page_templates_version(),
-        },
-    )
+REPORT = StepSpec("report", "deliver", ("validate",), 0.2, 2.0)
 
 
 def page_templates_version() -> str:
@@ -59,11 +48,17 @@ def page_templates_version() -> str:
     return files_version(Path(page.__file__).parent / "templates")
 
 
-@step_task("report", shown="{system.name}")
-def report(
-    workspace: Workspace, system: System, tree: StepRecord, verdict: StepRecord, evidence: PageEvidence
-) -> StepRecord:
+def report(label: str, system: System, tree: StepRecord, verdict: StepRecord, evidence: PageEvidence) -> Step:
     """Write `index.html`, one file that needs no network."""
+
+    def inputs() -> dict[str, JsonValue]:
+        return {
+            "tree": tree.content_hash,
+            "verdict": verdict.content_hash,
+            "evidence": evidence.model_dump(mode="json"),
+            "code_version": code_version("mlperf_submission.page"),
+            "templates": page_templates_version(),
+        }
 
     def produce(folder: Path, _recorder: Recorder) -> dict[str, JsonValue]:
         written = write_page(
@@ -73,18 +68,19 @@ def report(
             round_name=system.round,
             verdict=read_verdict(verdict),
             evidence=evidence,
+            again=said_again,
         )
         return {"bytes": written.stat().st_size}
 
-    return perform(workspace, report_step(system, tree, verdict, evidence), produce)
+    return Step(REPORT, label, inputs, produce)
 
 
+@derived
 def page_evidence(
     system: System,
-    results: list[Measured],
-    prepared: list[StepRecord],
+    results: Sequence[Measured],
+    prepared: Sequence[StepRecord],
     run: str,
-    s3_address: str,
     notice: str,
     described: MachineDescription | None = None,
 ) -> PageEvidence:
@@ -95,14 +91,15 @@ def page_evidence(
         results: what was measured.
         prepared: the steps of the preparation.
         run: the run's name.
-        s3_address: where the run will lie.
         notice: what ran the networks.
         described: of a rehearsal: what the machine told, field by field.
     """
+    area = Area.REHEARSALS if system.is_rehearsal else Area.RUNS  # a submission's, once it is published
+    address = s3_address(system.store.bucket, system.store.prefix, f"{area}/{system.name}/{run}")
     return PageEvidence(
         run_id=run,
-        s3_address=s3_address,
-        manifest=Link(label="manifest", href=f"{s3_address}/manifest.json"),
+        s3_address=address,
+        manifest=Link(label="manifest", href=f"{address}/manifest.json"),
         tree_link="../tree",
         notice=notice,
         rehearsal=system.is_rehearsal,
@@ -111,12 +108,7 @@ def page_evidence(
         if described
         else (),
         results=tuple(_result(one) for one in results),
-        timeline=tuple(
-            sorted(
-                (_on_the_clock(record) for record in [*prepared, *_runs(results)]),
-                key=lambda step: step.start,
-            )
-        ),
+        timeline=tuple(sorted(_timeline(results, prepared), key=lambda step: step.start)),
     )
 
 
@@ -188,7 +180,7 @@ def _probes(one: Measured) -> tuple[Probe, ...]:
     )
 
 
-def _differences(system: System, results: list[Measured]) -> tuple[str, ...]:
+def _differences(system: System, results: Sequence[Measured]) -> tuple[str, ...]:
     """Return how the description differs from what the runs logged; runs that logged the same are one.
 
     A rehearsal's description is of any machine.
@@ -217,14 +209,14 @@ def _left_to_a_person(described: MachineDescription | None) -> tuple[str, ...]:
     return (f"for a submission a person fills in: {', '.join(names)}",) if names else ()
 
 
-def _runs(results: list[Measured]) -> list[StepRecord]:
-    return [run for one in results for run in one.runs.values()]
+def _timeline(results: Sequence[Measured], prepared: Sequence[StepRecord]) -> Iterator[TimelineStep]:
+    yield from (_on_the_clock(record, "prepare") for record in prepared)
+    for one in results:
+        yield from (_on_the_clock(record, "measure") for record in (one.performance, one.accuracy))
+        yield from (_on_the_clock(record, "audit") for record in one.audits.values())
 
 
-def _on_the_clock(record: StepRecord) -> TimelineStep:
-    kind: Literal["prepare", "measure", "audit"] = "prepare"
-    if record.step in RUNS:
-        kind = "audit" if record.step in AUDITS else "measure"
+def _on_the_clock(record: StepRecord, kind: Literal["prepare", "measure", "audit"]) -> TimelineStep:
     return TimelineStep(
         name=f"{record.step} {record.label}",
         start=record.created - timedelta(seconds=record.seconds),

@@ -10,10 +10,11 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from mlperf_submission.store.store import OnBytes, Restored, Store, ignore_bytes
-from tasks.progress import StepEvent, emit
-from tasks.step import Step, run_logger, step_task
+from tasks.engine.perform import Recorder
+from tasks.engine.spec import Act, Done, StepSpec
 from tasks.upload import STORE_RETRIES
 
+RETRIEVE = StepSpec("retrieve", "deliver", retries=STORE_RETRIES)
 _LEVELS = 2
 
 
@@ -81,34 +82,29 @@ def bring_back(
     )
 
 
-@step_task("retrieve", shown="{run}", retries=STORE_RETRIES)
 def retrieve_run(
     store: Store, run: str, to: Path, only: Sequence[str] | None, dry_run: bool, limit_seconds: float
-) -> Retrieved:
-    """Restore a run into a folder; files that arrived are kept when the task is tried again.
+) -> Act[Retrieved]:
+    """Restore a run into a folder; files that arrived are kept when it is tried again.
 
     Raises:
         UnreachableError: the endpoint is down or slow (tried again by Prefect).
         StoreError: there is no such run, or files of it are missing or tampered with; all are named.
     """
-    step = Step(name="retrieve", label=run, inputs={"run": run})
-    emit(StepEvent("start", step.name, step.label))
-    started = time.monotonic()
-    retrieved = bring_back(
-        store,
-        run,
-        to,
-        only,
-        dry_run,
-        deadline=started + limit_seconds,
-        on_progress=lambda done, total: emit(
-            StepEvent("progress", step.name, step.label, fraction=done / max(total, 1))
-        ),
-    )
-    text = retrieved.summary()
-    run_logger().info(text)
-    emit(StepEvent("done", step.name, step.label, seconds=time.monotonic() - started, text=text))
-    return retrieved
+
+    def do(recorder: Recorder) -> Done[Retrieved]:
+        retrieved = bring_back(
+            store,
+            run,
+            to,
+            only,
+            dry_run,
+            deadline=time.monotonic() + limit_seconds,
+            on_progress=lambda done, total: recorder(done / max(total, 1)),
+        )
+        return Done(retrieved, retrieved.summary())
+
+    return Act(RETRIEVE, run, do)
 
 
 def _parts(restored: Restored) -> list[RetrievedPart]:

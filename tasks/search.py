@@ -13,45 +13,37 @@ from mlperf_submission.errors import InvalidRunError
 from mlperf_submission.files import write_atomic
 from mlperf_submission.harness.search import find_server_qps, limits_for, planned_seconds
 from mlperf_submission.rounds import RunKind
-from mlperf_submission.steps.cache import StepRecord, code_version
-from tasks.measurement import Bench, run_step
-from tasks.step import Recorder, Step, perform, run_logger, step_task
+from mlperf_submission.steps.cache import code_version
+from tasks.engine.perform import Recorder, run_logger
+from tasks.engine.spec import Step, StepSpec
+from tasks.measurement import Bench, run_inputs
 from tasks.workspace import Workspace
 
 OUTCOME_FILE = "search.json"
+SEARCH = StepSpec("search", "find the rate", ("probe", "preprocess", "quantize", "build_engine"))
 
 
-def search_step(bench: Bench, budget_seconds: float) -> Step:
-    """Return what goes into a search: that of a performance run, and the budget."""
-    step = run_step(
-        bench,
-        RunKind.PERFORMANCE,
-        budget_seconds=budget_seconds,
-        searched_by=code_version("mlperf_submission.harness.search"),
-    )
-    return step.model_copy(update={"name": "search"})
-
-
-def search_seconds(workspace: Workspace, bench: Bench, budget_seconds: float) -> float:
-    """Return how long a search would take now, given what is known already."""
-    return planned_seconds(
-        bench.request, limits_for(bench.request, budget_seconds), _probes(workspace, bench)
-    )
-
-
-@step_task("search", shown="{bench.benchmark} {bench.scenario}")
-def search(workspace: Workspace, bench: Bench, budget_seconds: float) -> StepRecord:
+def search(label: str, bench: Bench, budget_seconds: float) -> Step:
     """Find the highest Server target. Figures: those of `mlperf_submission.harness.search.SearchOutcome`.
 
     Raises:
         InvalidRunError: no target was confirmed within the budget.
     """
 
+    def inputs() -> dict[str, JsonValue]:
+        return run_inputs(
+            bench,
+            RunKind.PERFORMANCE,
+            budget_seconds=budget_seconds,
+            searched_by=code_version("mlperf_submission.harness.search"),
+        )
+
     def produce(folder: Path, recorder: Recorder) -> dict[str, JsonValue]:
+        probes = _probes(recorder.workspace, bench)
         outcome = find_server_qps(
             bench.request,
             limits_for(bench.request, budget_seconds),
-            _probes(workspace, bench),
+            probes,
             on_progress=recorder,
             on_message=run_logger().info,
         )
@@ -59,12 +51,17 @@ def search(workspace: Workspace, bench: Bench, budget_seconds: float) -> StepRec
         if not outcome.confirmed:
             raise InvalidRunError(
                 f"no Server target of {bench.label()} was confirmed: {outcome.reason}",
-                where=_probes(workspace, bench),
+                where=probes,
                 remedy="start from a lower target_qps in the system file, or give the search more time",
             )
         return outcome.model_dump(mode="json")
 
-    return perform(workspace, search_step(bench, budget_seconds), produce)
+    def seconds(workspace: Workspace) -> float:
+        """Return how long it would take now, given what is known already."""
+        limits = limits_for(bench.request, budget_seconds)
+        return planned_seconds(bench.request, limits, _probes(workspace, bench))
+
+    return Step(SEARCH, label, inputs, produce, seconds)
 
 
 def _probes(workspace: Workspace, bench: Bench) -> Path:

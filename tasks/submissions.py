@@ -17,7 +17,7 @@ from prefect.exceptions import ObjectNotFound
 from pydantic import BaseModel, ConfigDict
 
 from mlperf_submission.errors import SettingError, StepFailedError
-from tasks.step import run_logger
+from tasks.engine.perform import run_logger
 
 FLOW = "submission"
 _POLL_SECONDS = 2.0

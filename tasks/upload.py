@@ -17,18 +17,21 @@ from mlperf_submission.files import disk_full_named
 from mlperf_submission.steps.cache import StepRecord
 from mlperf_submission.steps.records import record_file
 from mlperf_submission.store.embedded import embedded_s3
-from mlperf_submission.store.store import Area, Encryption, MadeBy, RunFile, RunInfo, Store
+from mlperf_submission.store.store import Encryption, MadeBy, RunFile, RunInfo, Store
 from tasks.credentials import credentials_from_block
-from tasks.handover import hand_over
+from tasks.engine.perform import Recorder
+from tasks.engine.spec import Act, Done, StepSpec
 from tasks.package import PROJECT, Measured
-from tasks.progress import EventKind, StepEvent, emit
 from tasks.random_network import require_trained
-from tasks.step import Step, run_logger, step_task
+from tasks.report import PAGE_FILE
+from tasks.validate import read_verdict, require_accepted
 from tasks.workspace import Workspace
 
 STORE_RETRIES = 7
 """How often a step is tried again that S3 did not answer: about two minutes in all."""
 FULL_ACCURACY_LOG = "mlperf_log_accuracy.json"
+CHECK_STORE = StepSpec("check_store", "deliver", retries=3, quiet=True)
+UPLOAD = StepSpec("upload", "deliver", ("report",), 6.5, 600.0, retries=STORE_RETRIES)
 _NAMED_AT_MOST = 10
 _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 
@@ -90,77 +93,84 @@ def store_at(workspace: Workspace, location: StoreLocation, *, own: bool) -> Ite
         yield store
 
 
-def run_address(store: Store, system: System, run: str) -> str:
-    """Return the `s3://` address that a run has for good: a rehearsal's, or a submission's once published."""
-    area = Area.REHEARSALS if system.is_rehearsal else Area.RUNS
-    return f"{store.address}{area}/{system.name}/{run}"
-
-
-@step_task("check store", retries=3)
-def check_store(store: Store) -> str:
-    """Return the store's address if it can be written, before hours are spent on what is to go there.
+def check_store(label: str, store: Store) -> Act[str]:
+    """Hand on the store's address if it can be written, before hours are spent on what is to go there.
 
     Raises:
         UnreachableError: the endpoint is down (tried again by Prefect).
         StoreError: the key is refused, may not write, the bucket is missing, or it is not encrypted as asked.
     """
-    store.require_writable()
-    return store.address
+
+    def do(_recorder: Recorder) -> Done[str]:
+        store.require_writable()
+        return Done(store.address, store.address)
+
+    return Act(CHECK_STORE, label, do)
 
 
-@step_task("upload", shown="{run}", retries=STORE_RETRIES)
 def upload(
-    workspace: Workspace,
+    label: str,
     system: System,
     run: str,
-    tree: StepRecord,
-    delivered: dict[str, StepRecord],
-    results: list[Measured],
-    prepared: list[StepRecord],
+    delivered: Mapping[str, StepRecord],
+    results: Sequence[Measured],
+    prepared: Sequence[StepRecord],
     store: Store,
-    lacks: list[str],
-) -> Stored:
+    lacks: Sequence[str],
+) -> Act[Stored]:
     """Upload tree, page, verdict, engines, evidence and records; of a run that is there, what is damaged.
 
     A submission goes to the candidates: publishing it is a step of its own (`tasks.publish`).
 
+    Args:
+        label: the system's name.
+        system: its file.
+        run: the run's name.
+        delivered: `tree`, `page` and `verdict`.
+        results: what was measured.
+        prepared: the steps of the preparation.
+        store: where it goes.
+        lacks: the results that are known to be missing.
+
     Raises:
         UnreachableError: the endpoint is down or slow (tried again by Prefect).
         StoreError: the key is refused, the bucket is missing, or the run is there with other content.
-        TreeError: something of it was made from random weights.
+        TreeError: the tree is refused for more than what it lacks, or something was made from random weights.
     """
-    require_trained([*prepared, *(record for one in results for record in one.records)])
-    info = RunInfo(
-        system=system.name,
-        run=run,
-        round=system.round,
-        created=tree.created,
-        rehearsal=system.is_rehearsal,
-        tool_version=version(PROJECT),
-        lacks=tuple(lacks),
-        figures={f"{one.benchmark}/{one.scenario}": one.performance.figures["value"] for one in results},
-    )
-    # A clock that was ahead when the tree was made retains nothing for longer.
-    retain_until = min(tree.created, datetime.now(UTC)) + timedelta(days=system.store.retain_days)
-    files = run_files(workspace, {**placed(results), **delivered}, prepared, retain_until)
-    return send_run(workspace, info, files, system.limits.upload, store)
+
+    def do(recorder: Recorder) -> Done[Stored]:
+        require_trained([*prepared, *(record for one in results for record in one.records)])
+        page, verdict = delivered["page"].file(PAGE_FILE), read_verdict(delivered["verdict"])
+        require_accepted(verdict, page, lacks={name.partition("/")[0] for name in lacks})
+        tree = delivered["tree"]
+        info = RunInfo(
+            system=system.name,
+            run=run,
+            round=system.round,
+            created=tree.created,
+            rehearsal=system.is_rehearsal,
+            tool_version=version(PROJECT),
+            lacks=tuple(lacks),
+            figures={f"{one.benchmark}/{one.scenario}": one.performance.figures["value"] for one in results},
+        )
+        # A clock that was ahead when the tree was made retains nothing for longer.
+        retain_until = min(tree.created, datetime.now(UTC)) + timedelta(days=system.store.retain_days)
+        files = run_files(recorder.workspace, {**placed(results), **delivered}, prepared, retain_until)
+        return send_run(recorder, info, files, system.limits.upload, store)
+
+    return Act(UPLOAD, label, do)
 
 
 def send_run(
-    workspace: Workspace, info: RunInfo, files: Sequence[RunFile], limit_seconds: float, store: Store
-) -> Stored:
-    """Upload a run, tell how far it is, and leave its address with the flow run."""
-    step = Step(name="upload", label=info.system, inputs={"run": info.run})
-    emit(StepEvent("start", step.name, step.label))
-    started = time.monotonic()
-    with disk_full_named(workspace.root):  # an S3 server of our own writes there, and cannot say so
+    recorder: Recorder, info: RunInfo, files: Sequence[RunFile], limit_seconds: float, store: Store
+) -> Done[Stored]:
+    """Upload a run, and tell how far it is."""
+    with disk_full_named(recorder.workspace.root):  # an S3 server of our own writes there, and cannot say so
         done = store.upload_run(
             info,
             files,
             deadline=time.monotonic() + limit_seconds,
-            on_progress=lambda sent, total: emit(
-                StepEvent("progress", step.name, step.label, fraction=sent / max(total, 1))
-            ),
+            on_progress=lambda sent, total: recorder(sent / max(total, 1)),
         )
     sent = (
         f"{done.sent_objects} objects sent ({done.sent_bytes / 1e6:.1f} MB), {done.reused_objects} were there"
@@ -168,18 +178,13 @@ def send_run(
     if done.mended:
         more = f" and {len(done.mended) - _NAMED_AT_MOST} more" if len(done.mended) > _NAMED_AT_MOST else ""
         sent += f"; mended in the store: {', '.join(done.mended[:_NAMED_AT_MOST])}{more}"
-    run_logger().info("upload of %s: %s", info.run, sent)
-    seconds = time.monotonic() - started
-    kind: EventKind = "done" if done.sent_objects or done.mended else "found"
-    emit(StepEvent(kind, step.name, step.label, seconds=seconds, text=sent))
-    address = done.address.removesuffix("/manifest.json")
-    hand_over(info, address)
-    return Stored(
-        address=address,
+    stored = Stored(
+        address=done.address.removesuffix("/manifest.json"),
         files=len(files),
         sent_objects=done.sent_objects,
         sent_bytes=done.sent_bytes,
     )
+    return Done(stored, sent, found=not (done.sent_objects or done.mended))
 
 
 def placed(results: Sequence[Measured]) -> dict[str, StepRecord]:

@@ -14,18 +14,14 @@ from mlperf_submission.files import write_atomic
 from mlperf_submission.steps.cache import StepRecord, code_version
 from mlperf_submission.validation import Verdict, validate_tree
 from tasks.artifacts import publish
-from tasks.step import Recorder, Step, perform, step_task
-from tasks.workspace import Workspace
+from tasks.engine.perform import Recorder
+from tasks.engine.spec import Step, StepSpec
 
 VERDICT_FILE = "verdict.json"
 
 
 class Submitted(Protocol):
     """What a tree holds: a system, or a fleet of them."""
-
-    @property
-    def name(self) -> str:
-        """What it is called."""
 
     @property
     def round(self) -> str:
@@ -36,40 +32,37 @@ class Submitted(Protocol):
         """Whether nothing of it is a result."""
 
 
-def validate_step(submitted: Submitted, tree: StepRecord) -> Step:
-    """Return what goes into a verdict: the tree, the round and the rules."""
-    return Step(
-        name="validate",
-        label=submitted.name,
-        inputs={
+VALIDATE = StepSpec("validate", "deliver", ("package",), 0.5, 10.0)
+
+
+def validate(label: str, submitted: Submitted, tree: StepRecord) -> Step:
+    """Write `verdict.json`. A refused tree has a verdict too: `require_accepted` raises on it."""
+
+    def inputs() -> dict[str, JsonValue]:
+        return {
             "tree": tree.content_hash,
             "round": submitted.round,
             "rehearsal": submitted.is_rehearsal,
             "code_version": code_version("mlperf_submission.validation"),
-        },
-    )
-
-
-@step_task("validate", shown="{submitted.name}")
-def validate(workspace: Workspace, submitted: Submitted, tree: StepRecord) -> StepRecord:
-    """Write `verdict.json`. A refused tree has a verdict too: `require_accepted` raises on it."""
+        }
 
     def produce(folder: Path, _recorder: Recorder) -> dict[str, JsonValue]:
         verdict = validate_tree(tree.folder, submitted.round, rehearsal=submitted.is_rehearsal)
         write_atomic(folder / VERDICT_FILE, verdict.model_dump_json(indent=1))
         return {"ok": verdict.ok, "results": len(verdict.results), "failures": len(verdict.failures)}
 
-    record = perform(workspace, validate_step(submitted, tree), produce)
-    verdict = read_verdict(record)
-    publish(
-        create_table_artifact,
-        key=f"{submitted.name}-validation",
-        table=[failure.model_dump(mode="json") for failure in verdict.failures]
-        or [{"verdict": "accepted, nothing to remark"}],
-        description=f"Validation of {submitted.name} by the rules of {submitted.round}: "
-        + ("accepted" if verdict.ok else "REFUSED"),
-    )
-    return record
+    def show(record: StepRecord) -> None:
+        verdict = read_verdict(record)
+        publish(
+            create_table_artifact,
+            key=f"{label}-validation",
+            table=[failure.model_dump(mode="json") for failure in verdict.failures]
+            or [{"verdict": "accepted, nothing to remark"}],
+            description=f"Validation of {label} by the rules of {submitted.round}: "
+            + ("accepted" if verdict.ok else "REFUSED"),
+        )
+
+    return Step(VALIDATE, label, inputs, produce, show=show)
 
 
 def read_verdict(record: StepRecord) -> Verdict:

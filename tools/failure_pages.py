@@ -12,7 +12,7 @@ from mlperf_submission.triage.loadgen import LOADGEN
 from mlperf_submission.triage.preparing import OTHERWISE_PREPARING, PREPARING
 from mlperf_submission.triage.rules import RULE_GROUPS
 from mlperf_submission.triage.runs import OTHERWISE_RUNS, RUNS
-from mlperf_submission.triage.steps import shown
+from tasks.engine.spec import said_again
 from tools.rule_pages import anchor
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "triage.md"
@@ -51,13 +51,13 @@ def _lines() -> Iterator[str]:
     yield "|---|---|---|---|"
     for group in RULE_GROUPS:
         links = ", ".join(f"[{rule}](rules.md#{anchor(rule)})" for rule in group.rules)
-        yield _cells(group.title, links, group.cause, shown(group.redo))
+        yield _cells(group.title, links, group.cause, said_again(group.redo))
 
 
 def _row(entry: Entry) -> str:
     signs = "<br>".join(f"`{sign.strip()}`" for sign in entry.signs)
     return _cells(
-        signs or f"any other {' or '.join(entry.kinds)}", entry.cause, entry.remedy, entry.redo_shown
+        signs or f"any other {' or '.join(entry.kinds)}", entry.cause, entry.remedy, said_again(entry.redo)
     )
 
 

@@ -15,7 +15,7 @@ from mlperf_submission.page.links import Links
 from mlperf_submission.page.read import read_system, systems_of
 from mlperf_submission.page.render import render
 from mlperf_submission.page.system_page import write_system
-from mlperf_submission.page.verdict import SystemVerdict, verdict_on
+from mlperf_submission.page.verdict import Again, SystemVerdict, named, verdict_on
 from mlperf_submission.rounds import Scenario, get_round
 from mlperf_submission.validation.verdict import Verdict
 
@@ -47,6 +47,7 @@ def write_fleet(
     verdict: Verdict | None = None,
     evidence: Mapping[str, PageEvidence] | None = None,
     pages: bool = True,
+    again: Again = named,
 ) -> Path:
     """Write the page of all systems of a tree, `fleet.csv` and `fleet.json` beside it, and a page per system.
 
@@ -57,6 +58,7 @@ def write_fleet(
         verdict: what the validation said of the tree.
         evidence: what a flow knows of the systems, by `division/submitter/system`.
         pages: also write the page of each system, and link to it.
+        again: says what a failure's redo comes to.
 
     Returns:
         The path of the fleet page.
@@ -70,7 +72,7 @@ def write_fleet(
     rows = []
     for place in places:
         data = read_system(tree, place, round_name, deep=pages)
-        found = verdict_on(verdict, place.division, place.submitter, place.system) if verdict else None
+        found = verdict_on(verdict, place.division, place.submitter, place.system, again) if verdict else None
         href = ""
         if pages:
             href = f"systems/{quote(str(place))}/index.html"

@@ -16,7 +16,15 @@ from mlperf_submission.page.evidence import PageEvidence, ResultEvidence
 from mlperf_submission.page.links import Links, safe_href
 from mlperf_submission.page.read import find_system, read_system
 from mlperf_submission.page.render import render
-from mlperf_submission.page.verdict import Finding, FindingGroup, SystemVerdict, grouped, verdict_on
+from mlperf_submission.page.verdict import (
+    Again,
+    Finding,
+    FindingGroup,
+    SystemVerdict,
+    grouped,
+    named,
+    verdict_on,
+)
 from mlperf_submission.rounds import Scenario
 from mlperf_submission.submission import description
 from mlperf_submission.validation.verdict import Verdict
@@ -48,6 +56,7 @@ def write_page(
     neighbours: Sequence[Neighbour] = (),
     compare_trees: Sequence[Path] = (),
     fleet_link: str = "",
+    again: Again = named,
 ) -> Path:
     """Write the self-contained page of one system, and `results.json` and `results.csv` beside it.
 
@@ -61,6 +70,7 @@ def write_page(
         neighbours: systems to compare with.
         compare_trees: trees to compare with: another run of this system, or a round's published systems.
         fleet_link: relative address of the fleet page, if there is one.
+        again: says what a failure's redo comes to.
 
     Returns:
         The path of the page.
@@ -71,7 +81,7 @@ def write_page(
     """
     place = find_system(tree, system)
     data = read_system(tree, place, round_name)
-    found = verdict_on(verdict, place.division, place.submitter, place.system) if verdict else None
+    found = verdict_on(verdict, place.division, place.submitter, place.system, again) if verdict else None
     others = list(neighbours)
     for other in compare_trees:
         others += neighbours_in(other, data, round_name)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mlperf_submission.page.text import clean
 from mlperf_submission.triage import diagnose_rule
 from mlperf_submission.validation.verdict import Verdict
 
+Again = Callable[[tuple[str, ...]], str]
+"""Says in words what is done again, given the first steps: the page knows no steps."""
+named: Again = ", ".join
 _AUDIT_NAME = re.compile(r"\s*\(TEST\d\d\)")
 
 
@@ -102,7 +105,9 @@ class SystemVerdict:
         return tuple(one for one in self.findings if (one.benchmark, one.scenario) == (benchmark, scenario))
 
 
-def verdict_on(verdict: Verdict, division: str, submitter: str, system: str) -> SystemVerdict:
+def verdict_on(
+    verdict: Verdict, division: str, submitter: str, system: str, again: Again = named
+) -> SystemVerdict:
     """Keep of a tree's verdict what concerns one system, its submitter or the whole tree; errors first."""
     findings, elsewhere = [], 0
     for failure in verdict.failures:
@@ -121,7 +126,7 @@ def verdict_on(verdict: Verdict, division: str, submitter: str, system: str) -> 
                 message=clean(failure.by_design or failure.message),
                 remedy="" if failure.by_design else clean(failure.remedy),
                 cause=known.cause if known else "",
-                redo=known.redo if known else "",
+                redo=again(known.redo) if known else "",
                 benchmark=clean(below[0]) if below else "",
                 scenario=clean(below[1]) if len(below) > 1 else "",
             )

@@ -71,6 +71,15 @@ class UnfinishedUpload:
     begun: datetime
 
 
+def s3_address(bucket: str, prefix: str, key: str = "") -> str:
+    """Return the `s3://` address of a key below a prefix; nothing is asked of a server."""
+    return f"s3://{bucket}/{_as_folder(prefix)}{key}"
+
+
+def _as_folder(prefix: str) -> str:
+    return f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+
+
 class Bucket:
     """A bucket under a prefix. Keys are relative to the prefix. Safe to be used from several threads.
 
@@ -92,7 +101,7 @@ class Bucket:
         connections: int = 32,
     ) -> None:
         self.name = name
-        self.prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self.prefix = _as_folder(prefix)
         self._client = make_client(
             endpoint_url, credentials, region=region, isolated=isolated, connections=connections
         )
@@ -101,7 +110,7 @@ class Bucket:
 
     def address(self, key: str = "") -> str:
         """Return the `s3://` address of a key."""
-        return f"s3://{self.name}/{self.prefix}{key}"
+        return s3_address(self.name, self.prefix, key)
 
     def require(self) -> None:
         """Raise unless the bucket is there and the key may use it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mlperf_submission.errors import PipelineError
@@ -13,7 +13,6 @@ from mlperf_submission.triage.loadgen import LOADGEN
 from mlperf_submission.triage.preparing import OTHERWISE_PREPARING, PREPARING
 from mlperf_submission.triage.rules import RULE_GROUPS
 from mlperf_submission.triage.runs import OTHERWISE_RUNS, RUNS
-from mlperf_submission.triage.steps import shown
 
 KNOWN = (*RUNS, *LOADGEN, *PREPARING, *DELIVERING)
 """Every failure that a sign shows; what this pipeline says before what LoadGen says."""
@@ -37,17 +36,17 @@ class Diagnosis:
         name: the entry's id, or the rule's; empty if the failure is unknown.
         cause: why it happened.
         remedy: what to do about it; empty where that stands with the failure itself (rules).
-        redo: which steps have to be done again, in words.
+        redo: the first steps that have to be done again, as of `Entry`; `tasks.engine.spec` has the rest.
     """
 
     name: str
     cause: str
     remedy: str
-    redo: str
+    redo: tuple[str, ...] = ()
 
 
 UNKNOWN = Diagnosis(
-    "", f"unknown: the table of failures does not know it. {EVIDENCE}", "Look at the evidence.", shown(())
+    "", f"unknown: the table of failures does not know it. {EVIDENCE}", "Look at the evidence."
 )
 
 
@@ -74,8 +73,13 @@ def diagnose_error(error: BaseException) -> tuple[Diagnosis, ...]:
     return diagnose(error.what if isinstance(error, PipelineError) else str(error), kinds)
 
 
-def explanation(error: BaseException) -> str:
-    """Return the lines that are added to an error's message: why, what to do, what is done again."""
+def explanation(error: BaseException, again: Callable[[tuple[str, ...]], str]) -> str:
+    """Return the lines that are added to an error's message: why, what to do, what is done again.
+
+    Args:
+        error: what was raised.
+        again: says in words what is to be done again, given the first steps.
+    """
     found = diagnose_error(error)
     remedy = error.remedy if isinstance(error, PipelineError) else ""
     lines = []
@@ -83,7 +87,7 @@ def explanation(error: BaseException) -> str:
         lines.append(f"Cause: {one.cause}")
         if one.remedy and not remedy:
             lines.append(f"What to do: {one.remedy}")
-    lines += [f"Done again: {redo}" for redo in dict.fromkeys(one.redo for one in found)]
+    lines += [f"Done again: {again(redo)}" for redo in dict.fromkeys(one.redo for one in found)]
     return "\n".join(f"  {line}" for line in lines)
 
 
@@ -94,7 +98,7 @@ def diagnose_rule(rule: str, message: str) -> Diagnosis:
     if group is None:
         return UNKNOWN
     said = next((one for one in LOADGEN if plain and one.knows(plain)), None)
-    return Diagnosis(rule, said.cause if said else group.cause, "", shown(said.redo if said else group.redo))
+    return Diagnosis(rule, said.cause if said else group.cause, "", said.redo if said else group.redo)
 
 
 def _fits(entry: Entry, kinds: Sequence[str]) -> bool:
@@ -102,7 +106,7 @@ def _fits(entry: Entry, kinds: Sequence[str]) -> bool:
 
 
 def _of(entry: Entry) -> Diagnosis:
-    return Diagnosis(entry.id, entry.cause, entry.remedy, entry.redo_shown)
+    return Diagnosis(entry.id, entry.cause, entry.remedy, entry.redo)
 
 
 def _rules_in(text: str) -> list[str]:

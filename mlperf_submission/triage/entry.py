@@ -6,12 +6,12 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
-from mlperf_submission.triage.steps import RUNS, shown
-
+AUDITS = ("audits",)
+"""A part stands for all steps of it."""
+NEW_TARGET = ("performance", "accuracy", *AUDITS)
+"""Another `target_qps` or tuning of a result: all of its runs hold its target rate."""
 THE_FAILED_STEP: tuple[str, ...] = ()
 """Nothing that is finished has to be done again."""
-NEW_TARGET = RUNS
-"""Another `target_qps` or tuning of a result."""
 ANY = "…"
 """Stands for any text in a sign."""
 
@@ -26,7 +26,8 @@ class Entry:
             entry knows it.
         cause: why it happens.
         remedy: what a person can do about it.
-        redo: the first steps that have to be done again; those made of them follow by themselves.
+        redo: the first steps, or parts of a run, that have to be done again (`tasks.engine.spec`); those made
+            of them follow by themselves.
         kinds: names of the errors (`mlperf_submission.errors`) that it arrives as; none: any, and LoadGen's
             logs.
     """
@@ -49,11 +50,6 @@ class Entry:
     def knows(self, text: str) -> bool:
         """Whether a text, its blanks and line breaks made single blanks, holds one of the signs."""
         return any(pattern.search(text) for pattern in self._patterns)
-
-    @property
-    def redo_shown(self) -> str:
-        """What has to be done again, in words."""
-        return shown(self.redo)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from mlperf_submission.triage.entry import NEW_TARGET, Entry
-from mlperf_submission.triage.steps import AUDITS
+from mlperf_submission.triage.entry import AUDITS, NEW_TARGET, Entry
 
 _RUN = ("InvalidRunError",)
 _AUDIT = ("AuditError",)

@@ -73,9 +73,9 @@ def test_the_time_of_steps_side_by_side_counts_once(clock_moves: Callable[[float
         clock_moves(10)
         emit(StepEvent("start", "quantize", "y"))
         clock_moves(10)
-        emit(StepEvent("done", "quantize", "x"))
+        emit(StepEvent("done", "quantize", "x", part="prepare"))
         clock_moves(5)
-        emit(StepEvent("done", "quantize", "y"))
+        emit(StepEvent("done", "quantize", "y", part="prepare"))
     assert console.split(30) == "prepare 0:25, start and end 0:05"
 
 

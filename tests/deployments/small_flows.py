@@ -13,8 +13,11 @@ from flows.results import ResultLine
 from mlperf_submission.harness.record import RunRequest
 from mlperf_submission.harness.run import measure
 from mlperf_submission.store.store import RunFile, RunInfo, Store
+from tasks.engine.runner import Live
+from tasks.engine.spec import Act
+from tasks.handover import HandedOver, hand_over
 from tasks.measurement import require_valid
-from tasks.upload import send_run
+from tasks.upload import UPLOAD, send_run
 from tasks.workspace import Workspace
 
 LINE = ResultLine(
@@ -61,7 +64,11 @@ def stored(system: str, tree: Path, bucket: str, publish: PublishChoice) -> None
     paths = sorted(path for path in tree.rglob("*") if path.is_file())
     files = [RunFile(f"tree/{path.relative_to(tree)}", path) for path in paths]
     files += [RunFile(f"{part}/of-the-tree", paths[0]) for part in ("page", "verdict")]
-    send_run(Workspace.at(tree.with_name(f"{system}-work")), info, files, 60, Store(bucket))
+    run = Live(Workspace.at(tree.with_name(f"{system}-work")))
+    sent = run(Act(UPLOAD, system, lambda recorder: send_run(recorder, info, files, 60, Store(bucket))))
+    hand_over(
+        HandedOver(system=system, run=info.run, round=info.round, rehearsal=False, address=sent.address)
+    )
 
 
 @flow(name="measurement", persist_result=True, result_serializer="json", on_failure=[tell_of_failure])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -15,22 +14,16 @@ from prefect.context import FlowRunContext
 
 from cli.server import send_what_is_queued
 from mlperf_submission.errors import SettingError, StepFailedError, StoreError
-from mlperf_submission.store.store import RunInfo
 from models.registry import benchmark_names
-from tasks.handover import hand_over, handed_over
+from tasks.handover import HandedOver, hand_over, handed_over
 from tasks.submissions import require_deployments, start_submission, wait_for
 from tests.conftest import ROOT
 from tests.deployments.hosts import Cluster, cluster
 
 MEASURING = {"submission/rehearsal", "submission/SR650_V3_3xL40S_TRT", "regression/weekly", "fleet/round"}
 DEPLOYMENTS = {*MEASURING, "retrieve/latest"}
-INFO = RunInfo(
-    system="one",
-    run="abc",
-    round="v4.1",
-    created=datetime(2026, 11, 1, tzinfo=UTC),
-    rehearsal=True,
-    tool_version="0.1.0",
+STORED = HandedOver(
+    system="one", run="abc", round="v4.1", rehearsal=True, address="s3://mlperf/rehearsals/one/abc"
 )
 
 
@@ -153,7 +146,7 @@ def test_a_stored_run_is_found_by_the_flow_run_that_stored_it(client: Cluster) -
     @flow(name="storing")
     def storing(left: bool) -> UUID:
         if left:
-            hand_over(INFO, "s3://mlperf/rehearsals/one/abc")
+            hand_over(STORED)
         context = FlowRunContext.get()
         assert context
         assert context.flow_run

@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from pydantic import JsonValue
 
 from flows import measure
-from flows.measure import benches_of, forget, measure_performance, rate_from, reached_bench
+from flows.measure import benches_of, measure_performance, rate_from
 from flows.request import SubmissionRequest
 from mlperf_submission.errors import InvalidRunError
 from mlperf_submission.steps.cache import StepRecord
+from tasks.engine.perform import perform
+from tasks.engine.runner import Dry, Live
+from tasks.engine.spec import Step, Work
 from tasks.measurement import Bench
-from tasks.performance import performance_step
-from tasks.step import Step
+from tasks.performance import PERFORMANCE
 from tasks.workspace import Workspace
 
 MODEL_SYSTEM = "SR650_V3_3xL40S_TRT"
 
 
+def made_with(**inputs: JsonValue) -> Step:
+    """Return a performance run that is made of nothing and leaves nothing."""
+    return Step(PERFORMANCE, "resnet50 Server", lambda: inputs, lambda _folder, _recorder: {})
+
+
 def test_a_run_forgets_what_was_measured_before_it_and_keeps_what_it_measured_itself(tmp_path: Path) -> None:
-    workspace = Workspace.at(tmp_path)
-    step = Step(name="performance", label="resnet50 Offline", inputs={"target_qps": 1})
-    made = workspace.cache.run(step.name, step.label, step.inputs, lambda _folder: {})
+    workspace, step = Workspace.at(tmp_path), made_with(target_qps=1)
+    made = perform(workspace, step).value
     for start in (None, made.created - timedelta(seconds=1)):
-        forget(workspace, step, start)
-        assert workspace.cache.find(step.name, step.label, step.inputs)
-    forget(workspace, step, made.created + timedelta(seconds=1))
-    assert workspace.cache.find(step.name, step.label, step.inputs) is None
+        assert Live(workspace, forget_before=start).finds(step)
+    prepared = replace(step, spec=replace(PERFORMANCE, part="prepare"))
+    assert Live(workspace, forget_before=made.created + timedelta(seconds=1)).finds(prepared)
+    assert not Live(workspace, forget_before=made.created + timedelta(seconds=1)).finds(step)
+    assert not Live(workspace).finds(step)
 
 
 def ladder(request: SubmissionRequest, scenario: str, monkeypatch: pytest.MonkeyPatch) -> list[float]:
@@ -51,69 +59,55 @@ def test_a_server_result_of_a_submission_may_be_measured_a_little_lower(
     assert ladder(rehearsal, "Server", monkeypatch) == [1000.0]
 
 
-class Measuring:
-    """Stands for the performance task: valid up to a rate; disturbed if it is said to be."""
+class Measuring(Dry):
+    """Does performance runs, which are valid up to a rate; without Prefect."""
 
     def __init__(self, workspace: Workspace, most_qps: float, *, over_latency: bool = True) -> None:
-        self.workspace, self.most_qps, self.over_latency = workspace, most_qps, over_latency
+        super().__init__(workspace, lambda _spec, _label: 0.0)
+        self.most_qps, self.over_latency = most_qps, over_latency
         self.asked: list[float] = []
 
-    def with_options(self, retries: int) -> Callable[[Workspace, Bench], StepRecord]:
-        return lambda _workspace, bench: self.run(bench)
-
-    def run(self, bench: Bench) -> StepRecord:
-        rate = cast(float, bench.rate)  # type: ignore[attr-defined]
+    def __call__(self, step: Work[Any]) -> Any:
+        assert isinstance(step, Step)
+        rate = cast(float, step.inputs()["target_qps"])
         self.asked.append(rate)
-        step = performance_step(bench)
         if rate > self.most_qps:
             error = InvalidRunError(f"INVALID at {rate}")
             error.over_latency = self.over_latency
             raise error
-        return self.workspace.cache.run(step.name, step.label, step.inputs, lambda _folder: {})
-
-
-def benches(*rates: float) -> list[Bench]:
-    return [cast(Bench, SimpleNamespace(rate=rate, label=lambda: "resnet50 Server")) for rate in rates]
+        return perform(self.workspace, step).value
 
 
 @pytest.fixture
-def steps_by_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    def step_of(bench: Any) -> Step:
-        return Step(name="performance", label="resnet50 Server", inputs={"target_qps": bench.rate})
-
-    monkeypatch.setattr(measure, "performance_step", step_of)
-    monkeypatch.setitem(globals(), "performance_step", step_of)
+def run_by_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a bench be its rate alone."""
+    monkeypatch.setattr(measure, "performance", lambda _label, bench: made_with(target_qps=bench))
 
 
-REQUEST = cast(SubmissionRequest, SimpleNamespace(full_length=True))
+BENCHES = cast("list[Bench]", [1000, 975, 950])
 
 
-@pytest.mark.usefixtures("steps_by_rate")
+@pytest.mark.usefixtures("run_by_rate")
 def test_a_target_that_is_missed_by_a_little_is_lowered_and_the_lower_one_is_found_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    workspace = Workspace.at(tmp_path)
-    task = Measuring(workspace, 975)
-    monkeypatch.setattr(measure, "performance", task)
-    tried = benches(1000, 975, 950)
-    assert reached_bench(workspace, tried) is None
+    run = Measuring(Workspace.at(tmp_path), 975)
     for _ in range(2):
-        bench, run = measure_performance(workspace, REQUEST, tried, None)
-        assert (bench, run.inputs["target_qps"]) == (tried[1], 975)
-    assert task.asked == [1000, 975, 975], "what was missed is not measured again"
-    assert reached_bench(workspace, tried) is tried[1]
+        bench, record = measure_performance(run, "resnet50 Server", BENCHES)
+        assert bench == BENCHES[1]
+        assert record.inputs["target_qps"] == 975
+    assert run.asked == [1000, 975, 975], "what was missed is not measured again"
 
 
-@pytest.mark.usefixtures("steps_by_rate")
+@pytest.mark.usefixtures("run_by_rate")
 @pytest.mark.parametrize(("over_latency", "asked"), [(True, [1000, 975, 950]), (False, [1000])])
 def test_a_run_is_given_up_at_the_floor_or_where_its_latency_is_not_what_is_wrong(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, over_latency: bool, asked: list[float]
+    tmp_path: Path, over_latency: bool, asked: list[float]
 ) -> None:
-    task = Measuring(Workspace.at(tmp_path), 900, over_latency=over_latency)
-    monkeypatch.setattr(measure, "performance", task)
+    run = Measuring(Workspace.at(tmp_path), 900, over_latency=over_latency)
     with pytest.raises(InvalidRunError):
-        measure_performance(task.workspace, REQUEST, benches(1000, 975, 950), None)
-    assert task.asked == asked
+        measure_performance(run, "resnet50 Server", BENCHES)
+    assert run.asked == asked
 
 
 def test_a_rehearsal_takes_its_server_target_from_the_probe_however_slow_the_machine_is() -> None:

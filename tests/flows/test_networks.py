@@ -15,6 +15,7 @@ from mlperf_submission.harness.backends.tensorrt.library import EngineInfo
 from mlperf_submission.rounds import Scenario
 from mlperf_submission.steps.cache import StepRecord
 from mlperf_submission.store.store import Store
+from tasks.engine.perform import perform
 from tasks.package import Measured, package
 from tasks.random_network import weights_of
 from tasks.upload import upload
@@ -109,10 +110,12 @@ def test_it_can_be_neither_packaged_nor_uploaded(random_run: RandomRun, tmp_path
             **parts,
         )
         with pytest.raises(TreeError, match="made from random weights, which are never a result"):
-            package.fn(random_run.workspace, random_run.system, False, [measured])
+            perform(random_run.workspace, package("sys", random_run.system, False, [measured]))
         store = Store("mlperf", endpoint_url="http://127.0.0.1:9")
         with pytest.raises(TreeError, match="random weights"):
-            upload.fn(random_run.workspace, random_run.system, "run", trained, {}, [measured], [], store, [])
+            perform(
+                random_run.workspace, upload("sys", random_run.system, "run", {}, [measured], [], store, [])
+            )
     assert not (random_run.workspace.root / "cache" / "package").exists()
 
 

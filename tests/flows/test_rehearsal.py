@@ -183,9 +183,14 @@ def test_after_kill_9_in_a_performance_run_the_same_command_finishes(
 
 
 def recorded_states(work: Path) -> list[str]:
-    """Return the states of all flow runs in the database of the commands' own Prefect server."""
+    """Return the states of the commands' flow runs in the database of the commands' own Prefect server."""
     with closing(sqlite3.connect(work / "prefect" / "prefect.db")) as database:
-        return sorted(name for (name,) in database.execute("select state_name from flow_run"))
+        return sorted(
+            name
+            for (name,) in database.execute(
+                "select state_name from flow_run where parent_task_run_id is null"
+            )
+        )
 
 
 def wait_for_measurement(flow: psutil.Popen) -> list[psutil.Process]:

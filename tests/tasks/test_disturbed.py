@@ -16,6 +16,7 @@ from tests.conftest import ROOT, clean_environment
 BURN = "import time\nend = time.monotonic() + 120\nwhile time.monotonic() < end: pass"
 MEASURE = """
 import json, sys
+from dataclasses import replace
 from pathlib import Path
 from cli.server import prefect_server
 
@@ -26,6 +27,7 @@ with prefect_server(home / "prefect", home / "prefect.log"):
     from mlperf_submission.harness.settings import RunLength, settings_for
     from mlperf_submission.harness.limits import DisturbanceLimits
     from mlperf_submission.rounds import RunKind, Scenario, get_round
+    from tasks.engine.runner import Live
     from tasks.measurement import Bench, disturbances_of
     from tasks.performance import performance
     from tasks.workspace import Workspace
@@ -48,7 +50,8 @@ with prefect_server(home / "prefect", home / "prefect.log"):
 
     @flow
     def measured():
-        return performance.with_options(retries=1, retry_delay_seconds=0)(Workspace.at(home), bench)
+        step = performance("resnet50 Offline", bench)
+        return Live(Workspace.at(home))(replace(step, spec=replace(step.spec, retries=1)))
 
     print(json.dumps(disturbances_of(measured())))
 """

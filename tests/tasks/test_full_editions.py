@@ -24,7 +24,8 @@ from models.benchmark import Benchmark, Precision, Samples, Subset, ignore_progr
 from models.registry import benchmark_names, get_benchmark
 from models.unet3d.mini import rendering as volumes
 from models.unet3d.mini.files import nifti
-from tasks.download import assemble_dataset, licensed_folder
+from tasks.download import assemble_dataset
+from tasks.engine.perform import perform
 from tasks.workspace import Workspace
 from tests.tasks.official import OFFICIAL, Official
 
@@ -90,9 +91,8 @@ def lay_out(name: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> Laid:
         created=datetime(2024, 7, 1, tzinfo=UTC),
         seconds=0,
     )
-    own = licensed_folder(licensed, {licensed.key: official.own or Path()})
-    workspace = Workspace(root=place / "work")
-    return Laid(official, assemble_dataset(workspace, name, record, licensed.key, own), place)
+    linking = assemble_dataset(name, name, record, licensed, {licensed.key: official.own or Path()})
+    return Laid(official, perform(Workspace(root=place / "work"), linking).value, place)
 
 
 @pytest.fixture

@@ -17,14 +17,14 @@ from mlperf_submission.steps.cache import StepRecord, step_key
 from models.benchmark import Part, Precision
 from models.registry import benchmark_names, get_benchmark
 from tasks import versions
-from tasks.accuracy import accuracy_step
-from tasks.compliance import audit_step
+from tasks.accuracy import accuracy
+from tasks.compliance import audit
+from tasks.engine.spec import Step
 from tasks.measurement import Bench
-from tasks.mini import make_mini_step
-from tasks.performance import performance_step
-from tasks.preprocess import preprocess_step
-from tasks.quantize import quantize_step
-from tasks.step import Step
+from tasks.mini import make_mini
+from tasks.performance import performance
+from tasks.preprocess import preprocess
+from tasks.quantize import quantize
 from tests.conftest import ROOT
 
 SCORED_UNAUDITED = {"quantize", "accuracy"}
@@ -85,21 +85,21 @@ def steps(benchmark: str) -> dict[str, Step]:
     precision: Precision = "fp16" if benchmark == "gptj-99" else "int8"
     edition = get_benchmark(benchmark).facts.full
     made = [
-        make_mini_step(benchmark, 8),
-        preprocess_step(benchmark, edition, "validation", precision, ""),
-        quantize_step(benchmark, precision, record, record, record),
-        performance_step(bench),
-        accuracy_step(bench, ""),
-        *(audit_step(bench, kind, record, record) for kind in rules.audits),
+        make_mini(benchmark, 8, 1),
+        preprocess(benchmark, benchmark, edition, "validation", precision, Path(), "", 1),
+        quantize(benchmark, benchmark, precision, edition, record, Path(), record, record, 1),
+        performance(benchmark, bench),
+        accuracy(benchmark, bench, edition, Path(), "", rules),
+        *(audit(benchmark, bench, kind, record, record, edition, Path()) for kind in rules.audits),
     ]
-    return {step.name: step for step in made}
+    return {step.spec.name: step for step in made}
 
 
 def keys() -> dict[tuple[str, str], str]:
     return {
-        (name, step.name): step_key(step.name, step.inputs)
+        (name, step): step_key(step, work.inputs())
         for name in benchmark_names()
-        for step in steps(name).values()
+        for step, work in steps(name).items()
     }
 
 

@@ -23,8 +23,8 @@ from mlperf_submission.triage import (
     explanation,
 )
 from mlperf_submission.triage.rules import RULE_GROUPS
-from mlperf_submission.triage.steps import SPECS, STEPS, made_again
 from mlperf_submission.validation.judge import all_rules
+from tasks.engine.spec import PARTS, all_steps, made_again, said_again
 from tests.conftest import ROOT
 from tools.failure_pages import PAGE, page
 
@@ -131,7 +131,7 @@ def kinds_of_errors() -> list[type[errors.PipelineError]]:
 )
 def test_every_kind_of_error_has_an_entry(kind: type[errors.PipelineError]) -> None:
     assert any(kind.__name__ in entry.kinds for entry in OTHERWISE)
-    assert "unknown" not in explanation(kind("a text that no sign has"))
+    assert "unknown" not in explanation(kind("a text that no sign has"), said_again)
 
 
 def test_no_cause_guesses() -> None:
@@ -189,23 +189,31 @@ def test_every_error_that_the_code_raises_says_what_to_do_or_is_known_by_its_tex
 def test_every_rule_is_in_one_group() -> None:
     grouped = [rule for group in RULE_GROUPS for rule in group.rules]
     assert sorted(grouped) == sorted(rule.id for rule in all_rules())
-    assert diagnose_rule("P-06", "").redo.startswith("performance, accuracy, test01, test04, test05")
+    redo = said_again(diagnose_rule("P-06", "").redo)
+    assert redo.startswith("performance, accuracy, test01, test04, test05")
 
 
 def test_every_entry_says_everything_and_names_known_steps() -> None:
     entries = (*KNOWN, *OTHERWISE)
+    known = {*PARTS, *(step.name for step in all_steps())}
     assert len({entry.id for entry in entries}) == len(entries)
     for entry in entries:
         assert entry.cause and entry.remedy, entry.id
-        assert set(entry.redo) <= set(STEPS), entry.id
+        assert set(entry.redo) <= known, entry.id
         assert all(hasattr(errors, kind) for kind in entry.kinds), entry.id
-    assert all(set(spec.taken_by) <= set(STEPS) for spec in SPECS.values())
+    assert all({*step.takes} <= known for step in all_steps())
 
 
 def test_what_is_made_of_a_step_is_done_again_with_it() -> None:
-    after = STEPS[STEPS.index("build_engine") :]
-    assert made_again(["build_engine"]) == tuple(step for step in after if step != "describe")
-    assert made_again(["test04"]) == ("test04", "package", "validate", "report", "upload")
+    def again(step: str) -> list[str]:
+        return [spec.name for spec in made_again([step])]
+
+    runs = ["performance", "accuracy", "test01", "test04", "test05"]
+    delivered = ["package", "validate", "report", "upload"]
+    assert again("build_engine") == ["build_engine", "probe", "search", *runs, *delivered]
+    assert again("test04") == ["test04", *delivered]
+    assert again("accuracy") == ["accuracy", "test01", *delivered]
+    assert again("audits") == [*runs[2:], *delivered]
 
 
 def test_several_reasons_in_one_message_are_all_looked_up() -> None:
@@ -230,14 +238,14 @@ def test_a_loadgen_message_says_more_than_the_rule_that_found_it() -> None:
 
 
 def test_what_nobody_knows_is_said_to_be_unknown_with_the_place_of_the_evidence() -> None:
-    text = explanation(KeyError("surprise"))
+    text = explanation(KeyError("surprise"), said_again)
     assert "Cause: unknown" in text
     assert "work/cache/failed/" in text
 
 
 def test_an_error_shows_its_diagnosis_and_keeps_it_over_a_process_border() -> None:
     error = errors.DiskFullError("the disk is full", remedy="free some space")
-    error.diagnosis = explanation(error)
+    error.diagnosis = explanation(error, said_again)
     copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
     assert str(copy) == str(error)
     assert str(error).endswith("Done again: the step that failed, and what comes after it")

@@ -1,0 +1,231 @@
+"""What a story is written against: it asks for work, and a runner does it, or says what would be done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any, Protocol, TypeVar, cast
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.tasks import exponential_backoff
+
+from mlperf_submission.process import ended_together
+from mlperf_submission.steps.cache import StepRecord
+from tasks.engine.pending import PendingError, awaited, is_pending
+from tasks.engine.perform import perform
+from tasks.engine.spec import Act, Part, Step, StepSpec, Work
+from tasks.workspace import Workspace
+
+R = TypeVar("R")
+
+
+class Runner(Protocol):
+    """Does what a story asks for (`Live`), or finds out what is finished and what is left to do (`Dry`)."""
+
+    def __call__(self, step: Work[R]) -> R:
+        """Return what a piece of work hands on; pending in a dry run if it is not finished."""
+
+    def finds(self, step: Step) -> bool:
+        """Whether a step is finished, and is not to be done again."""
+
+    def forget(self, record: StepRecord) -> None:
+        """Let a finished step be done again."""
+
+    def part(self, name: str, body: Callable[[], R]) -> R:
+        """Walk a part of the story, which Prefect shows as a run of its own; the first word is its flow."""
+
+    def side_by_side(
+        self, name: str, bodies: Mapping[str, Callable[[], R]], width: int
+    ) -> AbstractContextManager[Mapping[str, Callable[[], R]]]:
+        """Walk several parts, so many at a time; yields what waits for each, and ends all if one raises."""
+
+
+def _may_retry(spec: StepSpec, _task: object, _run: object, state: State[Any]) -> bool:
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, BaseException) and spec.again(error)
+
+
+@task(
+    retry_delay_seconds=exponential_backoff(backoff_factor=1),
+    retry_jitter_factor=0.5,
+    cache_policy=NO_CACHE,  # finished steps are found by our own cache, which looks at the files
+    persist_result=False,  # and are kept there
+)
+def _do(workspace: Workspace, step: Work[Any]) -> Any:
+    done = perform(workspace, step)
+    if not done.found:
+        return done.value
+    made = f", made {done.value.created:%Y-%m-%d %H:%M:%S} UTC" if isinstance(step, Step) else ""
+    return Completed(name="Cached", data=done.value, message=f"{done.text}{made}")
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def _walk(body: Callable[[], Any]) -> Any:
+    return body()
+
+
+@dataclass(frozen=True)
+class Live:
+    """Does each piece of work as a task of Prefect's, with a name, retries and a state that people can read.
+
+    The time limit of a step is its own: it ends the child process, which a Prefect timeout cannot.
+
+    Attributes:
+        workspace: where finished steps are kept.
+        forget_before: a run that was made before this time is made again; None: what is finished is found.
+            A flow that is resumed or retried comes by a second time, and must not repeat what it has measured
+            itself: the time is that of its first start.
+        measures_once: a run that fails is not tried again: in a rehearsal its speed decides nothing.
+    """
+
+    workspace: Workspace
+    forget_before: datetime | None = None
+    measures_once: bool = False
+
+    def __call__(self, step: Work[R]) -> R:
+        """Find a piece of work finished, which Prefect shows as Cached, or do it."""
+        spec = step.spec
+        if isinstance(step, Step):
+            self._forget_old(step)
+        name = spec.name.replace("_", " ")
+        named = _do.with_options(
+            name=name,
+            task_run_name=f"{name} {step.label}",
+            retries=0 if spec.is_run and self.measures_once else spec.retries,
+            retry_condition_fn=partial(_may_retry, spec),
+        )
+        return cast(R, named(self.workspace, step, return_state=True).result())
+
+    def finds(self, step: Step) -> bool:
+        """Whether a step is finished, and is not to be done again."""
+        self._forget_old(step)
+        return _find(self.workspace, step) is not None
+
+    def forget(self, record: StepRecord) -> None:
+        """Remove a finished step."""
+        self.workspace.cache.remove(record)
+
+    def part(self, name: str, body: Callable[[], R]) -> R:
+        """Walk a part of the story as a subflow."""
+
+        def walked() -> R:
+            return body()
+
+        shown = flow(name=name.partition(" ")[0], flow_run_name=name, persist_result=False)(walked)
+        return shown()
+
+    @contextmanager
+    def side_by_side(
+        self, name: str, bodies: Mapping[str, Callable[[], R]], width: int
+    ) -> Iterator[Mapping[str, Callable[[], R]]]:
+        """Walk parts in threads, each a task with the tasks of its steps below it."""
+        pool: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=width)
+        with pool, ended_together():
+            yield {
+                key: pool.submit(
+                    _walk.with_options(name=name, task_run_name=f"{name} {key}"), {"body": body}
+                ).result
+                for key, body in bodies.items()
+            }
+
+    def _forget_old(self, step: Step) -> None:
+        if self.forget_before and step.spec.is_run:
+            found = _find(self.workspace, step)
+            if found and found.created < self.forget_before:
+                self.forget(found)
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """One step of a plan.
+
+    Attributes:
+        name, label, part: of the step.
+        seconds: how long it is expected to take, whether finished or not.
+        done: whether it is finished already.
+    """
+
+    name: str
+    label: str
+    part: Part
+    seconds: float
+    done: bool
+
+
+class Dry:
+    """Looks up what is finished; changes nothing and starts nothing. `steps` has the story's in their order.
+
+    Args:
+        workspace: where finished steps are kept.
+        guess: returns the seconds of a step that was never done here.
+    """
+
+    def __init__(self, workspace: Workspace, guess: Callable[[StepSpec, str], float]) -> None:
+        self.workspace = workspace
+        self.steps: list[PlannedStep] = []
+        self._guess = guess
+        records = sorted(workspace.cache.records(), key=lambda record: record.created)
+        self._durations = {(record.step, record.label): record.seconds for record in records}
+
+    def __call__(self, step: Work[R]) -> R:
+        """Return the record of a finished step; what else there is to be done is pending."""
+        name, label = step.spec.name, step.label
+        found = _find(self.workspace, step, sizes_only=True)
+        seconds = found.seconds if isinstance(found, StepRecord) else self._seconds(step)
+        planned = PlannedStep(name, label, step.spec.part, seconds, found is not None)
+        if planned not in self.steps:  # a probe for two scenarios is done once
+            self.steps.append(planned)
+        return awaited(name, label) if found is None else found
+
+    def finds(self, step: Step) -> bool:
+        """Whether a step is finished."""
+        return _find(self.workspace, step, sizes_only=True) is not None
+
+    def forget(self, record: StepRecord) -> None:
+        """Nothing is changed."""
+
+    def part(self, name: str, body: Callable[[], R]) -> R:  # noqa: ARG002 - the plan has no parts
+        """Walk a part of the story."""
+        return body()
+
+    def side_by_side(
+        self,
+        name: str,  # noqa: ARG002 - the plan has no parts
+        bodies: Mapping[str, Callable[[], R]],
+        width: int,  # noqa: ARG002
+    ) -> AbstractContextManager[Mapping[str, Callable[[], R]]]:
+        """Walk parts one after the other."""
+        return nullcontext(bodies)
+
+    def _seconds(self, step: Work[Any]) -> float:
+        name, label = step.spec.name, step.label
+        if (name, label) in self._durations:
+            return self._durations[name, label]
+        try:
+            if isinstance(step, Step) and step.seconds:
+                return step.seconds(self.workspace)
+        except PendingError:
+            pass
+        return self._guess(step.spec, label)
+
+
+def _find(workspace: Workspace, step: Work[R], *, sizes_only: bool = False) -> R | None:
+    """Return what a finished piece of work handed on; None if something that goes in is pending."""
+    try:
+        if isinstance(step, Act):
+            return step.finished(workspace)
+        assert isinstance(step, Step)  # noqa: S101 - there are these two kinds
+        inputs = dict(step.inputs())
+        if is_pending(inputs):
+            return None
+        found = workspace.cache.find(step.spec.name, step.label, inputs, sizes_only=sizes_only)
+        return cast(R | None, found)
+    except PendingError:
+        return None
