@@ -13,10 +13,11 @@ LOADGEN = (
                "Increase the target QPS so the loadgen pre-generates more queries",
                "Decrease the expected latency so the loadgen pre-generates more queries",
                "Increase expected QPS so the loadgen pre-generates a larger (coalesced) query"),
-        cause="The system answers faster than target_qps says: LoadGen makes its queries beforehand, for "
-        "target_qps times the minimum duration, and they were used up before that time had passed.",
-        remedy="Raise target_qps above the rate that the run reached. In Offline leave it out: a probe "
-        "finds it.",
+        cause="The system answers faster than its target says: LoadGen makes its queries beforehand, for "
+        "target_qps times the minimum duration (SingleStream, MultiStream: for twice that duration at the "
+        "expected latency), and they were used up before that time had passed.",
+        remedy="Raise target_qps above the rate that the run reached, or lower expected_latency_ms. But in "
+        "Server leave either out: a probe finds it.",
         redo=NEW_TARGET,
     ),
     Entry(

@@ -24,10 +24,11 @@ RUNS = (
     Entry(
         id="run-too-short",
         signs=("the run is too short: …", "too few queries: …"),
-        cause="target_qps is below what the system reaches: LoadGen makes target_qps times the minimum "
-        "duration of queries, and the system was through with them before that time had passed.",
-        remedy="Raise target_qps to the rate that the message gives. In Offline leave it out: a probe "
-        "finds it.",
+        cause="The target is below what the system reaches: LoadGen makes target_qps times the minimum "
+        "duration of queries (SingleStream, MultiStream: twice what the expected latency asks for), and the "
+        "system was through with them before that time had passed.",
+        remedy="Raise target_qps to the rate that the message gives, or lower expected_latency_ms. But in "
+        "Server leave either out: a probe finds it.",
         redo=NEW_TARGET,
         kinds=_RUN,
     ),
