@@ -15,6 +15,7 @@ from mlperf_submission.files import write_output
 from mlperf_submission.rounds import get_round
 from mlperf_submission.submission.round import round_of
 from mlperf_submission.validation import Verdict, validate_tree
+from mlperf_submission.validation.official import OfficialVerdict, differences, official_verdict
 from tasks.engine.spec import said_again
 
 ACCEPTED, REFUSED = 0, 1
@@ -29,14 +30,19 @@ def judge_tree(
     csv_file: Path | None,
     strict: bool,
     rehearsal: bool,
+    official: Path | None = None,
 ) -> int:
     """Show the verdict on a tree and write it where asked. Without a round's name it is read from the logs.
+
+    With a checkout of mlcommons/inference the official checker's verdict stands beside ours. It does not
+    change the exit status: a rehearsal, which it knows nothing of, is refused by it.
 
     Returns:
         0 if the tree is accepted, 1 if it is refused.
 
     Raises:
-        SettingError: there is no such tree or round, or the tree or its round cannot be read (exit status 2).
+        SettingError: there is no such tree or round, or the tree or its round cannot be read; or there is no
+            checker of the round in the checkout (exit status 2).
     """
     require_tree(tree)
     try:
@@ -50,7 +56,25 @@ def judge_tree(
     if csv_file:
         write_output(csv_file, verdict.to_csv())
     show_verdict(console, verdict)
+    if official:
+        beside = official_verdict(tree, round_name, official)
+        # A rehearsal is compared by the rules of a submission: the official checker knows no others.
+        ours = validate_tree(tree, round_name, strict=strict) if rehearsal else verdict
+        show_official(console, ours, beside)
     return ACCEPTED if verdict.ok else REFUSED
+
+
+def show_official(console: Console, ours: Verdict, official: OfficialVerdict) -> None:
+    """Print the official checker's errors, its verdict beside ours, and every difference between the two."""
+    for error in official.errors:
+        console.print(f"[dim]official[/] {escape(error)}", soft_wrap=True)
+    console.print(f"[bold]{escape(ours.summary())}[/]", soft_wrap=True)
+    console.print(f"[bold]{escape(official.summary())}[/] ({escape(official.checker)})", soft_wrap=True)
+    found = differences(ours, official)
+    for difference in found:
+        console.print(f"[yellow]differs[/]  {escape(difference)}", soft_wrap=True)
+    if not found:
+        console.print(f"the two agree on {len(official.results)} results", soft_wrap=True)
 
 
 def show_verdict(console: Console, verdict: Verdict) -> None:

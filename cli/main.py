@@ -36,7 +36,8 @@ ModelsOption = Annotated[
     str | None, typer.Option("--models", help="Only these benchmarks, separated by commas, e.g. resnet50.")
 ]
 ScenariosOption = Annotated[
-    str | None, typer.Option("--scenarios", help="Only these scenarios, separated by commas: Offline,Server.")
+    str | None,
+    typer.Option("--scenarios", help="Only these scenarios, e.g. Offline,SingleStream."),
 ]
 FullLengthOption = Annotated[
     bool,
@@ -167,11 +168,21 @@ def validate(
     rehearsal: Annotated[
         bool, typer.Option("--rehearsal", help="Judge a rehearsal: its short durations are warnings.")
     ] = False,
+    official: Annotated[
+        Path | None,
+        typer.Option(
+            "--official",
+            metavar="CHECKOUT",
+            help="Run the official checker of this clone of mlcommons/inference too; show what differs.",
+        ),
+    ] = None,
 ) -> None:
     """Judge a submission tree: exit 0 if it is accepted, 1 if refused, 2 if it cannot be read."""
     from cli.judge import judge_tree
 
-    raise typer.Exit(judge_tree(Console(), tree, round_name, json_file, csv_file, strict, rehearsal))
+    raise typer.Exit(
+        judge_tree(Console(), tree, round_name, json_file, csv_file, strict, rehearsal, official)
+    )
 
 
 @app.command(epilog="Example: mlperf-submission report TREE --system rehearsal --out page")
@@ -226,6 +237,31 @@ def merge(
     from cli.judge import merge_into
 
     merge_into(Console(), trees, out)
+
+
+@app.command(epilog="Example: mlperf-submission pack SR650_V3_3xL40S_TRT --out handed_in")
+def pack(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN_OR_TREE...",
+            help="Published runs (<system>/<run>, or <system> for its newest), or roots of trees.",
+            min=1,
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The folder that receives the archive and its receipt.")],
+    round_name: Annotated[
+        str | None, typer.Option("--round", help="The round of the tree; none: read from the logs.")
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option("--system", help="The system file that names the store; by default RUN's.")
+    ] = None,
+    work: WorkOption = Path("work"),
+) -> None:
+    """Make the archive that MLCommons takes, only of what its rules accept; several systems become one."""
+    from cli.packing import pack as pack_sources
+
+    pack_sources(Console(), sources, out, round_name, system, work)
 
 
 @app.command(epilog="Example: mlperf-submission fetch rehearsal --to fetched --only resnet50 --dry-run")

@@ -5,8 +5,14 @@ from __future__ import annotations
 import math
 
 from flows.request import ResultRequest, SubmissionRequest
-from mlperf_submission.harness.settings import OFFLINE_SLACK, SERVER_MIN_QUERIES
+from mlperf_submission.harness.settings import (
+    EQUAL_ISSUE_SLACK,
+    MIN_QUERIES,
+    OFFLINE_SLACK,
+    SAMPLES_PER_QUERY,
+)
 from mlperf_submission.rounds import RunKind, Scenario
+from mlperf_submission.submission.results import STREAMS
 from models.registry import benchmark_names, get_benchmark
 from tasks.engine.spec import StepSpec
 from tasks.measurement import RUN_OVERHEAD_SECONDS
@@ -54,23 +60,29 @@ def floor_seconds(request: SubmissionRequest, result: ResultRequest, kind: RunKi
     `mlperf_submission.rounds`); an accuracy run answers the data set once. Without a target rate an accuracy
     run counts nothing.
     """
-    rules, rate = request.rules_of(result.benchmark), result.tuning.target_qps
+    rules, rate = request.rules_of(result.benchmark), result.tuning.rate
     if kind is RunKind.ACCURACY:
-        return rules.dataset_size / rate if rate else 0.0
-    count = (rules.offline_min_samples or 1) if result.scenario is Scenario.OFFLINE else SERVER_MIN_QUERIES
-    return max(request.round.min_duration_ms / 1000, count / rate if rate else 0.0)
+        return rules.dataset_size / (rate * SAMPLES_PER_QUERY.get(result.scenario, 1)) if rate else 0.0
+    seconds = request.round.min_duration_ms / 1000
+    count = MIN_QUERIES.get(result.scenario, rules.offline_min_samples or 1)
+    if rate and result.scenario is Scenario.SINGLE_STREAM and rules.equal_issue:
+        count = max(count, math.floor(EQUAL_ISSUE_SLACK * seconds * rate))
+    return max(seconds, count / rate if rate else 0.0)
 
 
 def issued_samples(request: SubmissionRequest, result: ResultRequest, rate: float) -> int:
-    """Return how many samples LoadGen makes for a timed run at a rate, samples/s: more than the least.
+    """Return how many samples LoadGen makes for a timed run at a rate: more than the least.
 
-    That is 10 % more in Offline, and whole passes over the data set where the round asks for equal issue.
+    That is 10 % more in Offline, twice as many in the streams, which may be faster than was said, and whole
+    passes over the data set where the round asks for equal issue.
     """
-    rules, offline = request.rules_of(result.benchmark), result.scenario is Scenario.OFFLINE
+    rules = request.rules_of(result.benchmark)
     least = 1
     if request.full_length:
-        least = (rules.offline_min_samples or 1) if offline else SERVER_MIN_QUERIES
-    samples = max(math.floor(_timed_seconds(request, result) * rate), least)
+        least = MIN_QUERIES.get(result.scenario, rules.offline_min_samples or 1)
+    spare = 2 if result.scenario in STREAMS else 1
+    queries = max(math.floor(spare * _timed_seconds(request, result) * rate), least)
+    samples = queries * SAMPLES_PER_QUERY.get(result.scenario, 1)
     if rules.equal_issue and request.full_length:
         samples = math.ceil(samples / rules.performance_sample_count) * rules.performance_sample_count
     return samples
@@ -78,13 +90,16 @@ def issued_samples(request: SubmissionRequest, result: ResultRequest, rate: floa
 
 def run_seconds(request: SubmissionRequest, result: ResultRequest, kind: RunKind) -> float:
     """Return how long a run is expected to take, with its start and the reading of its logs."""
-    rate = result.tuning.target_qps
+    rate = result.tuning.rate
     overhead = MINI_OVERHEAD_SECONDS if request.on_mini_data else RUN_OVERHEAD_SECONDS
     if kind is RunKind.ACCURACY:
         dataset = request.rules_of(result.benchmark).dataset_size
         samples = dataset if request.full_length else request.sample_count(result.benchmark)
-        return samples / (rate or UNKNOWN_RATE) + overhead
-    if rate is None:
+        per_query = SAMPLES_PER_QUERY.get(result.scenario, 1)
+        return samples / (rate * per_query if rate else UNKNOWN_RATE) + overhead
+    if result.scenario in STREAMS and request.full_length:
+        return floor_seconds(request, result, kind) + overhead
+    if rate is None or result.scenario in STREAMS:
         return _timed_seconds(request, result) + overhead
     return issued_samples(request, result, rate) / rate + overhead
 

@@ -32,8 +32,8 @@ from tasks.upload import check_store, store_at
 from tasks.validate import read_verdict, validate
 from tasks.workspace import Workspace
 
-RoundName = Literal["v4.0", "v4.1", "v5.0", "v5.1"]
-"""The rounds of `mlperf_submission.rounds` whose trees can be written."""
+RoundName = Literal["v4.0", "v4.1", "v5.0", "v5.1", "v6.0", "v6.1"]
+"""The rounds of `mlperf_submission.rounds`."""
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$"
 _UPLOAD_SECONDS = 4 * 3600.0
 

@@ -14,6 +14,7 @@ from mlperf_submission.harness.record import RunRequest
 from mlperf_submission.harness.settings import RunLength, RunSettings, settings_for
 from mlperf_submission.rounds import RunKind, Scenario
 from mlperf_submission.steps.cache import StepRecord
+from mlperf_submission.submission.results import STREAMS
 from models.benchmark import Precision
 from tasks.accuracy import accuracy
 from tasks.build_engine import ENGINE_FILE
@@ -139,9 +140,9 @@ def label_of(request: SubmissionRequest, result: ResultRequest) -> str:
 def expected_rate(
     run: Runner, request: SubmissionRequest, prepared: Prepared, result: ResultRequest
 ) -> float:
-    """Return the system file's target_qps, or the rate that follows from what a short probe reaches."""
-    if result.tuning.target_qps is not None:
-        return result.tuning.target_qps
+    """Return the rate of the system file's target, or the one that follows from a short probe."""
+    if result.tuning.rate is not None:
+        return result.tuning.rate
     label = label_of(request, probed_result(request, result))
     return rate_from(request, result, run(probe(label, probe_bench(request, prepared, result))))
 
@@ -160,8 +161,10 @@ def target_from(found: StepRecord) -> float:
 
 @derived
 def rate_from(request: SubmissionRequest, result: ResultRequest, probed: StepRecord) -> float:
-    """Return the rate of a result after a probe: what it reached in Offline, a share of it in Server."""
+    """Return the rate of a result after a probe: what it reached, in Server a share of it."""
     reached = float(str(probed.figures["value"]))
+    if result.scenario in STREAMS:
+        return float(f"{reached:.3g}")
     if result.scenario is Scenario.SERVER:
         least = LEAST_SERVER_QUERIES / request.system.rehearsal_seconds
         return float(f"{max(SERVER_SHARE * reached, least):.3g}")
@@ -169,7 +172,9 @@ def rate_from(request: SubmissionRequest, result: ResultRequest, probed: StepRec
 
 
 def probed_result(request: SubmissionRequest, result: ResultRequest) -> ResultRequest:
-    """Return what a probe measures for a result: its benchmark in Offline, once for both scenarios."""
+    """Return what a probe measures for a result: a stream's own queries, else Offline, once for both."""
+    if result.scenario in STREAMS:
+        return result
     offline = request.settings_of(result.benchmark).offline
     return ResultRequest(result.benchmark, Scenario.OFFLINE, offline or result.tuning)
 

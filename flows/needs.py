@@ -221,10 +221,10 @@ def _memory(request: SubmissionRequest, result: ResultRequest, runner: Runner) -
     count = count or request.rules_of(name).performance_sample_count
     sample, source = _sample_bytes(request, name)
     resident = None if sample is None else sample * min(count, request.sample_count(name))
-    rate = result.tuning.target_qps
+    rate = result.tuning.rate
     issued = issued_samples(request, result, rate) if rate else None
     loadgen = None if issued is None else issued * _LOADGEN_BYTES_PER_SAMPLE
-    about = f"{issued:,} samples of {_LOADGEN_BYTES_PER_SAMPLE} bytes" if issued else "no target_qps is given"
+    about = f"{issued:,} samples of {_LOADGEN_BYTES_PER_SAMPLE} bytes" if issued else "no target is given"
     samples = f"{count:,} of {source}"
     needs = (
         Need("host: LoadGen", label, loadgen, about),

@@ -17,6 +17,7 @@ from flows.request import BenchmarkName, ScenarioName, SubmissionRequest
 from flows.submission import SubmissionOutcome, submission
 from mlperf_submission.errors import RegressionError
 from mlperf_submission.store.store import Area, Manifest, Store
+from mlperf_submission.submission.results import STREAMS
 from tasks.artifacts import publish as publish_artifact
 from tasks.engine.perform import run_logger
 from tasks.upload import store_for
@@ -31,7 +32,7 @@ class Compared(BaseModel):
         before: the median of the earlier runs that have this result, in its units; None if none has it.
         now: what was measured now, in the same units.
         change: share by which it rose (or, below 0, fell).
-        fell: whether it fell by more than was allowed.
+        fell: whether it fell by more than was allowed; a latency falls when it rises.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -137,6 +138,8 @@ def compare(runs: Sequence[Manifest], now: Mapping[str, float], allowed_drop: fl
         values = [float(one) for one in found if isinstance(one, int | float) and one > 0]
         before = median(values) if values else None
         change = value / before - 1 if before else None
-        fell = change is not None and change < -allowed_drop
+        # A latency is the worse the higher it is, and 10 % less speed is 11 % more of it.
+        worse = 1 / (1 - allowed_drop) - 1 if result.rpartition("/")[2] in STREAMS else -allowed_drop
+        fell = change is not None and (change > worse if worse > 0 else change < worse)
         compared.append(Compared(result=result, before=before, now=value, change=change, fell=fell))
     return compared

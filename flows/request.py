@@ -14,7 +14,7 @@ from models.registry import benchmark_names, get_benchmark
 
 BenchmarkName = Literal["resnet50", "retinanet", "bert-99", "3d-unet-99", "gptj-99"]
 """The benchmarks of `models.registry`, as a form on Prefect's page offers them."""
-ScenarioName = Literal["Offline", "Server"]
+ScenarioName = Literal["Offline", "Server", "SingleStream", "MultiStream"]
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,7 @@ class SubmissionRequest:
         _check_sources(loaded)
         chosen_models = _choose("benchmark", models, list(loaded.benchmarks), loaded.name)
         named = {scenario.value for settings in loaded.benchmarks.values() for scenario in settings.scenarios}
-        known = [
-            scenario.value for scenario in (Scenario.OFFLINE, Scenario.SERVER) if scenario.value in named
-        ]
+        known = [name for name in get_args(ScenarioName) if name in named]
         chosen_scenarios = _choose("scenario", scenarios, known, loaded.name)
         results = tuple(
             ResultRequest(name, scenario, tuning)
@@ -133,7 +131,7 @@ class SubmissionRequest:
         """
         if self.system.division == "open" or not present:
             return []
-        required = self.rules_of(benchmark).required(self.system.category)
+        required = self.rules_of(benchmark).required(self.system.system_type)
         return [scenario for scenario in Scenario if scenario in required and scenario not in present]
 
     def require_may_go(self, benchmark: str) -> None:
@@ -176,7 +174,7 @@ class SubmissionRequest:
     @property
     def scenarios(self) -> list[ScenarioName]:
         """The scenarios that are asked for, each once."""
-        known: tuple[ScenarioName, ...] = ("Offline", "Server")
+        known: tuple[ScenarioName, ...] = get_args(ScenarioName)
         return [name for name in known if any(one.scenario == name for one in self.results)]
 
     def settings_of(self, benchmark: str) -> BenchmarkSettings:

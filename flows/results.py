@@ -43,7 +43,7 @@ def result_line(one: Measured) -> ResultLine:
         benchmark=one.benchmark,
         scenario=one.scenario.value,
         value=float(str(figures["value"])),
-        units=_units(one),
+        units=str(figures["units"]),
         accuracy=", ".join(f"{name} {float(str(value)):.4f}" for name, value in metrics.items()),
         p99_ms=float(str(p99)) / 1e6 if p99 is not None and one.scenario == "Server" else None,
         audits=_passed({kind.value: bool(notices_of(run)) for kind, run in one.audits.items()}),
@@ -87,12 +87,6 @@ def markdown_table(results: Sequence[ResultLine]) -> str:
     """Return the table as Markdown, for Prefect's pages."""
     rows = [HEADINGS, tuple("---" for _ in HEADINGS), *(line.cells() for line in results)]
     return "\n".join(f"| {' | '.join(cell.replace('|', '∣') for cell in row)} |" for row in rows)
-
-
-def _units(one: Measured) -> str:
-    """Return the units of a result as the official tables name them."""
-    units = str(one.performance.figures["units"])
-    return "Queries/s" if one.scenario == "Server" and units == "Samples/s" else units
 
 
 def _passed(audits: Mapping[str, bool]) -> str:

@@ -1,8 +1,10 @@
-"""Find the rate that a result reaches in Offline, where the system file does not say what to expect.
+"""Find the rate that a result reaches, where the system file does not say what to expect.
 
 LoadGen sizes its single Offline query by the expected rate: too low a figure makes the run too short, which
 is INVALID, too high a figure only makes it longer. One benchmark answers 20 samples a second and another
 20,000 on the same host: a probe begins with a few samples, and expects of its next run what this one reached.
+In SingleStream and MultiStream the rate is one over the mean latency of a query: LoadGen prepares twice as
+many queries as that asks for.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from mlperf_submission.errors import InvalidRunError
+from mlperf_submission.harness.record import RunOutcome
 from mlperf_submission.harness.run import measure
 from mlperf_submission.rounds import RunKind, get_round
 from tasks.engine.perform import Recorder
@@ -29,7 +32,7 @@ PROBE = StepSpec(
 def probe(label: str, bench: Bench) -> Step:
     """Run short performance runs, whose validity does not matter, until one is long enough.
 
-    Figures: `value`, samples/s; `runs`, how many runs it took.
+    Figures: `value`, samples/s (of a stream queries/s); `runs`, how many runs it took.
 
     Raises:
         InvalidRunError: a run gave no rate at all.
@@ -50,11 +53,18 @@ def probe(label: str, bench: Bench) -> Step:
                 raise InvalidRunError(
                     f"the probe of {bench.label()} measured no rate", where=folder, remedy="look at its logs"
                 )
-            in_tokens = outcome.units == "Tokens/s"
-            rules = get_round(settings.round_name).model(bench.benchmark)
-            rate = outcome.value / (rules.tokens_per_sample or 1 if in_tokens else 1)
-            if outcome.samples_issued / rate >= LONG_ENOUGH_SECONDS:
+            rate = _rate(outcome)
+            if outcome.samples_issued / (rate * settings.samples_per_query) >= LONG_ENOUGH_SECONDS:
                 break
         return {"value": rate, "runs": run}
 
     return Step(PROBE, label, lambda: run_inputs(bench, RunKind.PERFORMANCE), produce)
+
+
+def _rate(outcome: RunOutcome) -> float:
+    """Return what LoadGen is to expect of a run, from one that gave a value: see `RunSettings.target_qps`."""
+    settings, value = outcome.settings, outcome.value or 0.0
+    if settings.is_stream and outcome.latencies:
+        return 1e9 / outcome.latencies.mean
+    rules = get_round(settings.round_name).model(settings.benchmark)
+    return value / (rules.tokens_per_sample or 1 if outcome.units == "Tokens/s" else 1)

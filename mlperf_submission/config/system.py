@@ -11,13 +11,14 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from mlperf_submission.errors import SettingError, TreeError
+from mlperf_submission.errors import SettingError
 from mlperf_submission.harness.limits import DisturbanceLimits
-from mlperf_submission.rounds import ROUNDS, Scenario, get_round
+from mlperf_submission.harness.settings import SUPPORTED_SCENARIOS
+from mlperf_submission.rounds import ROUNDS, ModelRules, Round, Scenario, get_round
 from mlperf_submission.strict_yaml import LARGEST_BYTES, read_yaml
 from mlperf_submission.submission import description
+from mlperf_submission.submission.results import STREAMS
 from mlperf_submission.tree.checks import refused_description
-from mlperf_submission.tree.plan import layout_of
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 RETAIN_DAYS = 90
@@ -44,6 +45,13 @@ class Tuning(_Settings):
         description="Server: Poisson arrival rate, queries/s; Offline: expected samples/s. By default what a "
         "short probe reaches, in the Server of a rehearsal a share of it",
     )
+    expected_latency_ms: float | None = Field(
+        default=None,
+        gt=0,
+        le=1e9,
+        description="SingleStream and MultiStream: how long a query is expected to take, ms; LoadGen "
+        "prepares as many queries as that asks for. By default what a short probe shows",
+    )
     target_qps_floor: float = Field(
         default=0.95,
         gt=0.5,
@@ -52,7 +60,10 @@ class Tuning(_Settings):
         "targets, down to this share of target_qps; 1: never",
     )
     batch_size: int = Field(
-        default=1, ge=1, le=1 << 20, description="largest batch, samples (3d-unet: windows)"
+        default=1,
+        ge=1,
+        le=1 << 20,
+        description="largest batch, samples (3d-unet: windows); a query of MultiStream has 8",
     )
     max_wait_us: int | None = Field(
         default=None,
@@ -66,6 +77,11 @@ class Tuning(_Settings):
         default=1.0, gt=0.9, le=1.0, description="Server: share of target_qps that the audits run at"
     )
 
+    @property
+    def rate(self) -> float | None:
+        """The rate that LoadGen is told, 1/s: target_qps, or one over the expected latency; None: none."""
+        return 1e3 / self.expected_latency_ms if self.expected_latency_ms else self.target_qps
+
 
 class BenchmarkSettings(_Settings):
     """What a system runs of one benchmark."""
@@ -73,6 +89,8 @@ class BenchmarkSettings(_Settings):
     precision: Literal["fp32", "fp16", "int8"] = Field(description="precision of weights and activations")
     offline: Tuning | None = Field(default=None, alias="Offline")
     server: Tuning | None = Field(default=None, alias="Server")
+    single_stream: Tuning | None = Field(default=None, alias="SingleStream")
+    multi_stream: Tuning | None = Field(default=None, alias="MultiStream")
     performance_sample_count: int | None = Field(
         default=None, ge=1, le=1 << 30, description="samples kept loaded; the round's minimum by default"
     )
@@ -84,7 +102,7 @@ class BenchmarkSettings(_Settings):
         description="validation samples of a rehearsal; --full-length takes the round's number",
     )
 
-    @field_validator("offline", "server", mode="before")
+    @field_validator("offline", "server", "single_stream", "multi_stream", mode="before")
     @classmethod
     def _is_not_empty(cls, value: Any) -> Any:
         if value is None:
@@ -94,13 +112,28 @@ class BenchmarkSettings(_Settings):
     @property
     def scenarios(self) -> dict[Scenario, Tuning]:
         """The scenarios that the file names, Offline first."""
-        both = {Scenario.OFFLINE: self.offline, Scenario.SERVER: self.server}
-        return {scenario: tuning for scenario, tuning in both.items() if tuning}
+        all_of_them = {
+            Scenario.OFFLINE: self.offline,
+            Scenario.SERVER: self.server,
+            Scenario.SINGLE_STREAM: self.single_stream,
+            Scenario.MULTI_STREAM: self.multi_stream,
+        }
+        return {scenario: tuning for scenario, tuning in all_of_them.items() if tuning}
 
     @model_validator(mode="after")
     def _has_a_scenario(self) -> BenchmarkSettings:
         if not self.scenarios:
-            raise ValueError("at least one scenario (Offline, Server) is needed")
+            raise ValueError(f"at least one scenario ({', '.join(SUPPORTED_SCENARIOS)}) is needed")
+        return self
+
+    @model_validator(mode="after")
+    def _targets_fit_their_scenario(self) -> BenchmarkSettings:
+        for scenario, tuning in self.scenarios.items():
+            given, other = "target_qps", "expected_latency_ms"
+            if scenario not in STREAMS:
+                given, other = other, given
+            if getattr(tuning, given) is not None:
+                raise ValueError(f"{scenario} has no {given}; write its {other}, or nothing for a probe")
         return self
 
 
@@ -178,7 +211,10 @@ class System(_Settings):
     name: str = Field(description="the system's directory name in the official tree")
     submitter: str = Field(description="the submitter's directory name in the official tree")
     division: Literal["closed", "open"] = "closed"
-    category: Literal["datacenter", "edge"] = "datacenter"
+    category: Literal["datacenter", "edge", "datacenter,edge"] = Field(
+        default="datacenter",
+        description="it decides which scenarios of a benchmark the round asks for; a system of both has all",
+    )
     round: str = Field(description="v4.1, …")
     edition: Literal["full", "mini"] = Field(description="mini: a rehearsal on small data; never a result")
     backend: Literal["auto", "tensorrt", "onnxruntime"] = Field(
@@ -211,6 +247,11 @@ class System(_Settings):
     def is_rehearsal(self) -> bool:
         """Whether nothing of this system may ever pass as a result."""
         return self.edition == "mini"
+
+    @property
+    def system_type(self) -> str:
+        """The category by which the round judges the system, as its description says."""
+        return str(self.description.get("system_type", self.category))
 
     @property
     def repeats_disturbed_runs(self) -> bool:
@@ -270,24 +311,39 @@ class System(_Settings):
     def _its_tree_can_be_written(self) -> System:
         """Refuse before hours of measuring what packaging would refuse after them."""
         round_ = get_round(self.round)
-        try:
-            layout_of(round_)
-        except TreeError as error:
-            raise ValueError(f"{error.what}; {error.remedy}") from error
-        system_type = str(self.description.get("system_type", self.category))
         for benchmark, settings in self.benchmarks.items():
             rules = round_.model(benchmark)
-            accepted = rules.required(system_type) | rules.optional(system_type)
-            for scenario in settings.scenarios.keys() - accepted:
+            accepted = rules.required(self.system_type) | rules.optional(self.system_type)
+            for scenario in sorted(settings.scenarios.keys() - accepted):
                 raise ValueError(
-                    f"round {self.round} has no {scenario} for {benchmark} in the category {system_type}; "
-                    f"it accepts: {', '.join(sorted(accepted)) or 'no scenario'}"
+                    f"round {self.round} has no {scenario} for {benchmark} in the category "
+                    f"{self.system_type}; it accepts: {', '.join(sorted(accepted)) or _elsewhere(rules)}"
                 )
         given = (self.description, self.division, self.submitter, self.category)
         wrong = list(refused_description(*given, told_later=self.is_rehearsal))
         if wrong:
             raise ValueError(f"description: {'; '.join(wrong)}")
+        if self.division == "closed" and not self.is_rehearsal:
+            self._require_scenarios(round_)
         return self
+
+    def _require_scenarios(self, round_: Round) -> None:
+        """Refuse a closed system that could not be handed in although all of its results are sound (M-05)."""
+        for benchmark, settings in self.benchmarks.items():
+            required = round_.model(benchmark).required(self.system_type)
+            missing = [scenario for scenario in Scenario if scenario in required - settings.scenarios.keys()]
+            if missing:
+                raise ValueError(
+                    f"benchmarks.{benchmark} lacks {' and '.join(missing)}, which round {self.round} asks "
+                    f"for in the category {self.system_type}"
+                )
+
+
+def _elsewhere(rules: ModelRules) -> str:
+    """Say in which categories a round accepts a benchmark."""
+    found = {one: rules.required(one) | rules.optional(one) for one in ("datacenter", "edge")}
+    told = [f"in {name} {', '.join(sorted(scenarios))}" for name, scenarios in found.items() if scenarios]
+    return "; ".join(told) or "no scenario in any category"
 
 
 def load_system(name_or_path: str) -> System:

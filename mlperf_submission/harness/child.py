@@ -242,9 +242,12 @@ def _system(
     max_wait_us: int,
     on_error: Callable[[BaseException], None],
 ) -> Streams:
-    """Return the system under test: loops where the benchmark has one, else batches."""
+    """Return the system under test: loops where the benchmark has one, else batches.
+
+    A stream's query is answered in LoadGen's own thread, unless it is for several streams of the backend.
+    """
     from mlperf_submission.harness.batching import Collector, QueryCutter, Waiting
-    from mlperf_submission.harness.sut import LoopSystem, SystemUnderTest
+    from mlperf_submission.harness.sut import DirectSystem, LoopSystem, SystemUnderTest
     from mlperf_submission.rounds import Scenario
 
     costs = None if samples is None else samples.costs
@@ -253,6 +256,9 @@ def _system(
         first_tokens = is_server and request.settings.use_token_latencies
         loops = cast("LoopBackend", backend)
         return LoopSystem(loops, Waiting(costs=costs), on_error, first_tokens=first_tokens)
+    settings = request.settings
+    if settings.is_stream and (settings.samples_per_query <= batch_size or backend.streams == 1):
+        return DirectSystem(backend, batch_size, on_error)
     source: BatchSource = QueryCutter(batch_size, costs=costs)
     if is_server:
         source = Collector(batch_size, max_wait_us * 1000, costs=costs)
@@ -318,7 +324,8 @@ def _watch(
     started = reported = time.perf_counter()
     samples = request.settings.expected_samples(dataset_size)
     seconds = request.settings.expected_seconds(dataset_size)
-    by_time = request.settings.scenario.value == "Server"
+    timed_stream = request.settings.is_stream and not request.settings.is_accuracy
+    by_time = timed_stream or request.settings.scenario.value == "Server"
     while not ending.event.wait(_NOTE_SECONDS):
         now, completed = time.perf_counter(), system.completed
         completions.note(now - started, completed)

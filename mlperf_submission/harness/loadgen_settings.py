@@ -7,18 +7,21 @@ from pathlib import Path
 import mlperf_loadgen as loadgen
 
 from mlperf_submission.harness.settings import RunSettings
-from mlperf_submission.rounds import Scenario
 
 _MASK = (1 << 64) - 1
-_SCENARIOS = {Scenario.OFFLINE: "Offline", Scenario.SERVER: "Server"}
 
 
 def test_settings(settings: RunSettings) -> loadgen.TestSettings:
     """Return LoadGen's settings, all by attribute: no configuration file is read, so nothing else applies."""
     made = loadgen.TestSettings()
-    made.scenario = getattr(loadgen.TestScenario, _SCENARIOS[settings.scenario])
+    made.scenario = getattr(loadgen.TestScenario, settings.scenario.value)
     mode = "AccuracyOnly" if settings.is_accuracy else "PerformanceOnly"
     made.mode = getattr(loadgen.TestMode, mode)
+    made.single_stream_expected_latency_ns = settings.expected_latency_ns
+    made.single_stream_target_latency_percentile = settings.target_latency_percentile
+    made.multi_stream_expected_latency_ns = settings.expected_latency_ns
+    made.multi_stream_target_latency_percentile = settings.target_latency_percentile
+    made.multi_stream_samples_per_query = settings.samples_per_query
     made.offline_expected_qps = settings.target_qps
     made.server_target_qps = settings.target_qps
     made.server_target_latency_ns = settings.target_latency_ns

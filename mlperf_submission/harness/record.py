@@ -100,7 +100,7 @@ class Reason(BaseModel):
 
 
 class Latencies(BaseModel):
-    """Latencies of samples in ns: from the scheduled arrival to the completion."""
+    """Latencies in ns from the scheduled arrival to the completion: of samples, in MultiStream of queries."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -166,8 +166,8 @@ class RunOutcome(BaseModel):
         valid: LoadGen calls the run VALID (an accuracy run: it is complete), its log shows no error, and it
             shows the settings that were asked for.
         reasons: why not, if not.
-        value: Offline samples per second, Server completed samples per second; None for an accuracy run.
-        units: `Samples/s`.
+        value: the result as the round asks for it, in `units`; None for an accuracy run.
+        units: as the official tables name them, e.g. `Samples/s`, or `Latency (ms)` of a stream.
         latencies: None for an accuracy run.
         samples_issued: samples that LoadGen issued.
         loadgen_version: as the log says.

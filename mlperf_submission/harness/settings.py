@@ -8,6 +8,8 @@ audits come through `audit.config`, which LoadGen reads itself (TEST01, TEST04).
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,14 +17,34 @@ from pydantic import BaseModel, ConfigDict, Field
 from mlperf_submission.errors import SettingError
 from mlperf_submission.rounds import ModelRules, Round, RunKind, Scenario
 from mlperf_submission.submission.logs import DetailLog
+from mlperf_submission.submission.results import STREAMS
 
-SERVER_MIN_QUERIES = 100
-"""LoadGen's default, which `mlperf.conf` leaves as it is for Server."""
-SERVER_PERCENTILE = 0.99
-"""`*.Server.target_latency_percentile = 99` in every round's `mlperf.conf`."""
+MIN_QUERIES: Mapping[Scenario, int] = MappingProxyType(
+    {Scenario.SERVER: 100, Scenario.SINGLE_STREAM: 100, Scenario.MULTI_STREAM: 662}
+)
+"""Queries of a timed run: LoadGen's default, and in MultiStream that of every round's `mlperf.conf`.
+Offline has one query, of at least so many samples as the round says."""
+PERCENTILES: Mapping[Scenario, float] = MappingProxyType(
+    {
+        Scenario.SERVER: 0.99,
+        Scenario.SINGLE_STREAM: 0.9,
+        Scenario.MULTI_STREAM: 0.99,
+        Scenario.OFFLINE: 0.99,
+    }
+)
+"""`*.<scenario>.target_latency_percentile` of every round's `mlperf.conf`; of Offline LoadGen logs 0.99."""
+EARLY_STOPPING_QUERIES: Mapping[Scenario, int] = MappingProxyType(
+    {Scenario.SINGLE_STREAM: 64, Scenario.MULTI_STREAM: 662}
+)
+"""So many queries LoadGen needs to estimate the percentile, which is the result (early_stopping.cc: with a
+confidence of 0.99, one query may lie above the 90th or the 99th percentile). Without them there is none."""
+SAMPLES_PER_QUERY: Mapping[Scenario, int] = MappingProxyType({Scenario.MULTI_STREAM: 8})
+"""`*.MultiStream.samples_per_query` of every round's `mlperf.conf`; else 1, but for Offline's only query."""
 OFFLINE_SLACK = 1.1
 """LoadGen issues this much more than target_qps x min_duration in Offline (test_settings_internal.cc)."""
-SUPPORTED_SCENARIOS = (Scenario.OFFLINE, Scenario.SERVER)
+EQUAL_ISSUE_SLACK = 2.0
+"""And so many times the queries that are expected in SingleStream with equal issue mode (likewise)."""
+SUPPORTED_SCENARIOS = (Scenario.OFFLINE, Scenario.SERVER, Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM)
 
 _TOKEN_FACTOR_OFF = 0
 _NO_LIMIT_NS = 10_000_000
@@ -62,12 +84,15 @@ class RunSettings(BaseModel):
         round_name: the round that the values come from.
         benchmark: directory name of the benchmark.
         kind: performance, accuracy or an audit.
-        scenario: Offline or Server.
+        scenario: the scenario.
         official: False for a rehearsal.
-        target_qps: expected rate (Offline), or rate of the Poisson arrivals (Server).
-        min_query_count: queries in Server; samples of the one query in Offline.
+        target_qps: expected samples/s (Offline), rate of the Poisson arrivals (Server), or one over the
+            expected latency of a query (SingleStream, MultiStream): queries/s.
+        min_query_count: queries; in Offline samples of its one query.
+        samples_per_query: of each query; unused in Offline, whose query has all samples.
         performance_sample_count: samples that are resident during a performance run.
-        target_latency_ns: latency limit of Server; unused in Offline.
+        target_latency_ns: latency limit of Server; unused in the others.
+        target_latency_percentile: of Server's limit; in the streams the one that is the result.
         coalesce_queries: LoadGen may hand over late queries together (Server).
         test05: use the three test05 seeds instead of the others.
         token_latency_scaling_factor: tokens per sample for LoadGen's inferred tokens/s; 0 is off.
@@ -86,6 +111,7 @@ class RunSettings(BaseModel):
     target_qps: float = Field(gt=0, allow_inf_nan=False)
     min_duration_ms: int = Field(ge=1)
     min_query_count: int = Field(ge=1)
+    samples_per_query: int = Field(default=1, ge=1)
     performance_sample_count: int = Field(ge=1)
     target_latency_ns: int = Field(ge=1)
     target_latency_percentile: float = Field(gt=0, lt=1)
@@ -108,21 +134,33 @@ class RunSettings(BaseModel):
         """Whether every sample of the data set is answered once and its response logged."""
         return self.kind is RunKind.ACCURACY
 
+    @property
+    def is_stream(self) -> bool:
+        """Whether the next query comes when the last one was answered; the result is then a latency."""
+        return self.scenario in STREAMS
+
+    @property
+    def expected_latency_ns(self) -> float:
+        """The latency of a query that a stream's target stands for."""
+        return 1e9 / self.target_qps
+
+    @property
+    def expected_queries(self) -> int:
+        """Queries that LoadGen issues in a timed run, in Server on average; in Offline so many samples."""
+        slack = OFFLINE_SLACK if self.scenario is Scenario.OFFLINE else 1.0
+        if _raises_its_count(self):
+            slack = EQUAL_ISSUE_SLACK
+        return max(math.floor(slack * self.target_qps * self.min_duration_ms / 1000), self.min_query_count)
+
     def expected_samples(self, dataset_size: int) -> int:
         """Return how many samples LoadGen will issue; in Server the mean of what it draws."""
-        if self.is_accuracy:
-            return dataset_size
-        timed = math.floor(self.target_qps * self.min_duration_ms / 1000)
-        if self.scenario is Scenario.SERVER:
-            return max(timed, self.min_query_count)
-        timed = math.floor(OFFLINE_SLACK * self.target_qps * self.min_duration_ms / 1000)
-        return max(timed, self.min_query_count)
+        return dataset_size if self.is_accuracy else self.expected_queries * self.samples_per_query
 
     def expected_seconds(self, dataset_size: int, samples_per_second: float | None = None) -> float:
         """Return how long the timed part takes at a rate that the system reaches (default: the target)."""
-        rate = samples_per_second or self.target_qps
         if self.scenario is Scenario.SERVER and not self.is_accuracy:
             return max(self.min_duration_ms / 1000, self.min_query_count / self.target_qps)
+        rate = samples_per_second or self.target_qps * self.samples_per_query
         return self.expected_samples(dataset_size) / rate
 
 
@@ -143,12 +181,12 @@ def settings_for(
         round_: the round.
         benchmark: directory name or checker name of the model.
         kind: what the run is for.
-        scenario: Offline or Server.
-        target_qps: samples per second.
+        scenario: the scenario.
+        target_qps: see `RunSettings`.
         performance_sample_count: samples kept resident; None for the round's minimum.
         length: official, or a rehearsal. A rehearsal shortens the minimum duration and asks for one sample or
-            query, so that nothing but its seconds says how long a run takes; latency limits, seeds and the
-            performance sample count stay.
+            query, so that nothing but its seconds says how long a run takes; the streams keep as many queries
+            as their result needs. Latency limits, seeds and the performance sample count stay.
         coalesce_queries: let LoadGen hand over late queries together (allowed in Server).
 
     Raises:
@@ -161,7 +199,7 @@ def settings_for(
         raise SettingError(
             f"target_qps is {target_qps}",
             where=f"{benchmark} {scenario}",
-            remedy="give the rate in samples per second that the system is expected to reach, above 0",
+            remedy="give the rate that the system is expected to reach, above 0",
         )
     count = performance_sample_count or rules.performance_sample_count
     if length.is_official and count < rules.performance_sample_count:
@@ -171,9 +209,7 @@ def settings_for(
             where=f"{round_.name} {benchmark}",
             remedy="raise it in the system file, or leave it out",
         )
-    official_count = SERVER_MIN_QUERIES
-    if scenario is Scenario.OFFLINE:
-        official_count = rules.offline_min_samples or 1
+    official_count = MIN_QUERIES.get(scenario, rules.offline_min_samples or 1)
     test05 = kind is RunKind.TEST05
     seeds, audit_seeds = round_.seeds, round_.test05_seeds
     limits = rules.token_limits.get(scenario)
@@ -189,10 +225,11 @@ def settings_for(
         min_duration_ms=round_.min_duration_ms
         if length.seconds is None
         else max(1, round(length.seconds * 1000)),
-        min_query_count=official_count if length.is_official else 1,
+        min_query_count=official_count if length.is_official else EARLY_STOPPING_QUERIES.get(scenario, 1),
+        samples_per_query=SAMPLES_PER_QUERY.get(scenario, 1),
         performance_sample_count=count,
         target_latency_ns=rules.server_target_latency_ns or _NO_LIMIT_NS,
-        target_latency_percentile=SERVER_PERCENTILE,
+        target_latency_percentile=PERCENTILES[scenario],
         coalesce_queries=coalesce_queries and scenario is Scenario.SERVER,
         qsl_rng_seed=seeds.qsl,
         sample_index_rng_seed=seeds.sample_index,
@@ -213,7 +250,9 @@ def _require_known(round_: Round, rules: ModelRules, kind: RunKind, scenario: Sc
     where = f"{round_.name} {rules.name}"
     if scenario not in SUPPORTED_SCENARIOS:
         raise SettingError(
-            f"the scenario {scenario} cannot be run", where=where, remedy="choose Offline or Server"
+            f"the scenario {scenario} cannot be run",
+            where=where,
+            remedy=f"choose one of {', '.join(SUPPORTED_SCENARIOS)}",
         )
     if scenario not in rules.datacenter | rules.edge:
         raise SettingError(
@@ -235,7 +274,8 @@ def differences(settings: RunSettings, log: DetailLog) -> list[str]:
     """Return what the log of a run shows to be otherwise than was asked for, one sentence each.
 
     The log's `effective_*` values are what LoadGen used (test_settings_internal.cc). In Offline the minimum
-    count is one of samples in the single query, and a larger count is as asked.
+    count is one of samples in the single query, and a larger count is as asked; so it is in SingleStream with
+    equal issue mode, where LoadGen raises it to whole permutations of the set.
 
     Raises:
         LogError: the log lacks one of the values.
@@ -248,6 +288,9 @@ def differences(settings: RunSettings, log: DetailLog) -> list[str]:
             settings.test05_schedule_rng_seed,
         )
     offline = settings.scenario is Scenario.OFFLINE
+    raised = "effective_samples_per_query" if offline else ""
+    if _raises_its_count(settings):
+        raised = "effective_min_query_count"
     expected: dict[str, object] = {
         "effective_scenario": settings.scenario.value,
         "effective_test_mode": "AccuracyOnly" if settings.is_accuracy else "PerformanceOnly",
@@ -256,6 +299,7 @@ def differences(settings: RunSettings, log: DetailLog) -> list[str]:
         "effective_max_duration_ms": 0,
         "effective_max_query_count": 0,
         "effective_min_query_count": 1 if offline else settings.min_query_count,
+        "effective_samples_per_query": settings.samples_per_query,
         "effective_qsl_rng_seed": seeds[0],
         "effective_sample_index_rng_seed": seeds[1],
         "effective_schedule_rng_seed": seeds[2],
@@ -265,23 +309,27 @@ def differences(settings: RunSettings, log: DetailLog) -> list[str]:
     }
     if settings.use_token_latencies:
         expected["requested_use_token_latencies"] = True
-    if not offline:
+    if settings.scenario is Scenario.SERVER:
         expected["effective_target_latency_ns"] = settings.target_latency_ns
+    if not offline:
         expected["effective_target_latency_percentile"] = settings.target_latency_percentile
+    expected.pop(raised, None)
     found = [
         f"{key} is {log.require(key)!r} in the log, {value!r} was asked for"
         for key, value in expected.items()
         if not _same(log.require(key), value)
     ]
-    if offline and log.require("effective_samples_per_query") < settings.min_query_count:
-        found.append(
-            f"effective_samples_per_query is {log.require('effective_samples_per_query')} in the log, "
-            f"at least {settings.min_query_count} were asked for"
-        )
+    if raised and log.require(raised) < settings.min_query_count:
+        least = settings.min_query_count
+        found.append(f"{raised} is {log.require(raised)} in the log, at least {least} were asked for")
     sampling = log.require("effective_accuracy_log_sampling_target")
     if (settings.kind is RunKind.TEST01) != (sampling > 0):
         found.append(f"effective_accuracy_log_sampling_target is {sampling} in a {settings.kind} run")
     return found
+
+
+def _raises_its_count(settings: RunSettings) -> bool:
+    return settings.scenario is Scenario.SINGLE_STREAM and settings.sample_concatenate_permutation
 
 
 def _same(found: object, asked: object) -> bool:

@@ -1,7 +1,8 @@
 """The system under test: one thread per stream takes samples, answers them and completes them in bulk.
 
 Most benchmarks answer batches. Where samples take unequally long, a loop answers them, which each of them
-enters as soon as there is room.
+enters as soon as there is room. In SingleStream and MultiStream LoadGen waits for its query anyway: its own
+thread answers it, without the time that another one takes to wake up.
 
 LoadGen's callbacks only hand over. Its binding wants one `QuerySampleResponse` per sample; these objects are
 made once per stream, with the addresses of that stream's response buffer, and only their ids change.
@@ -174,6 +175,46 @@ class SystemUnderTest(Streams):
             complete(batch.ids, run(stream, batch.indices))
             count.samples += len(batch.ids)
             count.batches += 1
+
+
+class DirectSystem(Streams):
+    """Answers each query in LoadGen's own thread, on the backend's first stream.
+
+    Args:
+        backend: runs the queries.
+        batch_size: the largest batch; a query of more samples is answered in several.
+        on_error: see `Streams`; the query stays unanswered, so that LoadGen issues no other.
+    """
+
+    def __init__(self, backend: Backend, batch_size: int, on_error: Callable[[BaseException], None]) -> None:
+        super().__init__(self, 0, on_error)
+        self._run = backend.run
+        self._batch_size = batch_size
+        self._completer = Completer(batch_size)
+        self._count = _Count()
+        self._counts = [self._count]
+
+    def put(self, ids: list[int], indices: list[int]) -> None:
+        """Answer a query's samples before it returns."""
+        size = self._batch_size
+        try:
+            for start in range(0, len(ids), size):
+                part = ids[start : start + size]
+                batch = np.array(indices[start : start + size], dtype=np.int64)
+                self._completer.complete(part, self._run(0, batch))
+                self._count.samples += len(part)
+                self._count.batches += 1
+        except BaseException as error:
+            self._on_error(error)
+
+    def flush(self) -> None:
+        """Do nothing: nothing is held back."""
+
+    def close(self) -> None:
+        """Do nothing: nothing waits."""
+
+    def _work(self, stream: int, count: _Count) -> None:
+        raise NotImplementedError
 
 
 class LoopSystem(Streams):

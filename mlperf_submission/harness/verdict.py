@@ -17,18 +17,9 @@ from mlperf_submission.harness.record import (
 from mlperf_submission.harness.settings import RunSettings, differences
 from mlperf_submission.rounds import Scenario, get_round
 from mlperf_submission.submission.logs import DetailLog, read_accuracy, read_detail
+from mlperf_submission.submission.results import Value, read_value
 
-_LATENCY_KEYS = {
-    "minimum": "result_min_latency_ns",
-    "mean": "result_mean_latency_ns",
-    "p50": "result_50.00_percentile_latency_ns",
-    "p90": "result_90.00_percentile_latency_ns",
-    "p95": "result_95.00_percentile_latency_ns",
-    "p97": "result_97.00_percentile_latency_ns",
-    "p99": "result_99.00_percentile_latency_ns",
-    "p99_9": "result_99.90_percentile_latency_ns",
-    "maximum": "result_max_latency_ns",
-}
+_PERCENTILES = {"p50": "50", "p90": "90", "p95": "95", "p97": "97", "p99": "99", "p99_9": "99.9"}
 
 _SPEED_ERRORS = ("Ran out of generated queries", "Too many outstanding queries")
 """Signs of the errors that LoadGen logs because a system was slower or faster than it was said to be
@@ -57,20 +48,20 @@ def outcome_of(
     value: float | None = None
     units = "Samples/s"
     if settings.is_accuracy:
-        issued = sum(1 for _ in read_accuracy(folder / ACCURACY_LOG))
-        if issued != child.dataset_size:
+        answered = [entry.qsl_idx for entry in read_accuracy(folder / ACCURACY_LOG)]
+        issued, distinct = len(answered), len(set(answered))  # MultiStream fills up its last query
+        if distinct != child.dataset_size:
             reasons.append(
                 Reason(
-                    text=f"the accuracy log holds {issued} responses of {child.dataset_size} samples",
+                    text=f"the accuracy log holds responses to {distinct} of {child.dataset_size} samples",
                     remedy="run it again; if it happens again, look into harness.log",
                     code="accuracy-log-incomplete",
                 )
             )
     else:
-        latencies = Latencies(**{name: int(log.require(key)) for name, key in _LATENCY_KEYS.items()})
-        key = result_key(settings)
-        value = float(log.require(key))
-        units = "Tokens/s" if "token" in key else "Samples/s"
+        latencies = _latencies(settings, log)
+        found = _result(settings, log)
+        value, units = found.value, found.units
         issued = _samples_issued(settings, log)
         reasons += _invalid_reasons(settings, log, latencies, child)
     return RunOutcome(
@@ -89,11 +80,29 @@ def outcome_of(
     )
 
 
-def result_key(settings: RunSettings) -> str:
-    """Return the log key of the result in the round's metric."""
+def _result(settings: RunSettings, log: DetailLog) -> Value:
+    """Return the result as the round asks for it."""
     round_ = get_round(settings.round_name)
-    rules = round_.model(settings.benchmark)
-    return rules.result_fields.get(settings.scenario) or round_.result_fields[settings.scenario]
+    found = read_value(round_, round_.model(settings.benchmark), settings.scenario, log.values)
+    for key in (*found.missing, found.missing_tokens):
+        if key:
+            log.require(key)
+    return found
+
+
+def _latencies(settings: RunSettings, log: DetailLog) -> Latencies:
+    """Return the latencies of samples; in MultiStream, whose result is one of queries, those of queries."""
+    query, per_query = ("_query", "_per_query") if settings.scenario is Scenario.MULTI_STREAM else ("", "")
+    keys = {
+        "minimum": f"result_min{query}_latency_ns",
+        "mean": f"result_mean{query}_latency_ns",
+        "maximum": f"result_max{query}_latency_ns",
+        **{
+            name: f"result_{float(of):.2f}_percentile{per_query}_latency_ns"
+            for name, of in _PERCENTILES.items()
+        },
+    }
+    return Latencies(**{name: int(log.require(key)) for name, key in keys.items()})
 
 
 def _error_reason(text: str, log: DetailLog) -> Reason:
@@ -107,7 +116,7 @@ def _samples_issued(settings: RunSettings, log: DetailLog) -> int:
         asked = log.require("effective_samples_per_query")
         # Equal issue rounds the query up to whole permutations of the set; LoadGen 5.0 and later log it.
         return queries * int(log.values.get("generated_samples_per_query", asked))
-    return queries
+    return queries * settings.samples_per_query
 
 
 def _invalid_reasons(
@@ -141,9 +150,12 @@ def _invalid_reasons(
         )
     if _is_false(values, "result_min_duration_met"):
         seconds = latencies.maximum / 1e9 if settings.scenario is Scenario.OFFLINE else child.loadgen_seconds
-        rate = float(log.require(result_key(settings)))
         remedy = (
-            f"raise target_qps: the system reached {rate:.6g}/s, the target is {settings.target_qps:.6g}/s"
+            f"lower expected_latency_ms: a query took {_ms(latencies.mean)} on average, "
+            f"{_ms(settings.expected_latency_ns)} were expected"
+            if settings.is_stream
+            else f"raise target_qps: the system reached {_result(settings, log).value:.6g}/s, the target is "
+            f"{settings.target_qps:.6g}/s"
         )
         reasons.append(
             Reason(
@@ -158,7 +170,9 @@ def _invalid_reasons(
             Reason(
                 text=f"too few queries: {values.get('result_query_count')} of "
                 f"{values.get('effective_min_query_count')}",
-                remedy="raise target_qps, or let the run take longer",
+                remedy="let the run take longer"
+                if settings.is_stream
+                else "raise target_qps, or let the run take longer",
                 speed="too few queries",
                 code="run-too-short",
             )
@@ -188,4 +202,4 @@ def _ms(nanoseconds: float) -> str:
     return f"{nanoseconds / 1e6:.2f} ms"
 
 
-__all__ = ["LogError", "outcome_of", "result_key"]
+__all__ = ["LogError", "outcome_of"]

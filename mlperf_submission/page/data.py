@@ -192,10 +192,10 @@ class SystemData:
 
     @cached_property
     def scenarios(self) -> tuple[Scenario, ...]:
-        """The scenarios that the table has columns for: the category's usual two, and what else was run."""
-        usual = [Scenario.SERVER, Scenario.OFFLINE]
-        if self.category == "edge":
-            usual = [Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM, Scenario.OFFLINE]
+        """The scenarios that the table has columns for: the category's usual ones, and what else was run."""
+        server = [] if self.category == "edge" else [Scenario.SERVER]
+        streams = [Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM] if "edge" in self.category else []
+        usual = [*server, *streams, Scenario.OFFLINE]
         others = [one for one in Scenario if one not in usual and any(m.result(one) for m in self.models)]
         return (*usual, *others)
 

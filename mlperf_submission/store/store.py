@@ -178,6 +178,20 @@ class Store:
             now=now,
         )
 
+    def keep_receipt(self, name: str, text: str) -> str:
+        """Keep what was handed in under `receipts/<name>.json`; no collection removes it.
+
+        Args:
+            name: with the SHA-256 of what was handed in, so that it is the same for the same archive.
+            text: JSON.
+
+        Returns:
+            `s3://…` of the receipt.
+        """
+        key = f"receipts/{name}.json"
+        self._bucket.write(key, text.encode())
+        return self._bucket.address(key)
+
     # Out of the store
 
     def list_runs(self) -> list[StoredRun]:

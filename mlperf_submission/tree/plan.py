@@ -10,7 +10,6 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from mlperf_submission.compliance.audits import AuditVerdict
-from mlperf_submission.errors import TreeError
 from mlperf_submission.rounds import Round, RunKind, Scenario
 from mlperf_submission.submission.files import ACCURACY_LOG, DETAIL, SUMMARY
 
@@ -19,28 +18,45 @@ REHEARSAL = "THIS IS A REHEARSAL AND NO RESULT"
 
 @dataclass(frozen=True)
 class Layout:
-    """How a round names the folders of a submitter."""
+    """Where the files of a submitter lie in a round, below `<division>/<submitter>/` (rules S, V-41, V-42).
 
-    systems: str
-    code: str
-    measurements: str
-    results: str
-    compliance: str
-    documentation: str
-
-
-def layout_of(round_: Round) -> Layout:
-    """Return the layout of a round's tree.
-
-    Raises:
-        TreeError: the tree of this round cannot be written (from v6.0 on the folders differ, rule V-41).
+    Up to v5.1 measurements and audits have folders of their own beside the results; from v6.0 on they lie
+    with the result that they belong to. A place is `<system>/<benchmark>/<scenario>`.
     """
-    if round_.runs_beside_results:
-        raise TreeError(
-            f"the tree of round {round_.name} cannot be written: its audits lie with the results",
-            remedy="choose a round up to v5.1",
-        )
-    return Layout("systems", round_.source_folder, "measurements", "results", "compliance", "documentation")
+
+    round: Round
+
+    @property
+    def code(self) -> str:
+        """The folder of the implementations."""
+        return self.round.source_folder
+
+    def system(self, system: str) -> str:
+        """Return the file of a system's description."""
+        return f"systems/{system}.json"
+
+    @property
+    def calibration(self) -> str:
+        """The document that says how the networks were quantised."""
+        return "documentation/calibration.md"
+
+    def result(self, place: str) -> str:
+        """Return the folder of a result's performance and accuracy runs."""
+        return f"results/{place}"
+
+    def measurements(self, place: str) -> str:
+        """Return the folder of a result's measurements file, conf files and README."""
+        return self.result(place) if self.round.runs_beside_results else f"measurements/{place}"
+
+    def measurements_file(self, place: str, implementation: str) -> str:
+        """Return the measurements file of a result (rule E-05)."""
+        system, _, scenario = place.split("/")
+        own = f"{system}_{implementation}_{scenario}.json"
+        return f"{self.measurements(place)}/{'measurements.json' if self.round.runs_beside_results else own}"
+
+    def audit(self, place: str, kind: RunKind) -> str:
+        """Return the folder of an audit."""
+        return f"{self.result(place) if self.round.runs_beside_results else f'compliance/{place}'}/{kind}"
 
 
 class _Plan(BaseModel):
@@ -160,7 +176,7 @@ class TreePlan(_Plan):
     Attributes:
         round: e.g. `v4.1`.
         division, submitter, system: directory names.
-        system_type: `datacenter` or `edge`; the system description may say both.
+        system_type: `datacenter`, `edge` or `datacenter,edge`; what the description says comes first.
         description: fields of `systems/<system>.json`; division, submitter and system_type are filled in.
         results: the results.
         project_version: version of this project, for the README files.
@@ -172,7 +188,7 @@ class TreePlan(_Plan):
     division: Literal["closed", "open", "network"] = "closed"
     submitter: str = Field(min_length=1)
     system: str = Field(min_length=1)
-    system_type: Literal["datacenter", "edge"] = "datacenter"
+    system_type: Literal["datacenter", "edge", "datacenter,edge"] = "datacenter"
     description: Mapping[str, str | int]
     results: tuple[ResultPlan, ...] = Field(min_length=1)
     project_version: str = Field(min_length=1)

@@ -14,7 +14,7 @@ from mlperf_submission.rounds import get_round
 from mlperf_submission.submission import description
 from mlperf_submission.submission.logs import DetailLog
 from mlperf_submission.submission.times import run_span
-from mlperf_submission.tree.plan import REHEARSAL, Calibration, ResultPlan, TreePlan, layout_of
+from mlperf_submission.tree.plan import REHEARSAL, Calibration, Layout, ResultPlan, TreePlan
 
 _FOLDER = Path(__file__).resolve().parent / "templates"
 _MEASURED: Mapping[str, str] = {
@@ -97,7 +97,7 @@ def measurement_readme(plan: TreePlan, result: ResultPlan, log: DetailLog) -> st
         "measurement.md.j2",
         plan,
         result=result,
-        code_folder=f"{layout_of(get_round(plan.round)).code}/{result.benchmark}/{result.implementation}",
+        code_folder=f"{Layout(get_round(plan.round)).code}/{result.benchmark}/{result.implementation}",
         tuning_name=tuning_name(plan),
         measured="\n".join(measured),
         engine="\n".join(result.engine) or "no engine record",
@@ -118,7 +118,7 @@ def code_readme(plan: TreePlan, results: Sequence[ResultPlan], sources: Sequence
         implementation=results[0].implementation,
         results=results,
         sources=sources,
-        systems_file=f"{layout_of(get_round(plan.round)).systems}/{plan.system}.json",
+        systems_file=Layout(get_round(plan.round)).system(plan.system),
         tuning_name=tuning_name(plan),
     )
 

@@ -1,7 +1,7 @@
 """The official submission tree of a round, written from the folders of the runs.
 
 Everything is checked before the first file is written; the logs are copied byte for byte. Layout: rules S, Y,
-E, C, P, A and T of the v4.1 checker. Writing the same plan twice gives the same bytes.
+E, C, P, A and T of the v4.1 checker, from v6.0 on V-41. Writing the same plan twice gives the same bytes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from mlperf_submission.tree.plan import (
     RunFolder,
     TreePlan,
     WrittenFile,
-    layout_of,
 )
 
 __all__ = [
@@ -71,7 +70,7 @@ def write_tree(plan: TreePlan, root: Path) -> list[WrittenFile]:
         DiskFullError: there is not enough space.
     """
     round_ = get_round(plan.round)
-    layout = layout_of(round_)
+    layout = Layout(round_)
     if root.exists() and any(root.iterdir()):
         raise TreeError(
             "the folder is not empty", where=root, remedy="name a new folder; a tree is only written whole"
@@ -98,8 +97,8 @@ def _refuse(reasons: list[str], plan: TreePlan) -> None:
 
 
 def _system_files(plan: TreePlan, layout: Layout, base: str) -> Iterator[_File]:
-    yield _text(f"{base}/{layout.systems}/{plan.system}.json", tree_texts.system_json(plan))
-    yield _text(f"{base}/{layout.documentation}/calibration.md", tree_texts.calibration_document(plan))
+    yield _text(f"{base}/{layout.system(plan.system)}", tree_texts.system_json(plan))
+    yield _text(f"{base}/{layout.calibration}", tree_texts.calibration_document(plan))
     groups: dict[tuple[str, str], list[ResultPlan]] = {}
     for result in plan.results:
         groups.setdefault((result.benchmark, result.implementation), []).append(result)
@@ -127,26 +126,23 @@ def _code(source: CodeSource, folder: str) -> Iterator[_File]:
 def _result_files(
     plan: TreePlan, result: ResultPlan, layout: Layout, base: str, log: DetailLog
 ) -> Iterator[_File]:
-    round_ = get_round(plan.round)
     place = f"{plan.system}/{result.benchmark}/{result.scenario}"
-    measurements = f"{base}/{layout.measurements}/{place}"
-    yield _text(
-        f"{measurements}/{plan.system}_{result.implementation}_{result.scenario}.json",
-        tree_texts.measurements_json(result),
-    )
-    user = conf.user_conf(log, result.benchmark, result.scenario, round_)
-    mlperf = conf.mlperf_conf(log, result.benchmark, result.scenario, round_)
+    measurements = f"{base}/{layout.measurements(place)}"
+    file = layout.measurements_file(place, result.implementation)
+    yield _text(f"{base}/{file}", tree_texts.measurements_json(result))
+    user = conf.user_conf(log, result.benchmark, result.scenario, layout.round)
+    mlperf = conf.mlperf_conf(log, result.benchmark, result.scenario, layout.round)
     yield _text(f"{measurements}/user.conf", user)
     yield _text(f"{measurements}/mlperf.conf", mlperf)
     yield _text(f"{measurements}/README.md", tree_texts.measurement_readme(plan, result, log))
     yield _text(f"{measurements}/calibration_process.adoc", tree_texts.calibration_process(plan, result))
-    results = f"{base}/{layout.results}/{place}"
+    results = f"{base}/{layout.result(place)}"
     yield from _logs(f"{results}/performance/run_1", result.performance)
     yield from _logs(f"{results}/accuracy", result.accuracy)
     yield _copy(f"{results}/accuracy/accuracy.txt", result.accuracy_txt)
     yield _short(f"{results}/accuracy/{ACCURACY_LOG}", result.accuracy.accuracy_log)
     for audit in result.audits:
-        yield from _audit_files(f"{base}/{layout.compliance}/{place}/{audit.run.kind}", audit)
+        yield from _audit_files(f"{base}/{layout.audit(place, audit.run.kind)}", audit)
 
 
 def _audit_files(folder: str, audit: AuditPlan) -> Iterator[_File]:

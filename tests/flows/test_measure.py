@@ -12,9 +12,11 @@ import pytest
 from pydantic import JsonValue
 
 from flows import measure
-from flows.measure import benches_of, measure_performance, rate_from
+from flows.measure import benches_of, measure_performance, probed_result, rate_from
 from flows.request import SubmissionRequest
+from mlperf_submission.config.system import load_system
 from mlperf_submission.errors import InvalidRunError
+from mlperf_submission.rounds import Scenario
 from mlperf_submission.steps.cache import StepRecord
 from tasks.engine.perform import perform
 from tasks.engine.runner import Dry, Live
@@ -120,3 +122,17 @@ def test_a_rehearsal_takes_its_server_target_from_the_probe_however_slow_the_mac
     assert rate_from(request, offline, probed(65.0)) == 65
     assert rate_from(request, server, probed(64.0)) == 16
     assert rate_from(request, server, probed(0.3)) * request.system.rehearsal_seconds == 2
+
+
+def test_a_stream_is_probed_by_its_own_queries_and_the_others_by_offline() -> None:
+    request = SubmissionRequest.checked("rehearsal_edge", ["resnet50"])
+    probed = {one.scenario: probed_result(request, one).scenario for one in request.results}
+    assert probed == {"Offline": "Offline", "SingleStream": "SingleStream", "MultiStream": "MultiStream"}
+    found = cast(StepRecord, SimpleNamespace(figures={"value": 123.456}))
+    assert [rate_from(request, one, found) for one in request.results] == [123.0, 123.0, 123.0]
+
+
+def test_a_stream_is_told_the_rate_of_its_expected_latency() -> None:
+    system = load_system("SE455i_V3_2xL4_TRT")
+    tuning = system.benchmarks["3d-unet-99"].scenarios[Scenario.SINGLE_STREAM]
+    assert tuning.rate == pytest.approx(1 / 0.65)

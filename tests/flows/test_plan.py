@@ -11,14 +11,14 @@ import pytest
 import yaml
 from rich.console import Console
 
-from flows.durations import issued_samples
+from flows.durations import floor_seconds, issued_samples
 from flows.needs import require_fit, total
 from flows.plan import Plan, make_plan, show_plan
 from flows.request import SubmissionRequest
 from mlperf_submission.config.system import load_system
 from mlperf_submission.errors import HostTooSmallError
 from mlperf_submission.harness.backends.cuda import GpuFacts
-from mlperf_submission.rounds import Scenario
+from mlperf_submission.rounds import RunKind, Scenario
 from tasks import hardware
 from tasks.engine.spec import all_steps
 from tasks.workspace import Workspace
@@ -66,6 +66,19 @@ def test_the_model_system_takes_34_runs_and_at_least_4_hours_22(plan: Plan) -> N
     assert plan.floor == pytest.approx(25 * 600 + accuracy)
     assert 4 * 3600 + 22 * 60 < plan.floor < 4 * 3600 + 24 * 60
     assert plan.seconds_of(measuring=True) > plan.floor
+
+
+def test_an_edge_system_takes_24_runs_and_equal_issue_twice_the_time(tmp_path: Path) -> None:
+    request = SubmissionRequest.checked("SE455i_V3_2xL4_TRT")
+    plan = make_plan(Workspace.at(tmp_path), request)
+    assert (plan.timed, plan.untimed) == (17, 7)
+    by_name = {(one.benchmark, one.scenario): one for one in request.results}
+    volumes = by_name["3d-unet-99", Scenario.SINGLE_STREAM]
+    assert floor_seconds(request, volumes, RunKind.PERFORMANCE) == pytest.approx(1200, rel=0.01)
+    assert floor_seconds(request, volumes, RunKind.ACCURACY) == pytest.approx(43 * 0.65)
+    pictures = by_name["resnet50", Scenario.MULTI_STREAM]
+    assert floor_seconds(request, pictures, RunKind.PERFORMANCE) == 600
+    assert floor_seconds(request, pictures, RunKind.ACCURACY) == pytest.approx(50_000 / 8 * 0.83e-3)
 
 
 def test_more_samples_are_issued_than_the_least(full: SubmissionRequest) -> None:

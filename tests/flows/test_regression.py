@@ -71,6 +71,13 @@ def test_a_result_falls_if_it_is_well_below_the_median_of_earlier_runs(
     assert found.change == (None if change is None else pytest.approx(change))
 
 
+@pytest.mark.parametrize(("now", "fell"), [(90.0, False), (110.0, False), (112.0, True)])
+def test_a_latency_falls_if_it_is_well_above_the_earlier_ones(now: float, fell: bool) -> None:
+    runs = [manifest(100.0).model_copy(update={"figures": {"resnet50/SingleStream": 100.0}})]
+    (found,) = compare(runs, {"resnet50/SingleStream": now}, 0.1)
+    assert found.fell is fell
+
+
 def test_a_result_that_no_earlier_run_has_is_not_judged() -> None:
     (found,) = compare([manifest(100.0)], {"bert-99/Offline": 1.0}, 0.1)
     assert (found.before, found.fell) == (None, False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -14,18 +15,21 @@ import pytest
 
 from mlperf_submission.compliance.audits import AuditRuns, audit_config, judge_audit
 from mlperf_submission.errors import TreeError
-from mlperf_submission.rounds import V4_1, RunKind, Scenario
+from mlperf_submission.rounds import RunKind, Scenario, get_round
 from mlperf_submission.submission.accuracy import write_accuracy_txt
 from mlperf_submission.submission.description import REQUIRED
 from mlperf_submission.submission.logs import AccuracyLogEntry, DetailLog, read_detail
+from mlperf_submission.submission.results import STREAMS
 from mlperf_submission.tree.plan import AuditPlan, Calibration, ResultPlan, RunFolder, TreePlan
 from mlperf_submission.tree.write import write_tree
+from tests.conftest import ROOT
 
 CHILD = Path(__file__).with_name("loadgen_run.py")
 RATE = 2000.0
 AUDIT_RATE = 1950.0
 SECONDS = 0.7
 KINDS = (RunKind.PERFORMANCE, RunKind.ACCURACY, RunKind.TEST01, RunKind.TEST04, RunKind.TEST05)
+EDGE_SCENARIOS = (Scenario.OFFLINE, Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM)
 LENOVO = Path(__file__).resolve().parents[3] / "shared" / "lenovo_v4.1" / "closed" / "Lenovo"
 
 
@@ -44,17 +48,31 @@ class RunCorpus:
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> RunCorpus:
-    """Offline and Server, each with a performance run, an accuracy run and all three audits."""
-    found = RunCorpus(tmp_path_factory.mktemp("corpus"))
-    for scenario in (Scenario.OFFLINE, Scenario.SERVER):
-        for kind in KINDS:
+    """v4.1: Offline and Server, each with a performance run, an accuracy run and all three audits."""
+    root = tmp_path_factory.mktemp("corpus")
+    return _measured(root, "v4.1", (Scenario.OFFLINE, Scenario.SERVER), KINDS, SECONDS)
+
+
+@pytest.fixture(scope="session")
+def edge_corpus(tmp_path_factory: pytest.TempPathFactory) -> RunCorpus:
+    """v6.1: the scenarios of resnet50 in edge, each with its runs and the two audits that the round has."""
+    return _measured(tmp_path_factory.mktemp("edge"), "v6.1", EDGE_SCENARIOS, KINDS[:4], 0.2)
+
+
+def _measured(
+    root: Path, round_name: str, scenarios: Iterable[Scenario], kinds: Iterable[RunKind], seconds: float
+) -> RunCorpus:
+    found = RunCorpus(root)
+    for scenario in scenarios:
+        for kind in kinds:
             folder = found.folder(scenario, kind)
             folder.mkdir(parents=True)
             if kind in (RunKind.TEST01, RunKind.TEST04):
                 (folder / "audit.config").write_text(audit_config(kind, "resnet50"))
             rate = AUDIT_RATE if kind.is_audit and scenario is Scenario.SERVER else RATE
-            command = [sys.executable, str(CHILD), scenario, kind, str(rate), str(SECONDS)]
-            subprocess.run(command, cwd=folder, check=True, timeout=60)
+            command = [sys.executable, str(CHILD), scenario, kind, str(rate), str(seconds), round_name]
+            environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+            subprocess.run(command, cwd=folder, check=True, timeout=60, env=environment)
     return found
 
 
@@ -116,8 +134,8 @@ def description() -> dict[str, str | int]:
 
 
 @pytest.fixture
-def plan_of(corpus: Any, tmp_path: Path) -> Callable[..., TreePlan]:
-    """A plan over copies of the corpus's runs; `change` spoils one of them after it was judged, or before."""
+def plan_of(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., TreePlan]:
+    """A plan over copies of a corpus's runs; a change spoils one of them after it was judged, or before."""
 
     def make(
         *scenarios: Scenario,
@@ -126,6 +144,8 @@ def plan_of(corpus: Any, tmp_path: Path) -> Callable[..., TreePlan]:
         result: dict[str, Any] | None = None,
         **changes: Any,
     ) -> TreePlan:
+        round_name = changes.get("round", "v4.1")
+        corpus = request.getfixturevalue("corpus" if round_name == "v4.1" else "edge_corpus")
         runs = tmp_path / "runs"
         shutil.rmtree(runs, ignore_errors=True)
         for scenario in scenarios or (Scenario.OFFLINE,):
@@ -133,7 +153,8 @@ def plan_of(corpus: Any, tmp_path: Path) -> Callable[..., TreePlan]:
         for (scenario, kind), change in (before or {}).items():
             change(runs / scenario / kind)
         results = tuple(
-            _result(runs / scenario, scenario, result or {}) for scenario in scenarios or (Scenario.OFFLINE,)
+            _result(runs / scenario, scenario, round_name, result or {})
+            for scenario in scenarios or (Scenario.OFFLINE,)
         )
         for (scenario, kind), change in (after or {}).items():
             change(runs / scenario / kind)
@@ -154,13 +175,14 @@ def plan_of(corpus: Any, tmp_path: Path) -> Callable[..., TreePlan]:
     return make
 
 
-def _result(runs: Path, scenario: Scenario, changes: dict[str, Any]) -> ResultPlan:
+def _result(runs: Path, scenario: Scenario, round_name: str, changes: dict[str, Any]) -> ResultPlan:
+    round_ = get_round(round_name)
     accuracy = RunFolder(kind=RunKind.ACCURACY, folder=runs / "accuracy")
     performance = RunFolder(kind=RunKind.PERFORMANCE, folder=runs / "performance")
     accuracy_txt = runs / "accuracy.txt"
     write_accuracy_txt(accuracy_txt, ("accuracy=100.000%, good=2000, total=2000",), accuracy.accuracy_log)
     audits = []
-    for kind in KINDS[2:]:
+    for kind in round_.model("resnet50").audits:
         run = RunFolder(kind=kind, folder=runs / kind)
         sampled = kind is RunKind.TEST01
         verdict = judge_audit(
@@ -171,9 +193,10 @@ def _result(runs: Path, scenario: Scenario, changes: dict[str, Any]) -> ResultPl
                 accuracy.accuracy_log if sampled else None,
                 run.accuracy_log if sampled else None,
             ),
-            round_=V4_1,
+            round_=round_,
             benchmark="resnet50",
             response_dtype="int32",
+            rehearsal=scenario in STREAMS,  # a latency of microseconds is as the machine pleases
         )
         audits.append(AuditPlan(run=run, verdict=verdict))
     values: dict[str, Any] = {

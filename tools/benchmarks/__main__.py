@@ -29,12 +29,15 @@ from tools.benchmarks.ceilings import (
     server_ceiling,
     server_probe,
     settings_of,
+    stream_latency,
 )
 
 MODEL_SYSTEM_SERVER = 132_008
 """Queries/s of the model system in Server, resnet50, v4.1."""
-_PARTS = ("ceilings", "latency", "networks", "search", "preprocessing", "store")
+_PARTS = ("ceilings", "latency", "streams", "networks", "search", "preprocessing", "store")
 _BATCH = 256
+_STREAM_NS = 10_000.0
+"""A query of a stream takes LoadGen alone longer than this, so that it never runs out of queries."""
 _WAIT_US = 1000
 _LOCK_SECONDS = 24 * 3600
 _WITH_A_CORE_LEFT = ("resnet50", "retinanet", "bert-99")
@@ -65,6 +68,7 @@ def main() -> None:
     steps: dict[str, Callable[[], None]] = {
         "ceilings": lambda: _ceilings(work, chosen.seconds, chosen.repeats, chosen.devices),
         "latency": lambda: _latency(work, chosen.seconds),
+        "streams": lambda: _streams(work, chosen.seconds, chosen.repeats),
         "networks": lambda: _networks(work, chosen.models, chosen.seconds, chosen.repeats),
         "search": lambda: _search(work, chosen.seconds),
         "preprocessing": lambda: _preprocessing(work, chosen.repeats),
@@ -122,6 +126,20 @@ def _ceilings(work: Path, seconds: float, repeats: int, devices: list[int]) -> N
             f"| {count} | Server, queries/s | {bound:,.0f} | {rate:,.0f} | {rate / bound:.2f} |",
             flush=True,
         )
+
+
+def _streams(work: Path, seconds: float, repeats: int) -> None:
+    _heading("Latency of a query in the streams: the harness alone beside LoadGen alone")
+    print("| scenario | LoadGen alone, µs | harness, µs | ratio | harness adds, µs |")
+    print("|---|---|---|---|---|")
+    alone, ours = loadgen_runner(null_request(1, work)), harness_runner(null_request(1, work))
+    for scenario in (Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM):
+        first, second, ratio = in_turn(
+            lambda scenario=scenario: stream_latency(alone, scenario, _STREAM_NS, seconds, work) / 1e3,  # type: ignore[misc]
+            lambda scenario=scenario: stream_latency(ours, scenario, _STREAM_NS, seconds, work) / 1e3,  # type: ignore[misc]
+            repeats,
+        )
+        print(f"| {scenario} | {first:.1f} | {second:.1f} | {ratio:.2f} | {second - first:.1f} |", flush=True)
 
 
 def _latency(work: Path, seconds: float) -> None:

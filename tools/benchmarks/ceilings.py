@@ -74,6 +74,18 @@ def offline_rate(runner: Runner, seconds: float, work: Path, *, guess: float) ->
     return guess
 
 
+def stream_latency(
+    runner: Runner, scenario: Scenario, expected_ns: float, seconds: float, work: Path
+) -> float:
+    """Return the median latency of a stream's query in ns; enough queries of `expected_ns` are prepared."""
+    with _scratch(work) as folder:
+        runner(settings_of(scenario, 1e9 / expected_ns, seconds), folder)
+        key = "result_50.00_percentile_latency_ns"
+        if scenario is Scenario.MULTI_STREAM:
+            key = "result_50.00_percentile_per_query_latency_ns"
+        return float(read_detail(folder / DETAIL_LOG).require(key))
+
+
 def server_probe(runner: Runner, rate: float, seconds: float, work: Path) -> Probe:
     """Return what a Server run of `seconds` at a rate shows."""
     with _scratch(work) as folder:

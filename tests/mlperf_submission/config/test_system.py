@@ -14,8 +14,11 @@ from pydantic.fields import FieldInfo
 
 from mlperf_submission.config.system import Interference, System, _model_in, known_systems, load_system
 from mlperf_submission.errors import SettingError
+from mlperf_submission.submission.description import REQUIRED
 
 Change = Callable[[dict[str, object]], object]
+EDGE = {"precision": "int8", "Offline": {}, "SingleStream": {}}
+WHOLE = {field: "1" for field in REQUIRED if field not in ("division", "submitter", "system_type", "status")}
 
 
 def test_every_system_in_the_project_is_sound() -> None:
@@ -91,6 +94,14 @@ def test_an_unknown_system_names_the_nearest_and_the_known() -> None:
         ),
         (lambda s: s.setdefault("limits", {}).update(upload=1e12), "limits.upload: Input should be less"),
         (lambda s: s["benchmarks"].update(x="y" * 100_000), "benchmarks.x: Input should be"),
+        (
+            lambda s: s["benchmarks"]["resnet50"].update(SingleStream={"target_qps": 3.0}),
+            "SingleStream has no target_qps; write its expected_latency_ms",
+        ),
+        (
+            lambda s: s["benchmarks"]["resnet50"]["Offline"].update(expected_latency_ms=3.0),
+            "Offline has no expected_latency_ms; write its target_qps",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(rehearsal_file: Path, change: Change, message: str) -> None:
@@ -139,7 +150,7 @@ def test_what_is_no_settings_is_refused(rehearsal_file: Path, text: str) -> None
     [
         (
             lambda s: s.update(round="v6.1"),
-            "the tree of round v6.1 cannot be written: its audits lie with the",
+            "no Offline for resnet50 in the category datacenter; it accepts: in edge MultiStream, Offline",
         ),
         (
             lambda s: s["description"].update(system_type="edge"),
@@ -152,6 +163,20 @@ def test_what_is_no_settings_is_refused(rehearsal_file: Path, text: str) -> None
         (
             lambda s: (s.update(edition="full"), s["benchmarks"]["resnet50"].pop("Server")),
             "cooling is missing or empty",
+        ),
+        (
+            lambda s: (
+                s.update(edition="full", category="edge", benchmarks={"resnet50": EDGE}),
+                s["description"].update(WHOLE),
+            ),
+            "benchmarks.resnet50 lacks MultiStream, which round v4.1 asks for in the category edge",
+        ),
+        (
+            lambda s: (
+                s.update(edition="full", category="datacenter,edge", benchmarks={"bert-99": EDGE}),
+                s["description"].update(WHOLE),
+            ),
+            "benchmarks.bert-99 lacks Server, which round v4.1 asks for in the category datacenter,edge",
         ),
         (lambda s: s["description"].update(status="soon"), "status is 'soon', not one of available"),
         (

@@ -301,7 +301,7 @@ def test_the_yaml_is_the_description_of_a_system_file(server: Probe) -> None:
             "edition": "full",
             "accelerator": {"name": "NVIDIA L40S", "compute_capability": "8.9", "count": 1},
             "description": {**block, "status": "available", "host_networking_topology": "N/A"},
-            "benchmarks": {"resnet50": {"precision": "int8", "Offline": {"target_qps": 1}}},
+            "benchmarks": {"3d-unet-99": {"precision": "int8", "Offline": {"target_qps": 1}}},
         }
     )
 

@@ -17,8 +17,8 @@ from mlperf_submission.errors import NetworkFileError, SettingError, StepFailedE
 from mlperf_submission.harness.child import derived_wait_us
 from mlperf_submission.harness.lock import holders, host_lock
 from mlperf_submission.harness.run import RunOutcome, RunRequest, measure
-from mlperf_submission.harness.settings import RunSettings
-from mlperf_submission.rounds import RunKind, Scenario
+from mlperf_submission.harness.settings import RunLength, RunSettings, settings_for
+from mlperf_submission.rounds import RunKind, Scenario, get_round
 from mlperf_submission.submission.logs import read_accuracy, read_detail
 
 MakeSettings = Callable[..., RunSettings]
@@ -31,13 +31,18 @@ def run(request: RunRequest, folder: Path, timeout_seconds: float = 60) -> RunOu
     return measure(request, folder, timeout_seconds=timeout_seconds)
 
 
-@pytest.mark.parametrize("scenario", [Scenario.OFFLINE, Scenario.SERVER])
+STREAMS = [Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM]
+
+
+@pytest.mark.parametrize("scenario", [Scenario.OFFLINE, Scenario.SERVER, *STREAMS])
 def test_a_run_leaves_the_official_files_and_its_outcome(
     tmp_path: Path, make_settings: MakeSettings, null_request: MakeRequest, scenario: Scenario
 ) -> None:
     settings = make_settings(scenario, patient=True)
-    # Offline takes as long as its samples: 660 of them in batches of 32 that take 20 ms each.
-    request = null_request(settings, batch_seconds=0.02 if scenario is Scenario.OFFLINE else 0.0)
+    # Offline takes as long as its samples: 660 of them in batches of 32 that take 20 ms each. A stream's
+    # queries take longer than was said, so that there are enough of them.
+    batch_seconds = {Scenario.OFFLINE: 0.02, Scenario.SERVER: 0.0}.get(scenario, 0.001)
+    request = null_request(settings, batch_seconds=batch_seconds)
     progress: list[float] = []
     outcome = measure(request, tmp_path / "run", timeout_seconds=60, on_progress=progress.append)
     assert outcome.valid, outcome.reasons
@@ -47,14 +52,10 @@ def test_a_run_leaves_the_official_files_and_its_outcome(
         "mlperf_log_detail.txt",
         "mlperf_log_summary.txt",
     ]
-    assert (
-        outcome.value
-        == read_detail(tmp_path / "run" / "mlperf_log_detail.txt").values[
-            "result_samples_per_second"
-            if scenario is Scenario.OFFLINE
-            else "result_completed_samples_per_sec"
-        ]
-    )
+    assert outcome.value == read_detail(tmp_path / "run" / "mlperf_log_detail.txt").values[
+        get_round("v4.1").result_fields[scenario]
+    ] / (1e6 if scenario in STREAMS else 1)
+    assert outcome.units == get_round("v4.1").units(None, scenario)
     assert outcome.samples_issued == outcome.child.completed_samples
     assert outcome.samples_issued == sum(outcome.child.throughput.samples)
     assert outcome.latencies is not None
@@ -90,6 +91,50 @@ def test_an_accuracy_run_answers_every_sample_once(
     assert sorted(entry.qsl_idx for entry in entries) == list(range(1010))
     assert all(entry.data == np.int32(entry.qsl_idx % 1000).tobytes() for entry in entries)
     assert outcome.samples_issued == 1010
+
+
+@pytest.mark.parametrize(("batch_size", "streams"), [(3, 1), (3, 2), (8, 2)])
+def test_a_query_of_several_samples_is_answered_whole(
+    tmp_path: Path, make_settings: MakeSettings, null_request: MakeRequest, batch_size: int, streams: int
+) -> None:
+    settings = make_settings(Scenario.MULTI_STREAM, kind=RunKind.ACCURACY, samples=100)
+    request = null_request(settings, sample_count=203, batch_size=batch_size, streams=streams)
+    outcome = run(request, tmp_path / "run")
+    entries = list(read_accuracy(tmp_path / "run" / "mlperf_log_accuracy.json"))
+    assert outcome.valid, outcome.reasons
+    assert {entry.qsl_idx for entry in entries} == set(range(203))
+    assert all(entry.data == np.int32(entry.qsl_idx % 1000).tobytes() for entry in entries)
+    assert len(entries) == outcome.samples_issued == outcome.child.completed_samples
+
+
+def test_equal_issue_runs_whole_permutations_in_single_stream(
+    tmp_path: Path, null_request: MakeRequest
+) -> None:
+    settings = settings_for(
+        get_round("v6.1"),
+        "3d-unet-99",
+        RunKind.PERFORMANCE,
+        Scenario.SINGLE_STREAM,
+        target_qps=1000,
+        performance_sample_count=50,
+        length=RunLength.rehearsal(0.2),
+    )
+    request = null_request(settings, sample_count=50, batch_seconds=0.002)
+    outcome = run(request, tmp_path / "run")
+    assert outcome.valid, outcome.reasons
+    assert outcome.samples_issued >= settings.expected_queries == 400
+    assert outcome.samples_issued % 50 == 0
+
+
+def test_a_stream_that_is_faster_than_was_said_runs_out_of_queries(
+    tmp_path: Path, make_settings: MakeSettings, null_request: MakeRequest
+) -> None:
+    settings = make_settings(Scenario.SINGLE_STREAM, target_qps=1)
+    outcome = run(null_request(settings), tmp_path / "run")
+    assert not outcome.valid
+    assert outcome.faults == ()
+    assert outcome.value is not None and outcome.value > 0  # as many queries as the percentile needs
+    assert any("lower expected_latency_ms" in reason.remedy for reason in outcome.reasons)
 
 
 @pytest.mark.parametrize("kind", [RunKind.TEST01, RunKind.TEST04, RunKind.TEST05])
@@ -221,12 +266,17 @@ def test_two_runs_of_a_host_never_overlap(
     assert ends[1] - ends[0] >= 0.6  # the second began after the first had ended
 
 
+@pytest.mark.parametrize("scenario", [Scenario.OFFLINE, Scenario.SERVER, *STREAMS])
 def test_the_little_network_is_answered_by_onnx_runtime(
-    tmp_path: Path, make_settings: MakeSettings, lock: Path, little_network: Path, samples_folder: Path
+    tmp_path: Path,
+    make_settings: MakeSettings,
+    lock: Path,
+    little_network: Path,
+    samples_folder: Path,
+    scenario: Scenario,
 ) -> None:
-    request = onnx_request(
-        make_settings(kind=RunKind.ACCURACY, samples=20), lock, little_network, samples_folder
-    )
+    settings = make_settings(scenario, kind=RunKind.ACCURACY, samples=20)
+    request = onnx_request(settings, lock, little_network, samples_folder)
     outcome = run(request, tmp_path / "run")
     assert outcome.valid, outcome.reasons
     assert outcome.backend_name.startswith("ONNX Runtime")
@@ -238,10 +288,16 @@ def test_the_little_network_is_answered_by_onnx_runtime(
     assert answers == {number: (7 * number) % 90 for number in range(48)}
 
 
+@pytest.mark.parametrize("scenario", [Scenario.OFFLINE, *STREAMS])
 def test_a_batch_that_fails_ends_the_run_with_its_error(
-    tmp_path: Path, make_settings: MakeSettings, lock: Path, little_network: Path, poisoned_folder: Path
+    tmp_path: Path,
+    make_settings: MakeSettings,
+    lock: Path,
+    little_network: Path,
+    poisoned_folder: Path,
+    scenario: Scenario,
 ) -> None:
-    settings = make_settings(kind=RunKind.ACCURACY, samples=20)
+    settings = make_settings(scenario, kind=RunKind.ACCURACY, samples=20)
     request = onnx_request(settings, lock, little_network, poisoned_folder)
     with pytest.raises(StepFailedError, match="a batch failed"):
         run(request, tmp_path / "run", timeout_seconds=30)

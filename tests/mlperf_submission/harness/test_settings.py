@@ -65,7 +65,7 @@ def test_an_impossible_rate_is_refused(make_settings: Make, qps: float) -> None:
 
 def test_what_the_round_does_not_have_is_refused(make_settings: Make) -> None:
     with pytest.raises(SettingError, match="cannot be run"):
-        make_settings(Scenario.MULTI_STREAM)
+        make_settings(Scenario.INTERACTIVE)
     with pytest.raises(SettingError, match="at least 1024"):
         make_settings(seconds=None, samples=100)
     with pytest.raises(SettingError, match="TEST05"):
@@ -82,6 +82,26 @@ def test_what_the_round_does_not_have_is_refused(make_settings: Make) -> None:
         )
 
 
+def test_the_streams_ask_for_what_their_percentile_needs(make_settings: Make) -> None:
+    single, multi = (
+        make_settings(scenario, seconds=None) for scenario in (Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM)
+    )
+    assert (single.samples_per_query, multi.samples_per_query) == (1, 8)
+    assert (single.target_latency_percentile, multi.target_latency_percentile) == (0.9, 0.99)
+    assert (single.min_query_count, multi.min_query_count) == (100, 662)
+    assert single.expected_latency_ns == 500_000
+    assert multi.expected_samples(1024) == 8 * 2000 * 600
+    # A rehearsal's is as short as it can be with a result: 1 - 0.9^64 - 64 * 0.1 * 0.9^63 is 99 %.
+    short = [make_settings(one, seconds=1).min_query_count for one in (single.scenario, multi.scenario)]
+    assert short == [64, 662]
+    for percentile, count in zip((0.9, 0.99), short, strict=True):
+        outliers = [
+            percentile**queries + queries * (1 - percentile) * percentile ** (queries - 1)
+            for queries in (count - 1, count)
+        ]
+        assert outliers[1] <= 0.01 < outliers[0]
+
+
 def effective(made: RunSettings) -> dict[str, object]:
     """Return what LoadGen logs when it applies `made`."""
     return {
@@ -92,6 +112,7 @@ def effective(made: RunSettings) -> dict[str, object]:
         "effective_max_duration_ms": 0,
         "effective_max_query_count": 0,
         "effective_min_query_count": made.min_query_count,
+        "effective_samples_per_query": made.samples_per_query,
         "effective_qsl_rng_seed": made.qsl_rng_seed,
         "effective_sample_index_rng_seed": made.sample_index_rng_seed,
         "effective_schedule_rng_seed": made.schedule_rng_seed,
@@ -99,14 +120,17 @@ def effective(made: RunSettings) -> dict[str, object]:
         "effective_performance_issue_same": False,
         "effective_sample_concatenate_permutation": False,
         "effective_target_latency_ns": made.target_latency_ns,
-        "effective_target_latency_percentile": 0.99,
+        "effective_target_latency_percentile": made.target_latency_percentile,
         "effective_accuracy_log_sampling_target": 0,
     }
 
 
-def test_a_log_of_other_settings_is_noticed(make_settings: Make) -> None:
-    made = make_settings(Scenario.SERVER, seconds=None, target_qps=132008.16)
+@pytest.mark.parametrize("scenario", [Scenario.SERVER, Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM])
+def test_a_log_of_other_settings_is_noticed(make_settings: Make, scenario: Scenario) -> None:
+    made = make_settings(scenario, seconds=None, target_qps=132008.16)
     values = json.loads(json.dumps(effective(made)))
+    if scenario is not Scenario.SERVER:
+        del values["effective_target_latency_ns"]
     assert differences(made, DetailLog(Path("log"), values)) == []
     for key, value in values.items():
         other: object = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +22,10 @@ from mlperf_submission.harness.backends.cuda import GpuFacts
 from mlperf_submission.harness.backends.tensorrt import backend as tensorrt
 from mlperf_submission.harness.backends.tensorrt.backend import TensorRTBackend
 from mlperf_submission.harness.backends.tensorrt.library import EngineInfo
+from mlperf_submission.harness.settings import RunSettings
+from mlperf_submission.harness.sut import DirectSystem
+from mlperf_submission.rounds import RunKind, Scenario
+from mlperf_submission.submission.logs import read_accuracy
 from models.benchmark import (
     Arrays,
     Benchmark,
@@ -37,6 +41,7 @@ from models.resnet50.answer import Resnet50Answer
 from models.resnet50.architecture import resnet50
 from models.resnet50.network import Resnet50Network
 from tests.mlperf_submission.harness.fake_gpu import LONGEST, FakeCuda, FakeTensorRT, devices_of
+from tests.mlperf_submission.harness.in_process import run_in_process
 
 INPUT = "input_tensor:0"
 
@@ -205,6 +210,35 @@ def test_streams_and_devices_work_side_by_side(bench: Bench, three: FakeCuda) ->
     with ThreadPoolExecutor(backend.streams) as pool:
         list(pool.map(drive, range(backend.streams)))
     assert three.launches == [20, 20, 20]
+    backend.close()
+
+
+@pytest.mark.parametrize("scenario", [Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM])
+def test_a_streams_queries_are_answered_in_loadgens_own_thread(
+    tmp_path: Path,
+    bench: Bench,
+    three: FakeCuda,
+    make_settings: Callable[..., RunSettings],
+    scenario: Scenario,
+) -> None:
+    """MultiStream loads some samples twice, fills up its last query, and needs two batches for one query."""
+    backend = open_on(three, bench.options)
+    errors: list[BaseException] = []
+    run_in_process(
+        DirectSystem(backend, BATCH, errors.append),
+        errors,
+        make_settings(scenario, kind=RunKind.ACCURACY, samples=30),
+        tmp_path,
+        samples=SAMPLES,
+        resident=30,
+        load=lambda indices: backend.load(np.array(indices)),
+        unload=lambda _: backend.unload(),
+    )
+    answers = {
+        entry.qsl_idx: int.from_bytes(entry.data, "little")
+        for entry in read_accuracy(tmp_path / "mlperf_log_accuracy.json")
+    }
+    assert answers == dict(enumerate(bench.expected.tolist()))
     backend.close()
 
 

@@ -16,8 +16,11 @@ from mlperf_submission.submission import conf
 from mlperf_submission.submission.accuracy import truncated
 from mlperf_submission.submission.description import REQUIRED
 from mlperf_submission.submission.logs import read_detail
+from mlperf_submission.submission.round import round_of
 from mlperf_submission.tree.plan import CodeSource, TreePlan
 from mlperf_submission.tree.write import write_tree
+from mlperf_submission.validation import validate_tree
+from tests.mlperf_submission.conftest import EDGE_SCENARIOS
 
 OFFLINE, SERVER = Scenario.OFFLINE, Scenario.SERVER
 AUDITS = (RunKind.TEST01, RunKind.TEST04, RunKind.TEST05)
@@ -64,6 +67,68 @@ def test_the_tree_is_the_official_layout(
         content = (tmp_path / "tree" / file.path).read_bytes()
         assert (len(content), hashlib.sha256(content).hexdigest()) == (file.size, file.sha256)
         assert content, file.path
+
+
+@pytest.fixture
+def edge_plan(plan_of: Callable[..., TreePlan], description: dict[str, Any]) -> TreePlan:
+    """resnet50 in edge in v6.1, whole."""
+    return plan_of(
+        *EDGE_SCENARIOS, round="v6.1", system_type="edge", description={**description, "system_type": "edge"}
+    )
+
+
+def test_from_v6_0_on_a_result_has_its_measurements_and_audits_beside_it(
+    edge_plan: TreePlan, tmp_path: Path
+) -> None:
+    write_tree(edge_plan, tmp_path / "tree")
+    logs = {"mlperf_log_detail.txt", "mlperf_log_summary.txt"}
+    accuracy = {"mlperf_log_accuracy.json", "accuracy.txt"}
+    of_a_result = {
+        *("measurements.json", "user.conf", "mlperf.conf", "README.md", "calibration_process.adoc"),
+        *(f"performance/run_1/{name}" for name in logs),
+        *(f"accuracy/{name}" for name in logs | accuracy),
+        *(f"{kind}/performance/run_1/{name}" for kind in ("TEST01", "TEST04") for name in logs),
+        *(f"{kind}/verify_performance.txt" for kind in ("TEST01", "TEST04")),
+        "TEST01/verify_accuracy.txt",
+        *(f"TEST01/accuracy/{name}" for name in accuracy),
+    }
+    wanted = {
+        f"systems/{SYSTEM}.json",
+        "documentation/calibration.md",
+        "src/resnet50/onnxruntime/README.md",
+        f"src/resnet50/onnxruntime/{SYSTEM}.yaml",
+        *(
+            f"results/{SYSTEM}/resnet50/{scenario}/{name}"
+            for scenario in EDGE_SCENARIOS
+            for name in of_a_result
+        ),
+    }
+    assert paths_of(tmp_path / "tree") == {f"closed/Us/{path}" for path in wanted}
+
+
+def test_a_tree_of_v6_1_in_edge_breaks_no_rule_but_those_of_length(
+    edge_plan: TreePlan, tmp_path: Path
+) -> None:
+    write_tree(edge_plan, tmp_path / "tree")
+    assert round_of(tmp_path / "tree") == "v6.1"
+    verdict = validate_tree(tmp_path / "tree", "v6.1", rehearsal=True)
+    assert verdict.errors == ()
+    assert {one.scenario: (one.ok, one.units) for one in verdict.results} == {
+        "Offline": (True, "Samples/s"),
+        "SingleStream": (True, "Latency (ms)"),
+        "MultiStream": (True, "Latency (ms)"),
+    }
+    assert all(one.value for one in verdict.results)
+
+
+def test_the_conf_files_of_a_stream_name_its_expected_latency(edge_plan: TreePlan, tmp_path: Path) -> None:
+    write_tree(edge_plan, tmp_path / "tree")
+    for scenario in EDGE_SCENARIOS[1:]:
+        place = tmp_path / "tree" / "closed" / "Us" / "results" / SYSTEM / "resnet50" / scenario
+        user, mlperf = ((place / name).read_text() for name in ("user.conf", "mlperf.conf"))
+        assert f"*.{scenario}.target_latency = 0.002\n" in user
+        log = read_detail(place / "performance" / "run_1" / "mlperf_log_detail.txt")
+        assert conf.check(user, mlperf, log, "resnet50") == []
 
 
 def test_measured_files_are_copied_byte_for_byte_and_accuracy_logs_shortened(
@@ -197,10 +262,7 @@ def test_code_that_is_too_large_missing_or_double_is_refused(
     assert "README.md: two files want this place" in text
 
 
-def test_a_round_with_another_layout_and_a_used_folder_are_refused(
-    plan_of: Callable[..., TreePlan], tmp_path: Path, refused: Callable[[TreePlan], str]
-) -> None:
-    assert "round v6.0 cannot be written" in refused(plan_of(OFFLINE, round="v6.0"))
+def test_a_used_folder_is_refused(plan_of: Callable[..., TreePlan], tmp_path: Path) -> None:
     used = tmp_path / "used"
     used.mkdir()
     (used / "note").write_text("mine")
