@@ -6,11 +6,17 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
 import yaml
 
+from mlperf_submission import rounds
+from mlperf_submission.harness import settings
+from mlperf_submission.rounds import Round
 from tests.conftest import Rehearsal, shell
+from tests.flows.short_round import FEW_QUERIES, short
+from tests.planned import left_to_do
 from tests.small_system import prepared_folder
 
 
@@ -48,7 +54,7 @@ def steps(output: str, mark: str) -> list[tuple[str, ...]]:
 
 
 def test_the_others_are_delivered_and_the_same_command_measures_only_what_is_missing(
-    rehearsal: Rehearsal, folder: Path, rehearsal_file: Path
+    rehearsal: Rehearsal, folder: Path, rehearsal_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepared_folder(folder / "work", rehearsal.work)
     system_file(folder, rehearsal_file, offline_qps=ENDS_TOO_EARLY)
@@ -71,8 +77,14 @@ def test_the_others_are_delivered_and_the_same_command_measures_only_what_is_mis
     assert any(file["path"].startswith("evidence/resnet50/Server/performance/") for file in stored["files"])
 
     system_file(folder, rehearsal_file, offline_qps=LASTS)
+    monkeypatch.setitem(cast("dict[str, Round]", rounds.ROUNDS), "v4.1", short(rounds.ROUNDS["v4.1"]))
+    monkeypatch.setattr(settings, "MIN_QUERIES", FEW_QUERIES)
+    planned = left_to_do(folder / "work", folder / "system.yaml", full_length=True)
     again = run(folder)
     assert again.returncode == 0, again.stdout + again.stderr
+    assert {(step[0], step[1]) for step in steps(again.stdout, "✓")} == {
+        (step, label.split()[0]) for step, label in planned
+    }
     assert {step for step, _, scenario in steps(again.stdout, "✓") if scenario == "Server"} == set()
     assert ("performance", "resnet50", "Offline") in steps(again.stdout, "✓")
     assert "2 of 2 results, 0 errors" in again.stdout
