@@ -8,8 +8,14 @@ from typing import Any
 import pandas as pd
 
 from mlperf_submission.rounds import RunKind
-from mlperf_submission.validation.frames import Audits, Checks, Fallback, Files, Results, Runs
-from mlperf_submission.validation.rules import ADD_OR_DELETE, Mask, Rule, fits, in_folder, odd, of_folder
+from mlperf_submission.validation.frames import Audits, Checks, Fallback, Files, Mask, Results, Runs
+from mlperf_submission.validation.rules import (
+    ADD_OR_DELETE,
+    Rule,
+    catalogue,
+    fits,
+    odd,
+)
 
 _AGAIN = "Run the test and its verification script again."
 
@@ -17,6 +23,10 @@ _AGAIN = "Run the test and its verification script again."
 def _checks(kind: str, *tests: RunKind) -> Mask:
     """Return the checks of a kind that tests have passed or not, whose file is there."""
     return lambda d: d.found & (d.kind == kind) & d.test.isin(tests)
+
+
+def _test(row: Mapping[str, Any]) -> str:
+    return str(row["path"].rsplit("/", 1)[-1])
 
 
 def _change(row: Mapping[str, Any]) -> float:
@@ -41,141 +51,120 @@ def _lacks_settings(d: pd.DataFrame) -> pd.Series[bool]:
     return ((d.kind == RunKind.TEST01) & ~logs) | ((d.kind == RunKind.TEST04) & ~one_sample)
 
 
-RULES = (
-    Rule(
-        "T-02",
-        Results,
-        "A model with compliance tests has its compliance folder, in the same spelling.",
-        of=lambda d: d.needs_compliance,
-        passes=lambda d: d.has_compliance,
-        message="there is no compliance folder for this result",
-        remedy="Run the tests.",
-    ),
-    Rule(
-        "T-03",
-        Audits,
-        "Every test of the model has its folder.",
-        passes=lambda d: d.exists,
-        message="{test} is missing",
-        remedy="Run the test.",
-    ),
-    Rule(
-        "T-04",
-        Checks,
-        "verify_performance.txt says TEST PASS.",
-        of=lambda d: d.kind == "performance",
-        passes=lambda d: d.passes,
-        message="{test}: verify_performance.txt {problem}",
-        remedy=_AGAIN,
-        in_rehearsal="audits of runs that are INVALID, or faster or slower than their result",
-    ),
-    Rule(
-        "T-05",
-        Files,
-        "The test's `performance/run_1` holds exactly the summary and the detail log.",
-        of=in_folder("test run"),
-        passes=fits,
-        each=odd,
-        message=of_folder("performance/run_1", test=True),
-        remedy=ADD_OR_DELETE,
-    ),
-    Rule(
-        "T-09",
-        Checks,
-        "TEST01 and TEST06 have verify_accuracy.txt (TEST09 of v6.0 and later: verify_output_len.txt).",
-        of=lambda d: d.kind != "performance",
-        passes=lambda d: d.found,
-        each="{kind}",
-        message="{test}: {file}: {problem}",
-        remedy=_AGAIN,
-    ),
-    Rule(
-        "T-10",
-        Files,
-        "TEST01's `accuracy` holds exactly the accuracy log and accuracy.txt, and, if the bitwise check "
-        "failed, both accuracies of the fallback.",
-        of=in_folder("test accuracy"),
-        passes=fits,
-        each=odd,
-        message=of_folder("accuracy", test=True),
-        remedy=ADD_OR_DELETE,
-    ),
-    Rule(
-        "T-11",
-        Fallback,
-        "If TEST01 is not bit-exact, its accuracy differs from the baseline by at most 1% (99.9: 0.1%), "
-        "and the files of both are there.",
-        passes=lambda d: (
-            (d.problem == "")
-            & (d.baseline != 0)
-            & ((1 - d.baseline / d.compliance).abs() * 100 <= d.allowed_percent)
+RULES = catalogue(
+    {
+        "T-02": Rule(
+            Results.where(lambda d: d.needs_compliance),
+            "A model with compliance tests has its compliance folder, in the same spelling.",
+            passes=lambda d: d.has_compliance,
+            message="there is no compliance folder for this result",
+            remedy="Run the tests.",
         ),
-        each=_differs,
-        joint="; ",
-        message="{test}: {each}",
-        remedy=_AGAIN,
-    ),
-    Rule(
-        "T-12",
-        Checks,
-        "TEST06 passed: first token (or skipped), end of sequence, sample length.",
-        of=lambda d: d.found & (d.test == RunKind.TEST06),
-        passes=lambda d: d.passes,
-        each="{kind}",
-        message="{test}: not passed: {each}",
-        remedy=_AGAIN,
-    ),
-    Rule(
-        "V-43",
-        Checks,
-        "From v6.0, verify_accuracy.txt of TEST07 and TEST08 and verify_output_len.txt of TEST09 say "
-        "TEST PASS.",
-        of=_checks("accuracy", RunKind.TEST07, RunKind.TEST08, RunKind.TEST09),
-        passes=lambda d: d.passes,
-        message="{test}: {file}: {problem}",
-        why="The checker of these rounds refuses the result.",
-        remedy=_AGAIN,
-        later=True,
-    ),
-    Rule(
-        "+audit-unreadable",
-        Runs,
-        "The log of every compliance test can be read and has the keys that the rules compare.",
-        passes=lambda d: d.overlooked == "",
-        message="{kind}: {overlooked}",
-        why="After an exception the checker uses the verdict of the test before (T-08).",
-        remedy="Take LoadGen's own file, or run the test again.",
-    ),
-    Rule(
-        "+audit-errors",
-        Runs,
-        "The log of a compliance test holds no message that LoadGen marks as an error.",
-        of=lambda d: ~d.errors_refuse & (d.kind != RunKind.ACCURACY),
-        passes=lambda d: d.error_count == 0,
-        message="{kind}: {error_count} errors, the first: {first_error}",
-        why="Up to v5.1 this is P-03; the module does not look (V-04), and published results have some.",
-        remedy="Mend what the message says and run the test again.",
-        covers="nothing",
-    ),
-    Rule(
-        "+audit-not-applied",
-        Runs,
-        "The log of a test shows its audit settings: TEST01 logs accuracy, TEST04 issues one sample.",
-        of=lambda d: d.readable,
-        passes=lambda d: ~_lacks_settings(d),
-        message="{kind} ran without its audit settings",
-        why="The checker does not look (T-14).",
-        remedy="Put audit.config into the working directory of the run, and run the test again.",
-    ),
-    Rule(
-        "+first-token-skipped",
-        Audits,
-        "TEST06 checks the first token in Server.",
-        of=lambda d: d.scenario == "Server",
-        passes=lambda d: ~d.first_token_skipped,
-        message="TEST06 skipped the first token check in Server",
-        why="The checker accepts the word Skipped in every scenario (T-12).",
-        remedy=_AGAIN,
-        covers="nothing",
-    ),
+        "T-03": Rule(
+            Audits,
+            "Every test of the model has its folder.",
+            passes=lambda d: d.exists,
+            message="{test} is missing",
+            remedy="Run the test.",
+        ),
+        "T-04": Rule(
+            Checks.where(kind="performance"),
+            "verify_performance.txt says TEST PASS.",
+            passes=lambda d: d.passes,
+            message="{test}: verify_performance.txt {problem}",
+            remedy=_AGAIN,
+            in_rehearsal="audits of runs that are INVALID, or faster or slower than their result",
+        ),
+        "T-05": Rule(
+            Files.where(folder="test run"),
+            "The test's `performance/run_1` holds exactly the summary and the detail log.",
+            passes=fits,
+            each=odd,
+            message=lambda row: f"{_test(row)}: performance/run_1 {row['each'] or 'is missing'}",
+            remedy=ADD_OR_DELETE,
+        ),
+        "T-09": Rule(
+            Checks.where(lambda d: d.kind != "performance"),
+            "TEST01 and TEST06 have verify_accuracy.txt (TEST09 of v6.0 and later: verify_output_len.txt).",
+            passes=lambda d: d.found,
+            each="{kind}",
+            message="{test}: {file}: {problem}",
+            remedy=_AGAIN,
+        ),
+        "T-10": Rule(
+            Files.where(folder="test accuracy"),
+            "TEST01's `accuracy` holds exactly the accuracy log and accuracy.txt, and, if the bitwise check "
+            "failed, both accuracies of the fallback.",
+            passes=fits,
+            each=odd,
+            message=lambda row: f"{_test(row)}: accuracy: {row['each'] or 'the folder is missing'}",
+            remedy=ADD_OR_DELETE,
+        ),
+        "T-11": Rule(
+            Fallback,
+            "If TEST01 is not bit-exact, its accuracy differs from the baseline by at most 1% (99.9: 0.1%), "
+            "and the files of both are there.",
+            passes=lambda d: (
+                (d.problem == "")
+                & (d.baseline != 0)
+                & ((1 - d.baseline / d.compliance).abs() * 100 <= d.allowed_percent)
+            ),
+            each=_differs,
+            joint="; ",
+            message="{test}: {each}",
+            remedy=_AGAIN,
+        ),
+        "T-12": Rule(
+            Checks.where(lambda d: d.found & (d.test == RunKind.TEST06)),
+            "TEST06 passed: first token (or skipped), end of sequence, sample length.",
+            passes=lambda d: d.passes,
+            each="{kind}",
+            message="{test}: not passed: {each}",
+            remedy=_AGAIN,
+        ),
+        "V-43": Rule(
+            Checks.where(_checks("accuracy", RunKind.TEST07, RunKind.TEST08, RunKind.TEST09)),
+            "From v6.0, verify_accuracy.txt of TEST07 and TEST08 and verify_output_len.txt of TEST09 say "
+            "TEST PASS.",
+            passes=lambda d: d.passes,
+            message="{test}: {file}: {problem}",
+            why="The checker of these rounds refuses the result.",
+            remedy=_AGAIN,
+            later=True,
+        ),
+        "+audit-unreadable": Rule(
+            Runs,
+            "The log of every compliance test can be read and has the keys that the rules compare.",
+            passes=lambda d: d.overlooked == "",
+            message="{kind}: {overlooked}",
+            why="After an exception the checker uses the verdict of the test before (T-08).",
+            remedy="Take LoadGen's own file, or run the test again.",
+        ),
+        "+audit-errors": Rule(
+            Runs.where(lambda d: ~d.errors_refuse & (d.kind != RunKind.ACCURACY)),
+            "The log of a compliance test holds no message that LoadGen marks as an error.",
+            passes=lambda d: d.error_count == 0,
+            message="{kind}: {error_count} errors, the first: {first_error}",
+            why="Up to v5.1 this is P-03; the module does not look (V-04), and published results have some.",
+            remedy="Mend what the message says and run the test again.",
+            covers="nothing",
+        ),
+        "+audit-not-applied": Rule(
+            Runs.where(lambda d: d.readable),
+            "The log of a test shows its audit settings: TEST01 logs accuracy, TEST04 issues one sample.",
+            passes=lambda d: ~_lacks_settings(d),
+            message="{kind} ran without its audit settings",
+            why="The checker does not look (T-14).",
+            remedy="Put audit.config into the working directory of the run, and run the test again.",
+        ),
+        "+first-token-skipped": Rule(
+            Audits.where(scenario="Server"),
+            "TEST06 checks the first token in Server.",
+            passes=lambda d: ~d.first_token_skipped,
+            message="TEST06 skipped the first token check in Server",
+            why="The checker accepts the word Skipped in every scenario (T-12).",
+            remedy=_AGAIN,
+            covers="nothing",
+        ),
+    }
 )

@@ -7,7 +7,8 @@ Numbers of a log that are none are NaN.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -28,11 +29,27 @@ def figure(text: str = "as the log states it") -> Any:
     return about(text, nullable=True)
 
 
+Mask = Callable[[pd.DataFrame], "pd.Series[bool]"]
+
+
 class Frame(pa.DataFrameModel):
     """What all frames have."""
 
     scope: str = about("division/submitter/system/model/scenario, as far down as the row lies")
     path: str = about("the file or folder that the row is about, relative to the tree")
+
+    @classmethod
+    def where(cls, mask: Mask | None = None, **columns: str) -> Rows:
+        """Return the rows of the frame for which a mask is true, or whose columns have these values."""
+        return Rows(cls, mask or (lambda d: (d[list(columns)] == list(columns.values())).all(axis=1)))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of a frame."""
+
+    frame: type[Frame]
+    mask: Mask
 
 
 class Places(Frame):
@@ -369,14 +386,15 @@ _CELLS: Mapping[str, Any] = {
 
 
 @functools.cache
-def _columns(frame: type[Frame]) -> Mapping[str, str]:
+def columns_of(frame: type[Frame]) -> Mapping[str, str]:
+    """Return the columns of a frame with their dtypes."""
     return {name: str(column.dtype) for name, column in frame.to_schema().columns.items()}
 
 
 def frame_of(frame: type[Frame], rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Return a frame with its typed columns. Text that no encoding knows is escaped."""
     columns: dict[str, pd.Series[Any]] = {}
-    for name, dtype in _columns(frame).items():
+    for name, dtype in columns_of(frame).items():
         values = [row.get(name) for row in rows]
         if convert := _CELLS.get(dtype):
             columns[name] = pd.Series([convert(value) for value in values], dtype=dtype)

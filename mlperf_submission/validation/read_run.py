@@ -17,7 +17,7 @@ from mlperf_submission.submission.logs import DetailLog, read_detail
 from mlperf_submission.submission.results import Value, is_number, logged_scenario, read_value
 from mlperf_submission.submission.round import SEED_KEYS, round_by_seeds
 from mlperf_submission.submission.times import timed_span
-from mlperf_submission.validation.frames import Frame, Needs, Readings, Runs, limits_of
+from mlperf_submission.validation.frames import Frame, Needs, Readings, Runs, columns_of, limits_of
 
 Rows = dict[type[Frame], list[dict[str, Any]]]
 _TOKEN_LATENCIES = (
@@ -39,6 +39,13 @@ def _limits(round_name: str) -> Mapping[tuple[str, Scenario], Mapping[str, Any]]
 def wanted(key: str) -> bool:
     """Whether a key of the log is kept."""
     return key in _KEYS or key in LOG_KEYS or key.startswith(("effective_", "result_", "early_stopping_"))
+
+
+@cache
+def _column(key: str) -> str:
+    """Return the column that a key of the log has; empty if no rule looks at it."""
+    name = key.replace(".", "_")
+    return name if name in columns_of(Runs) else ""
 
 
 @dataclass(frozen=True)
@@ -103,7 +110,7 @@ def read_run(
         if result.missing_tokens:
             rows[Needs].append({**about, "key": result.missing_tokens, "is_token_metric": True})
     row = {
-        **{key.replace(".", "_"): value for key, value in values.items()},
+        **{name: value for key, value in values.items() if (name := _column(key))},
         **limits,
         **_stated(round_, place, kind, path, log, values),
         **at,

@@ -60,7 +60,7 @@ def read_tree(round_: Round, tree: Tree) -> Contents:
     """Read everything that the rules look at."""
     reader = _Reader(round_, tree)
     reader.read()
-    frames = {frame: frame_of(frame, rows) for frame, rows in reader.rows.items()}
+    frames = {frame: frame_of(frame, reader.rows.pop(frame)) for frame in list(reader.rows)}
     if Runs in frames:
         for frame, derived in ((Pairs, pairs(frames[Runs])), (Neighbours, neighbours(frames[Runs]))):
             frames[frame] = derived[list(frame.to_schema().columns)].reset_index(drop=True)

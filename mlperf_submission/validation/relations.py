@@ -11,7 +11,7 @@ import pandas as pd
 from mlperf_submission.rounds import RunKind
 from mlperf_submission.submission.times import RESOLUTION
 from mlperf_submission.validation.frames import Neighbours, Pairs
-from mlperf_submission.validation.rules import Rule
+from mlperf_submission.validation.rules import Rule, catalogue
 
 TARGET_TOLERANCE = 0.1
 """How far the target of a compliance run may lie from the result's, as a share of it."""
@@ -63,75 +63,73 @@ def _other_system(row: Mapping[str, Any]) -> str:
     return f"{row['kind']}: a library of {samples:g} samples, the result {expected:g}"
 
 
-RULES = (
-    Rule(
-        "+overlap",
-        Neighbours,
-        "The runs of one system do not overlap in time.",
-        passes=lambda d: (
-            ~(d.begin + RESOLUTION.total_seconds() < d.earlier_end)
-            | ((d.begin == d.earlier_begin) & (d.end == d.earlier_end))
+RULES = catalogue(
+    {
+        "+overlap": Rule(
+            Neighbours,
+            "The runs of one system do not overlap in time.",
+            passes=lambda d: (
+                ~(d.begin + RESOLUTION.total_seconds() < d.earlier_end)
+                | ((d.begin == d.earlier_begin) & (d.end == d.earlier_end))
+            ),
+            each="{log}",
+            message=lambda row: (
+                f"{row['log']} began {row['earlier_end'] - row['begin']:.0f} s before {row['earlier_log']} "
+                "ended"
+            ),
+            why="Two measurements of one machine disturb each other; the checker does not look (X-17). "
+            "Runs on several machines of one kind are named too.",
+            remedy="Run one after the other, or say in the README that these were several machines.",
+            covers="nothing",
         ),
-        each="{log}",
-        message=lambda row: (
-            f"{row['log']} began {row['earlier_end'] - row['begin']:.0f} s before {row['earlier_log']} ended"
+        "+audit-target": Rule(
+            Pairs.where(
+                lambda d: (d.effective_scenario == "Server") & (d.effective_scenario_result == "Server")
+            ),
+            "Compliance runs of Server have the result's target, within 10%.",
+            passes=lambda d: (
+                (d.effective_target_qps_result == 0)
+                | ~((d.effective_target_qps / d.effective_target_qps_result - 1).abs() > TARGET_TOLERANCE)
+            ),
+            each="{kind}: {effective_target_qps:g} queries/s, the result {effective_target_qps_result:g}",
+            joint="; ",
+            message="{each}",
+            why="The checker does not compare them (T-14).",
+            remedy="Run the tests with the target of the result.",
         ),
-        why="Two measurements of one machine disturb each other; the checker does not look (X-17). Runs on "
-        "several machines of one kind are named too.",
-        remedy="Run one after the other, or say in the README that these were several machines.",
-        covers="nothing",
-    ),
-    Rule(
-        "+audit-target",
-        Pairs,
-        "Compliance runs of Server have the result's target, within 10%.",
-        of=lambda d: (d.effective_scenario == "Server") & (d.effective_scenario_result == "Server"),
-        passes=lambda d: (
-            (d.effective_target_qps_result == 0)
-            | ~((d.effective_target_qps / d.effective_target_qps_result - 1).abs() > TARGET_TOLERANCE)
+        "+audit-system": Rule(
+            Pairs.where(lambda d: (d.sut_name != "") & (d.sut_name_result != "")),
+            "Compliance runs are of the SUT and data set of the result.",
+            passes=lambda d: (
+                (d.sut_name == d.sut_name_result)
+                & ~((d.qsl_reported_total_count - d.qsl_reported_total_count_result).abs() > 0)
+            ),
+            each=_other_system,
+            joint="; ",
+            message="{each}",
+            why="The checker does not compare them (T-14).",
+            remedy="Run the tests on the system of the result.",
         ),
-        each="{kind}: {effective_target_qps:g} queries/s, the result {effective_target_qps_result:g}",
-        joint="; ",
-        message="{each}",
-        why="The checker does not compare them (T-14).",
-        remedy="Run the tests with the target of the result.",
-    ),
-    Rule(
-        "+audit-system",
-        Pairs,
-        "Compliance runs are of the SUT and data set of the result.",
-        of=lambda d: (d.sut_name != "") & (d.sut_name_result != ""),
-        passes=lambda d: (
-            (d.sut_name == d.sut_name_result)
-            & ~((d.qsl_reported_total_count - d.qsl_reported_total_count_result).abs() > 0)
+        "+audit-copy": Rule(
+            Pairs,
+            "A compliance run is a run of its own.",
+            passes=lambda d: (
+                (d.begin != d.begin_result) | (d.end != d.end_result) | (d.result != d.result_result)
+            ),
+            each="{kind}",
+            joint="; ",
+            message="the log of the result stands there as {each}",
+            why="The checker accepts the result's own log as a compliance run (T-14).",
+            remedy="Run the test.",
         ),
-        each=_other_system,
-        joint="; ",
-        message="{each}",
-        why="The checker does not compare them (T-14).",
-        remedy="Run the tests on the system of the result.",
-    ),
-    Rule(
-        "+audit-copy",
-        Pairs,
-        "A compliance run is a run of its own.",
-        passes=lambda d: (
-            (d.begin != d.begin_result) | (d.end != d.end_result) | (d.result != d.result_result)
+        "+same-log": Rule(
+            Neighbours,
+            "A log stands for one result (the accuracies of a model, as 99 and 99.9, may share theirs).",
+            passes=lambda d: (d.first_path == d.path) | d.is_twin,
+            message="the log of {first_path} is the same",
+            why="The checker does not look (X-14).",
+            remedy="Run each result itself.",
+            covers="nothing",
         ),
-        each="{kind}",
-        joint="; ",
-        message="the log of the result stands there as {each}",
-        why="The checker accepts the result's own log as a compliance run (T-14).",
-        remedy="Run the test.",
-    ),
-    Rule(
-        "+same-log",
-        Neighbours,
-        "A log stands for one result (the accuracies of a model, as 99 and 99.9, may share theirs).",
-        passes=lambda d: (d.first_path == d.path) | d.is_twin,
-        message="the log of {first_path} is the same",
-        why="The checker does not look (X-14).",
-        remedy="Run each result itself.",
-        covers="nothing",
-    ),
+    }
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal
 
@@ -12,13 +12,12 @@ import pandera.pandas as pa
 
 from mlperf_submission.rounds import Round
 from mlperf_submission.submission.files import shown
-from mlperf_submission.validation.frames import Frame
+from mlperf_submission.validation.frames import Frame, Mask, Rows
 from mlperf_submission.validation.verdict import Severity
 
 Cover = Literal["root", "division", "submitter", "system", "model", "result", "nothing"]
 """What is refused with a row that breaks a rule: everything below this level of the row's scope."""
 DEPTH: dict[str, int] = {"root": 0, "division": 1, "submitter": 2, "system": 3, "model": 4, "result": 5}
-Mask = Callable[[pd.DataFrame], "pd.Series[bool]"]
 Text = str | Callable[[Mapping[str, Any]], str]
 """A format over the columns of a row, or a function of the row."""
 
@@ -28,38 +27,45 @@ class Rule:
     """One rule: a comparison of columns of one frame.
 
     Attributes:
-        id: the catalogue's id, or our own with a leading `+`.
-        frame: the frame that the rule looks at.
+        about: the frame, or the rows of a frame, that the rule looks at.
         what: what must hold, in one sentence.
         passes: true in the rows that keep the rule.
         message: what is wrong with a row that fails.
         remedy: what a submitter does about a failure.
         why: why, or which bug or omission of the official checker lets it pass.
-        of: the rows that the rule is about; all others keep it.
-        each: the rows of one place that fail make one failure; this is what each of them adds to its message,
-            as `{each}`.
+        each: what a row adds to the message of its place as `{each}`; the rows of a place make one failure.
         joint: what stands between them.
         severity: where it differs from the usual: `error`, and `warning` for rules of our own.
         covers: what is refused with it.
         in_rehearsal: for a rule that a rehearsal need not keep, since it hangs on speed, length or
             completeness: what such places are, in the plural, the same for all that are alike.
         later: only rounds that enforce it have this rule.
+        id: the catalogue's id, or our own with a leading `+`.
     """
 
-    id: str
-    frame: type[Frame]
+    about: type[Frame] | Rows
     what: str
     passes: Mask
     message: Text
     remedy: str
     why: str = "The official checker refuses the result."
-    of: Mask | None = None
-    each: Text = ""
+    each: Text = "{name}"
     joint: str = ", "
     severity: Severity | None = None
     covers: Cover = "result"
     in_rehearsal: Text = ""
     later: bool = False
+    id: str = ""
+
+    @property
+    def frame(self) -> type[Frame]:
+        """The frame that the rule looks at."""
+        return self.about.frame if isinstance(self.about, Rows) else self.about
+
+    @property
+    def is_of_places(self) -> bool:
+        """Whether the rows of one place that fail make one failure."""
+        return self.each != "{name}" or (isinstance(self.message, str) and "{each}" in self.message)
 
     @property
     def usual_severity(self) -> Severity:
@@ -75,7 +81,12 @@ class Rule:
     def check(self, frame: pd.DataFrame) -> pd.Series[bool]:
         """Return which rows of the frame keep the rule."""
         passes = self.passes(frame)
-        return passes if self.of is None else passes | ~self.of(frame)
+        return passes | ~self.about.mask(frame) if isinstance(self.about, Rows) else passes
+
+
+def catalogue(rules: Mapping[str, Rule]) -> tuple[Rule, ...]:
+    """Return the rules of a section, each with its id."""
+    return tuple(replace(rule, id=name) for name, rule in rules.items())
 
 
 @dataclass(frozen=True)
@@ -128,7 +139,7 @@ def broken(frame: type[Frame], data: pd.DataFrame, rules: Sequence[Rule]) -> Ite
     for rule in rules:
         failing = pairs.loc[pairs["check"] == rule.id, "index"].astype(int).sort_values()
         rows = data.loc[failing].to_dict("records")
-        if not rule.each:
+        if not rule.is_of_places:
             yield from (Broken(rule, row, shown(_written(rule.message, row))) for row in rows)
             continue
         places: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
@@ -144,11 +155,6 @@ ADD_OR_DELETE = "Add what is missing and delete what is too many (marked with a 
 """What to do about the files of a folder, as `odd` names them."""
 
 
-def in_folder(*names: str) -> Mask:
-    """Return the files of a result's folders."""
-    return lambda d: d.folder.isin(names)
-
-
 def fits(d: pd.DataFrame) -> pd.Series[bool]:
     """Files that are there if they must be, and may be there if they are."""
     return d.exists.where(d.required, ~d.exists | d.allowed)
@@ -159,11 +165,6 @@ def odd(row: Mapping[str, Any]) -> str:
     return f"+{row['name']}" if row["exists"] else str(row["name"])
 
 
-def of_folder(folder: str, *, test: bool = False) -> Text:
-    """Return the message of a folder that lacks files or has too many; its own row has no name."""
-
-    def message(row: Mapping[str, Any]) -> str:
-        wrong = f"{folder}: {row['each']}" if row["name"] else f"{folder} is missing"
-        return f"{row['path'].rsplit('/', 1)[-1]}: {wrong}" if test else wrong
-
-    return message
+def of_folder(folder: str) -> Text:
+    """Return the message of a folder that lacks files or has too many, or is not there at all."""
+    return lambda row: f"{folder}: {row['each']}" if row["each"] else f"{folder} is missing"
