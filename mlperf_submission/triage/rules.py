@@ -127,4 +127,4 @@ RULE_GROUPS = (
         redo=NEW_TARGET,
     ),
 )  # fmt: skip
-"""Each rule stands in exactly one group (a test sees to it)."""
+"""A rule stands in one group at most; of one in none, its own remedy is all that is said."""
