@@ -109,22 +109,27 @@ def _written(text: Text, row: Mapping[str, Any]) -> str:
 
 @cache
 def schema_of(frame: type[Frame], rules: tuple[Rule, ...]) -> pa.DataFrameSchema:
-    """Return the schema of a frame: its typed columns, and the rules as checks with their ids."""
+    """Return the schema of a frame: its columns, and the rules as checks with their ids.
+
+    Types are not checked again: `frame_of` makes the columns in the dtypes of the model, and pandera looks at
+    every text of a column, which is most of the time of a small tree.
+    """
     model = frame.to_schema()
+    columns = {name: pa.Column(nullable=column.nullable) for name, column in model.columns.items()}
     checks = [
         pa.Check(
             rule.check, name=rule.id, error=rule.id, title=rule.what, description=rule.why, ignore_na=False
         )
         for rule in rules
     ]
-    return pa.DataFrameSchema(model.columns, checks=checks, strict=True, name=model.name)
+    return pa.DataFrameSchema(columns, checks=checks, strict=True, name=model.name)
 
 
 def broken(frame: type[Frame], data: pd.DataFrame, rules: Sequence[Rule]) -> Iterator[Broken]:
     """Validate a frame lazily and yield every place that breaks a rule.
 
     Raises:
-        pandera.errors.SchemaErrors: a column has not its type, or a check itself failed; a fault of ours.
+        pandera.errors.SchemaErrors: a column is missing or a check itself failed; a fault of ours.
     """
     if data.empty or not rules:
         return
