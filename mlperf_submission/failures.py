@@ -57,7 +57,8 @@ class Entry:
         redo: the first steps, or parts of a run, that have to be done again (`tasks.engine.spec`); those made
             of them follow by themselves. None: no finished step, only the one that failed.
         signs: texts of others that show it, with `…` for what varies.
-        rules: ids of rules of the validation that fail for this reason.
+        rules: ids of rules of the validation that fail for this reason; of a rule in no group, its own remedy
+            is all that is said.
     """
 
     id: str
@@ -148,9 +149,7 @@ def explanation(error: BaseException, again: Callable[[tuple[str, ...]], str]) -
 
 def diagnose_rule(rule: str, message: str) -> Diagnosis:
     """Return why a tree breaks a rule; a message of LoadGen in what was found says more than the rule."""
-    group = _groups().get(rule)
-    if group is None:
-        return UNKNOWN
+    group = _groups().get(rule, table().kinds[TreeError.__name__])
     said = next(iter(messages_in(message)), group)
     return Diagnosis(rule, said.cause, "", said.redo)
 

@@ -55,7 +55,7 @@ def _rule(rule: Rule) -> Iterator[str]:
     yield f"- **Why**: {rule.why}"
     yield f"- **What to do**: {rule.remedy}"
     yield f"- **Looked at**: {_row(rule)}"
-    if rule.severity == "error" or rule.covers != "nothing":
+    if rule.usual_severity == "error" or rule.covers != "nothing":
         more = {name: round_.covers[rule.id] for name, round_ in ROUNDS.items() if rule.id in round_.covers}
         wider = "".join(f"; in {name} {_COVERS[cover]}" for name, cover in more.items())
         yield f"- **Refused with it**, when it is an error: {_COVERS[rule.covers]}{wider}"
@@ -68,14 +68,14 @@ def _severity(rule: Rule) -> str:
     relaxed = [name for name, round_ in ROUNDS.items() if rule.id in round_.unenforced]
     if rule.later:
         return f"error in {', '.join(enforced)}; other rounds do not have it"
-    text = rule.severity + ("" if rule.severity == "error" else " (`--strict` makes it an error)")
+    text = rule.usual_severity + ("" if rule.usual_severity == "error" else " (`--strict` makes it an error)")
     if relaxed:
         text += f"; only a warning in {', '.join(relaxed)}, whose checker does not look"
     return f"{text}; an error in {', '.join(enforced)}" if enforced else text
 
 
 def _row(rule: Rule) -> str:
-    text = (rule.row.__doc__ or "").split("\n\n")[0].split(". ")[0].rstrip(".")
+    text = (rule.frame.__doc__ or "").split("\n\n")[0].split(". ")[0].rstrip(".")
     return " ".join(text.split())
 
 

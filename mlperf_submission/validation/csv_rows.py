@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mlperf_submission.rounds import Checker, Round, Scenario
 from mlperf_submission.submission.files import shown
-from mlperf_submission.validation.read_tree import Found
+from mlperf_submission.validation.read_result import Found
 from mlperf_submission.validation.verdict import CSV_COLUMNS
 
 _FORMULA = ("=", "@", "\t", "\r")
@@ -30,9 +30,6 @@ def units(round_: Round, model: str, scenario: str) -> str:
 
 def csv_rows(round_: Round, found: Found) -> tuple[tuple[str, ...], ...]:
     """Return the cells of an accepted result: one row, and a second one with the power of a power result."""
-    rows = found.rows
-    if rows is None or rows.performance is None:
-        return ()
     at, system, module = found.at, found.system, round_.by_module
     status = str(system.get("status"))
     cells: dict[str, object] = {
@@ -46,8 +43,8 @@ def csv_rows(round_: Round, found: Found) -> tuple[tuple[str, ...], ...]:
         "Model": at.directory,
         "MlperfModel": found.model,
         "Scenario": at.folder if module else found.scenario,
-        "Result": rows.performance.result,
-        "Accuracy": _accuracy(round_, found),
+        "Result": found.value,
+        "Accuracy": found.accuracies if round_.is_newer else found.accuracy or None,
         "Location": f"{at.path}/performance/run_1" if module else at.path,
         "framework": system.get("framework", ""),
         "operating_system": system.get("operating_system", ""),
@@ -55,18 +52,18 @@ def csv_rows(round_: Round, found: Found) -> tuple[tuple[str, ...], ...]:
         "compliance": at.division if module else 1,
         "errors": 0,
         "version": round_.name,
-        "inferred": int(rows.performance.inferred),
-        "has_power": rows.power is not None,
+        "inferred": int(found.inferred),
+        "has_power": found.power is not None,
         "Units": units(round_, found.model, found.scenario),
-        "weight_data_types": rows.result.weight_data_types,
+        "weight_data_types": found.weight_data_types,
         "total_accelerators": _accelerators(system),
-        "design_power_watts": system.get("system_power_capacity", "") if rows.power else "",
+        "design_power_watts": system.get("system_power_capacity", "") if found.power is not None else "",
         "PrivateID": "",
     }
     made = [cells]
-    if rows.power is not None:
+    if found.power is not None:
         stream = found.scenario in (Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM)
-        made.append({**cells, "Result": rows.power.metric, "Units": "millijoules" if stream else "Watts"})
+        made.append({**cells, "Result": found.power, "Units": "millijoules" if stream else "Watts"})
     return tuple(tuple(_cell(row.get(name)) for name in columns(round_)) for row in made)
 
 
@@ -75,13 +72,6 @@ def _cell(value: object) -> str:
     text = shown(str(value))
     signed = text[:1] in ("+", "-") and text[1:2].isalpha()
     return f"'{text}" if signed or text.startswith(_FORMULA) else text
-
-
-def _accuracy(round_: Round, found: Found) -> object:
-    row = found.rows.accuracy if found.rows else None
-    if round_.is_newer:
-        return row.values if row else ""
-    return (row.value or None) if row else None
 
 
 def _accelerators(system: dict[str, object]) -> object:

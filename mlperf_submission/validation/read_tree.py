@@ -1,222 +1,288 @@
-"""From the tree to all rows: divisions, submitters, systems, models, scenarios."""
+"""From a tree to the frames that the rules look at: divisions, submitters, systems, models, scenarios."""
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlperf_submission.rounds import ModelRules, Round, Scenario
-from mlperf_submission.submission.files import DIVISIONS, Listing, Tree, shown
+import pandas as pd
+
+from mlperf_submission.rounds import Round, Scenario
+from mlperf_submission.submission import description
+from mlperf_submission.submission.files import DIVISIONS, Tree, shown
 from mlperf_submission.submission.results import scenario_of
-from mlperf_submission.validation.read_results import Located, ResultRows, read_result
-from mlperf_submission.validation.rows_system import (
-    IGNORED_ROOT_FOLDERS,
-    SYSTEM_TYPES,
-    EntryRow,
-    ModelRow,
-    PlaceRow,
-    ScenarioRow,
-    SystemRow,
-    entry_row,
-    model_row,
-    system_row,
+from mlperf_submission.validation.frames import (
+    Entries,
+    Fields,
+    Frame,
+    Models,
+    Names,
+    Neighbours,
+    Pairs,
+    Places,
+    Readings,
+    Runs,
+    Scenarios,
+    Systems,
+    frame_of,
 )
+from mlperf_submission.validation.read_result import Found, Located, read_result
+from mlperf_submission.validation.read_run import Rows
+from mlperf_submission.validation.relations import neighbours, pairs
+from mlperf_submission.validation.structure import IGNORED_ROOT_FOLDERS
+from mlperf_submission.validation.systems import SYSTEM_TYPES
 
-
-@dataclass(frozen=True)
-class Found:
-    """A scenario's folder, with its rows if it can be judged."""
-
-    at: Located
-    model: str
-    scenario: str
-    system: dict[str, Any]
-    rows: ResultRows | None
+_JOINED = (
+    "system_name",
+    "host_processor_model_name",
+    "accelerator_model_name",
+    "framework",
+    "operating_system",
+)
+"""Fields that the official checkers join with other texts."""
+_COUNTS = ("number_of_nodes", "host_processors_per_node", "accelerators_per_node")
+_QUOTED = (*_JOINED, "accelerators_per_node", "hw_notes", "sw_notes")
+_BARE = ("number_of_nodes", "host_processors_per_node", "host_processor_core_count")
+"""Fields of the CSV with quotes around them, and without."""
 
 
 @dataclass
 class Contents:
-    """All rows of a tree."""
+    """What a tree holds: the frames, and every scenario's folder."""
 
-    places: list[PlaceRow] = field(default_factory=list)
-    entries: list[EntryRow] = field(default_factory=list)
-    systems: list[SystemRow] = field(default_factory=list)
-    models: list[ModelRow] = field(default_factory=list)
-    scenarios: list[ScenarioRow] = field(default_factory=list)
-    found: list[Found] = field(default_factory=list)
-
-    @property
-    def results(self) -> list[ResultRows]:
-        """The rows of the results that can be judged."""
-        return [one.rows for one in self.found if one.rows]
+    frames: dict[type[Frame], pd.DataFrame]
+    found: list[Found]
 
 
 def read_tree(round_: Round, tree: Tree) -> Contents:
     """Read everything that the rules look at."""
-    contents = Contents()
-    root = tree.listing("")
-    divisions = [name for name in root.folders if name in DIVISIONS]
-    for division in divisions:
-        _read_division(round_, tree, division, contents)
-    unknown = [name for name in root.folders if name not in (*DIVISIONS, *IGNORED_ROOT_FOLDERS)]
-    strays = [name for name in root.files if not name.endswith((".md", ".pdf"))] if divisions else []
-    place = _place("", "root", root, len(contents.found), strays, unknown, _other_round(round_, contents))
-    contents.places.append(place)
-    return contents
+    reader = _Reader(round_, tree)
+    reader.read()
+    frames = {frame: frame_of(frame, reader.rows.pop(frame)) for frame in list(reader.rows)}
+    if Runs in frames:
+        for frame, derived in ((Pairs, pairs(frames[Runs])), (Neighbours, neighbours(frames[Runs]))):
+            frames[frame] = derived[list(frame.to_schema().columns)].reset_index(drop=True)
+    return Contents(frames, reader.found)
 
 
-def _other_round(round_: Round, contents: Contents) -> str:
-    """Return the round whose seeds more than half of the performance logs have, if it is another one."""
-    runs = [one.performance.round_by_seeds for one in contents.results if one.performance]
-    said = [name for name in runs if name]
-    most = max(set(said), key=said.count, default=round_.name)
-    return most if most != round_.name and 2 * said.count(most) > len(said) else ""
+@dataclass
+class _Reader:
+    round: Round
+    tree: Tree
+    rows: Rows = field(default_factory=lambda: defaultdict(list))
+    found: list[Found] = field(default_factory=list)
 
+    def read(self) -> None:
+        root = self.tree.listing("")
+        divisions = [name for name in root.folders if name in DIVISIONS]
+        self.names("", root.folders, level="root", kind="folder")
+        self.names("", root.files if divisions else (), level="root", kind="file")
+        for division in divisions:
+            listing = self.tree.listing(division)
+            self.names(division, listing.files, level="division", kind="file")
+            self.place(division, level="division")
+            for submitter in listing.folders:
+                self.read_submitter(division, submitter)
+        seen = Counter(run["round_by_seeds"] for run in self.rows[Runs] if run["round_by_seeds"])
+        most, count = seen.most_common(1)[0] if seen else ("", 0)
+        unknown = sorted({*root.folders} - {*DIVISIONS, *IGNORED_ROOT_FOLDERS})
+        self.place(
+            "",
+            level="root",
+            result_count=len(self.found),
+            folders=", ".join(unknown),
+            logged_round=most if 2 * count > seen.total() else self.round.name,
+        )
 
-def _place(
-    path: str,
-    level: str,
-    listing: Listing,
-    count: int,
-    strays: list[str] | None = None,
-    unknown: list[str] | None = None,
-    other_round: str = "",
-) -> PlaceRow:
-    return PlaceRow(
-        scope=path,
-        path=shown(path) or ".",
-        level=level,
-        stray_files=shown(", ".join(sorted(strays or []))),
-        unknown_folders=shown(", ".join(sorted(unknown or []))),
-        has_results=False,
-        results_is_folder=False,
-        result_count=count,
-        mapping_problem="",
-        unreadable=shown(listing.problem),
-        unused_systems="",
-        has_calibration=False,
-        has_calibration_md=False,
-        other_round=other_round,
-    )
+    def add(self, frame: type[Frame], scope: str, path: str, **columns: Any) -> None:
+        self.rows[frame].append({"scope": scope, "path": path, **columns})
 
+    def place(self, path: str, **columns: Any) -> None:
+        columns = {"round": self.round.name, "logged_round": self.round.name, **columns}
+        self.add(Places, path, path or ".", **columns)
+        problem = self.tree.listing(path).problem
+        self.add(Readings, path, path or ".", role="folder", readable=not problem, problem=problem)
 
-def _read_division(round_: Round, tree: Tree, division: str, contents: Contents) -> None:
-    listing = tree.listing(division)
-    contents.places.append(_place(division, "division", listing, 0, strays=list(listing.files)))
-    for submitter in listing.folders:
+    def names(self, path: str, names: tuple[str, ...] | set[str], **columns: Any) -> None:
+        for name in sorted(names):
+            self.add(Names, path, path or ".", name=name, **columns)
+
+    def read_submitter(self, division: str, submitter: str) -> None:
         path = f"{division}/{submitter}"
-        before = len(contents.found)
-        has_results = tree.exists(f"{path}/results")
-        results = tree.listing(f"{path}/results")
-        mapping: dict[str, Any] = {}
-        mapping_problem = ""
-        calibrated = False
+        before = len(self.found)
+        results = self.tree.listing(f"{path}/results")
+        has_results, calibrated = self.tree.exists(f"{path}/results"), False
+        mapping: Mapping[str, Any] = {}
         if has_results:
-            entries = [entry_row(entry, path) for entry in tree.walk(path)]
-            contents.entries.extend(entries)
-            calibrated = any("calibration" in entry.name.lower() for entry in entries)
-            if division == "open" and tree.exists(f"{path}/model_mapping.json"):
-                json = tree.json(f"{path}/model_mapping.json")
-                mapping, mapping_problem = json.content, json.problem
+            for entry in self.tree.walk(path):
+                self.rows[Entries].append({"scope": path, **vars(entry)})
+                calibrated = calibrated or "calibration" in entry.name.lower()
+            name = f"{path}/model_mapping.json"
+            if division == "open" and self.tree.exists(name):
+                json = self.tree.json(name)
+                mapping = {key: value for key, value in json.content.items() if isinstance(value, str)}
+                about = {"role": "mapping", "name": "model_mapping.json"}
+                self.add(Readings, path, path, **about, readable=not json.problem, problem=json.problem)
             for system in results.folders:
-                _read_system(round_, tree, division, submitter, system, mapping, contents)
-        contents.places.append(
-            _submitter(
-                tree, path, has_results, results, len(contents.found) - before, mapping_problem, calibrated
-            )
-        )
-
-
-def _submitter(
-    tree: Tree,
-    path: str,
-    has_results: bool,
-    results: Listing,
-    count: int,
-    mapping_problem: str,
-    calibrated: bool,
-) -> PlaceRow:
-    described = {name[:-5] for name in tree.listing(f"{path}/systems").files if name.endswith(".json")}
-    described |= set(tree.listing(f"{path}/measurements").folders)
-    place = _place(path, "submitter", tree.listing(path), count)
-    return PlaceRow(
-        **{
-            **vars(place),
-            "has_results": has_results,
-            "results_is_folder": not results.problem,
-            "mapping_problem": shown(mapping_problem),
-            "unused_systems": shown(", ".join(sorted(described - set(results.folders)))),
-            "has_calibration": calibrated,
-            "has_calibration_md": tree.exists(f"{path}/calibration.md")
-            or tree.exists(f"{path}/documentation/calibration.md"),
+                self.read_system(division, submitter, system, mapping)
+        described = {
+            name[:-5] for name in self.tree.listing(f"{path}/systems").files if name.endswith(".json")
         }
-    )
-
-
-def _read_system(
-    round_: Round,
-    tree: Tree,
-    division: str,
-    submitter: str,
-    system: str,
-    mapping: dict[str, Any],
-    contents: Contents,
-) -> None:
-    row, description = system_row(round_, tree, division, submitter, system)
-    contents.systems.append(row)
-    base = f"{division}/{submitter}/results/{system}"
-    for directory in tree.listing(base).folders:
-        folders = tree.listing(f"{base}/{directory}").folders
-        spelled = [str(scenario_of(name) or "") for name in folders]
-        model = model_row(
-            round_,
-            f"{row.scope}/{directory}",
-            f"{base}/{directory}",
-            division,
-            directory,
-            mapping,
-            row.system_type,
-            spelled,
+        described |= set(self.tree.listing(f"{path}/measurements").folders)
+        self.names(path, described & {*results.folders}, level="submitter", kind="system", has_results=True)
+        self.names(path, described - {*results.folders}, level="submitter", kind="system", has_results=False)
+        self.place(
+            path,
+            level="submitter",
+            has_results=has_results,
+            results_is_folder=not results.problem,
+            result_count=len(self.found) - before,
+            has_calibration=calibrated,
+            has_calibration_md=any(
+                self.tree.exists(f"{path}/{folder}calibration.md") for folder in ("", "documentation/")
+            ),
         )
-        contents.models.append(model)
-        rules = round_.models.get(model.model)
-        for folder, name in zip(folders, spelled, strict=True):
-            at = Located(division, submitter, system, directory, folder)
-            contents.found.append(
-                _read_scenario(round_, tree, at, name, row, model, rules, description, contents)
+
+    def read_system(self, division: str, submitter: str, system: str, mapping: Mapping[str, str]) -> None:
+        scope, path = f"{division}/{submitter}/{system}", f"{division}/{submitter}/systems/{system}.json"
+        exists, json = self.tree.exists(path), self.tree.json(path)
+        content, readable = json.content, exists and not json.problem
+        stated = {
+            name: as_text(content.get(name)) for name in ("status", "system_type", "submitter", "division")
+        }
+        if self.round.is_newer:
+            stated["division"] = stated["division"].lower()
+        is_network = content.get("is_network")
+        network = is_network.lower() if isinstance(is_network, str) else "false"
+        if is_network is not None and not isinstance(is_network, str):
+            network = as_text(is_network)
+        at = {"directory_submitter": submitter, "directory_division": division, "network": network}
+        self.add(Systems, scope, path, exists=exists, readable=readable, **stated, **at)
+        if exists:
+            self.add(Readings, scope, path, role="system", readable=readable, problem=json.problem)
+        if readable:
+            needs_network = bool(is_network) if self.round.is_newer else network == "true"
+            for row in field_rows(content, needs_network):
+                self.add(Fields, scope, path, **row)
+        base = f"{division}/{submitter}/results/{system}"
+        for directory in self.tree.listing(base).folders:
+            folders = self.tree.listing(f"{base}/{directory}").folders
+            places = [Located(division, submitter, system, directory, folder) for folder in folders]
+            self.read_model(
+                scope, f"{base}/{directory}", places, directory, mapping, content, stated, network
             )
 
-
-def _read_scenario(
-    round_: Round,
-    tree: Tree,
-    at: Located,
-    spelled: str,
-    system: SystemRow,
-    model: ModelRow,
-    rules: ModelRules | None,
-    description: dict[str, Any],
-    contents: Contents,
-) -> Found:
-    system_type = system.system_type
-    allowed = _allowed(rules, system_type)
-    known = bool(spelled) and (spelled != Scenario.INTERACTIVE or round_.is_newer)
-    is_allowed = spelled in allowed if rules else True
-    closed = at.division != "open"
-    if rules and model.allowed:
-        contents.scenarios.append(
-            ScenarioRow(at.scope, shown(at.path), shown(at.folder), model.model, closed, known, is_allowed)
+    def read_model(
+        self,
+        scope: str,
+        path: str,
+        places: list[Located],
+        directory: str,
+        mapping: Mapping[str, str],
+        system: dict[str, Any],
+        stated: Mapping[str, str],
+        network: str,
+    ) -> None:
+        round_, system_type = self.round, stated["system_type"]
+        division = scope.split("/")[0]
+        closed = division != "open"
+        name = round_.resolve(directory, None if closed else mapping)
+        model = round_.models.get(name)
+        asked = model is not None and system_type in SYSTEM_TYPES
+        required = model.required(system_type) if model and asked else frozenset()
+        choice = model.optional(system_type) if model and asked else frozenset()
+        allowed = required | choice
+        if model and not asked:
+            allowed = model.datacenter | model.edge | model.both | model.choice
+        mapped = not closed and directory in mapping and directory not in round_.models
+        official = directory in round_.models or directory in round_.aliases
+        has_scenarios = bool(required) or system_type not in SYSTEM_TYPES or (round_.by_module and not closed)
+        self.add(
+            Models,
+            f"{scope}/{directory}",
+            path,
+            division=division,
+            directory=directory,
+            model=name,
+            guessed=model is not None and not official and not mapped,
+            known=model is not None,
+            allowed=has_scenarios,
+            system_type=system_type,
         )
-    rows = None
-    if rules and known and (is_allowed or not closed):
-        network = system.network == "true"
-        rows = read_result(round_, tree, at, rules, allowed, network=network, edge="edge" in system_type)
-    return Found(at, model.model, spelled or shown(at.folder), description, rows)
+        there = {scenario_of(at.folder) for at in places}
+        asked_for = {"model": name, "closed": closed, "choice_made": bool(choice & there)}
+        for one in sorted((required - there) | choice):
+            about = {"required": one in required, "choice": one in choice, **asked_for}
+            self.add(Scenarios, f"{scope}/{directory}", path, name=one, **about)
+        for at in places:
+            scenario = scenario_of(at.folder)
+            known = scenario is not None and (scenario is not Scenario.INTERACTIVE or round_.is_newer)
+            found = Found(at, name, str(scenario or shown(at.folder)), system)
+            self.found.append(found)
+            fits = model is None or scenario in allowed
+            if model and has_scenarios:
+                about = {"exists": True, "known": known, "allowed": fits, **asked_for}
+                self.add(Scenarios, at.scope, at.path, name=at.folder, **about)
+            if model and scenario and known and (fits or not closed):
+                edge = "edge" in system_type
+                read_result(
+                    self.rows, round_, self.tree, found, model, scenario, network=network == "true", edge=edge
+                )
 
 
-def _allowed(rules: ModelRules | None, system_type: str) -> frozenset[Scenario]:
-    if rules is None:
-        return frozenset()
-    if system_type not in SYSTEM_TYPES:
-        return rules.datacenter | rules.edge | rules.both | rules.choice
-    return rules.required(system_type) | rules.optional(system_type)
+def as_text(value: object) -> str:
+    """Return a JSON value as text; other types than text are shown with their type."""
+    return value if isinstance(value, str) else f"{type(value).__name__} {value!r}"
+
+
+def field_rows(content: Mapping[str, Any], needs_network: bool) -> list[dict[str, Any]]:
+    """Return the rows of the fields of a system description, the known ones first."""
+    unknown = sorted(name for name in content if name not in description.KNOWN)
+    names = dict.fromkeys((*description.REQUIRED, *description.POWER, *description.NETWORK, *unknown))
+    notes = [name for name in ("hw_notes", "sw_notes") if content.get(name)]
+    # v4.1 joins hw_notes, or both if there are sw_notes; the module joins both if there are any.
+    joined = notes if "sw_notes" in notes else ["hw_notes"] if "hw_notes" in content else []
+    later = notes if "sw_notes" in notes else []
+    rows = []
+    for name in names:
+        value = content.get(name)
+        exists, is_text = name in content, isinstance(value, str)
+        bad = '"' if name in _QUOTED else "," if name in _BARE else None
+        rows.append(
+            {
+                "name": name,
+                "exists": exists,
+                "has_value": bool(value),
+                "required": name in description.REQUIRED,
+                "may_be_empty": name in description.MAY_BE_EMPTY,
+                "of_network": needs_network and name in description.NETWORK,
+                "not_text": exists and not is_text and name in (*_JOINED, *joined),
+                "not_count": name in _COUNTS and not _is_count(value),
+                "not_for_csv": (exists and name in (_COUNTS[0], _COUNTS[2]) and not _is_integer(value))
+                or (name in later and not is_text),
+                "breaks_csv": exists and bad is not None and bad in str(value),
+                "unknown": name in unknown,
+            }
+        )
+    return rows
+
+
+def _is_count(value: object) -> bool:
+    """Whether a value, if there is one, is a whole number that is not negative, or the text of one."""
+    if isinstance(value, bool) or value is None:
+        return value is None
+    try:
+        return float(str(value)) >= 0 and float(str(value)) == int(float(str(value)))
+    except (ValueError, OverflowError):
+        return False
+
+
+def _is_integer(value: Any) -> bool:
+    """Whether the module can make an integer of a value (V-11)."""
+    try:
+        int(value)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True

@@ -1,4 +1,4 @@
-"""What the validation found, in the forms that people and programs read: JSON, CSV, a table."""
+"""What the validation found, in the forms that people and programs read: JSON and CSV."""
 
 from __future__ import annotations
 
@@ -6,44 +6,18 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Severity = Literal["error", "warning"]
 
 CSV_COLUMNS = (
-    "Organization",
-    "Availability",
-    "Division",
-    "SystemType",
-    "SystemName",
-    "Platform",
-    "Model",
-    "MlperfModel",
-    "Scenario",
-    "Result",
-    "Accuracy",
-    "number_of_nodes",
-    "host_processor_model_name",
-    "host_processors_per_node",
-    "host_processor_core_count",
-    "accelerator_model_name",
-    "accelerators_per_node",
-    "Location",
-    "framework",
-    "operating_system",
-    "notes",
-    "compliance",
-    "errors",
-    "version",
-    "inferred",
-    "has_power",
-    "Units",
+    *("Organization", "Availability", "Division", "SystemType", "SystemName", "Platform"),
+    *("Model", "MlperfModel", "Scenario", "Result", "Accuracy", "number_of_nodes"),
+    *("host_processor_model_name", "host_processors_per_node", "host_processor_core_count"),
+    *("accelerator_model_name", "accelerators_per_node", "Location", "framework", "operating_system"),
+    *("notes", "compliance", "errors", "version", "inferred", "has_power", "Units"),
 )
 """The columns of the official v4.1 checker's CSV, in its order; later ones have further columns."""
 
@@ -151,14 +125,6 @@ class Verdict(_Model):
                 writer.writerows(result.csv)
         return stream.getvalue()
 
-    def results_frame(self) -> pd.DataFrame:
-        """Return one row per result."""
-        return _frame(self.results, ResultVerdict, leave_out={"csv"})
-
-    def failures_frame(self) -> pd.DataFrame:
-        """Return one row per failure."""
-        return _frame(self.failures, Failure)
-
     def summary(self) -> str:
         """Return one line: accepted or refused, with counts."""
         accepted = sum(one.ok for one in self.results)
@@ -169,10 +135,3 @@ class Verdict(_Model):
             f"{len(self.errors)} errors, {len(self.warnings)} warnings"
             + (f", {len(self.by_design)} notices" if self.by_design else "")
         )
-
-
-def _frame(rows: Sequence[BaseModel], kind: type[BaseModel], leave_out: Iterable[str] = ()) -> pd.DataFrame:
-    import pandas as pd
-
-    columns = [name for name in kind.model_fields if name not in set(leave_out)]
-    return pd.DataFrame([{name: getattr(row, name) for name in columns} for row in rows], columns=columns)

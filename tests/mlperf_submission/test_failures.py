@@ -151,11 +151,16 @@ def test_the_table_has_the_codes_that_errors_carry_and_no_other() -> None:
     assert codes_in_the_code() == set(table().codes)
 
 
-def test_every_rule_is_in_one_group() -> None:
+def test_groups_have_rules_that_exist_and_none_twice() -> None:
     grouped = [rule for group in table().rules for rule in group.rules]
-    assert sorted(grouped) == sorted(rule.id for rule in all_rules())
+    assert set(grouped) <= {rule.id for rule in all_rules()}
+    assert len(set(grouped)) == len(grouped)
     redo = said_again(diagnose_rule("P-06", "").redo)
     assert redo.startswith("performance, accuracy, test01, test04, test05")
+
+
+def test_a_rule_of_no_group_is_one_of_the_tree() -> None:
+    assert diagnose_rule("+new", "").cause == table().kinds["TreeError"].cause
 
 
 def test_every_entry_names_a_cause_and_known_steps() -> None:

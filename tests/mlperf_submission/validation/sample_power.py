@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from mlperf_submission.rounds import V4_1, Round
-from mlperf_submission.validation.rows_power import CHECKED_FILES
+from mlperf_submission.validation.power.read import CHECKED_FILES
 from tests.mlperf_submission.validation.sample_submission import BOX, Submission
 
 PERFORMANCE = f"{BOX}/performance"

@@ -102,14 +102,6 @@ def test_rehearsal_is_forgiven_its_length_and_speed_and_nothing_else(box: Submis
     assert not validate_tree(box.root, "v4.1", rehearsal=True).ok
 
 
-def test_frames_have_a_row_per_result_and_failure(box: Submission) -> None:
-    box.log(f"{BOX}/performance/run_1", result_validity="INVALID")
-    verdict = validate_tree(box.root, "v4.1")
-    assert list(verdict.results_frame()["ok"]) == [result.ok for result in verdict.results]
-    assert list(verdict.failures_frame()["rule"]) == [failure.rule for failure in verdict.failures]
-    assert "refused" in verdict.summary()
-
-
 def test_unknown_round_and_missing_tree_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match=r"unknown round 'v9\.9'"):
         validate_tree(tmp_path, "v9.9")

@@ -12,19 +12,11 @@ from mlperf_submission.rounds.power import PowerRules
 from mlperf_submission.submission.files import Tree, lines
 
 METERS = frozenset(
-    {
-        "YokogawaWT210",
-        "YokogawaWT500",
-        "YokogawaWT500_multichannel",
-        "YokogawaWT310",
-        "YokogawaWT310E",
-        "YokogawaWT330",
-        "YokogawaWT330E",
-        "YokogawaWT330_multichannel",
-        "YokogawaWT210_DC",
-        "YokogawaWT310_DC",
-        "YokogawaWT330_DC",
-    }
+    f"Yokogawa{name}"
+    for name in (
+        *("WT210", "WT500", "WT310", "WT310E", "WT330", "WT330E"),
+        *("WT500_multichannel", "WT330_multichannel", "WT210_DC", "WT310_DC", "WT330_DC"),
+    )
 )
 _REPLIES = {
     "SR,A": "Range A changed",

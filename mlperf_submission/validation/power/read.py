@@ -1,4 +1,4 @@
-"""The rows of power results: what the files of the measurement say, and whether they belong together."""
+"""From the files of a power measurement to its row: what they say, and whether they belong together."""
 
 from __future__ import annotations
 
@@ -6,34 +6,26 @@ import hashlib
 import math
 import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlperf_submission.rounds import Scenario
+from mlperf_submission.rounds import Round, RunKind, Scenario
 from mlperf_submission.rounds.power import PowerRules
-from mlperf_submission.submission.files import Json, Tree, lines, shown
-from mlperf_submission.submission.logs import DetailLog
-from mlperf_submission.validation.ptd import channels, log_problem, messages_problem, moment
-from mlperf_submission.validation.rows_run import RunRow
-from mlperf_submission.validation.rules import Row
+from mlperf_submission.submission.files import Json, Tree, lines
+from mlperf_submission.validation.frames import Power
+from mlperf_submission.validation.power.daemon import channels, log_problem, messages_problem, moment
+from mlperf_submission.validation.read_run import Place, Rows, Run, read_run
 
+POWER_FILES = frozenset({"client.json", "client.log", "ptd_logs.txt", "server.json", "server.log"})
 SESSION_FIELDS = (
-    "version",
-    "timezone",
-    "modules",
-    "sources",
-    "messages",
-    "uuid",
-    "session_name",
-    "results",
-    "phases",
+    *("version", "timezone", "modules", "sources", "messages"),
+    *("uuid", "session_name", "results", "phases"),
 )
 CHECKED_FILES = (
-    "power/client.log",
-    "power/ptd_logs.txt",
-    "power/server.log",
+    *("power/client.log", "power/ptd_logs.txt", "power/server.log"),
     *(
         f"{run}/{name}"
         for run in ("ranging", "run_1")
@@ -46,85 +38,65 @@ DEVICES = frozenset({8, 35, 48, 49, 52, 77, 508, 549, 586})
 MULTICHANNEL = 77
 
 
-@dataclass(frozen=True)
-class PowerRow(Row):
-    """The power measurement of one result; every text but `duration` is what is wrong, empty if nothing is.
+def read_power(rows: Rows, round_: Round, tree: Tree, place: Place, run: Run) -> float:
+    """Read the power measurement of a result, whose performance run is given.
 
-    Attributes:
-        ranging: why the ranging run gives no result.
-        fields: what client.json and server.json lack.
-        sources: checksums of the client or server program that are not official.
-        session: ids, messages and versions that do not agree.
-        hashes: result files that are not those that were recorded.
-        phases: clocks, times and powers that do not fit.
-        ptd: version, meter, replies of the power daemon.
-        config: device, debug mode.
-        log: what ptd_logs.txt says.
-        no_samples: no power was measured while the run was timed.
-        duration: the testing run is less than half as long as ranging.
-        metric: mean power in watts, or energy per query in mJ in the stream scenarios.
+    Returns:
+        Watts, or mJ per query in the stream scenarios; 0 if nothing was measured.
     """
-
-    ranging: str
-    fields: str
-    sources: str
-    session: str
-    hashes: str
-    phases: str
-    ptd: str
-    config: str
-    log: str
-    no_samples: str
-    duration: str
-    metric: float
-
-
-def power_row(
-    tree: Tree,
-    rules: PowerRules,
-    scope: str,
-    result: str,
-    scenario: Scenario | None,
-    log: DetailLog | None,
-    ranging: RunRow,
-    value: float,
-) -> PowerRow:
-    """Read the power measurement of a result."""
-    base = f"{result}/performance"
+    base = f"{place.folder}/performance"
     client, server = (tree.json(f"{base}/power/{name}.json") for name in ("client", "server"))
-    values = log.values if log else {}
-    span = _span(values)
+    span = _span(run.values)
     testing = _powers(tree, f"{base}/run_1", span)
-    metric = _metric(scenario, values, span, testing)
-    whole = _fields_problem(client, server) == ""
-    ranging_problem = ranging.damage or ranging.missing or ranging.no_token_metric
-    pair = _Pair(client.content, server.content, rules)
-    return PowerRow(
-        scope=scope,
-        path=shown(f"{base}/power"),
-        ranging=ranging_problem or ("" if ranging.exists else "there is no log"),
-        fields=shown(_fields_problem(client, server)),
-        sources=_told(pair.sources) if whole else "",
-        session=_told(pair.session) if whole else "",
-        hashes=_told(lambda: pair.hashes(tree, base)) if whole else "",
-        phases=_told(lambda: pair.phases(tree, base, values, testing)) if whole else "",
-        ptd=_told(lambda: messages_problem(server.content["ptd_messages"], rules)) if whole else "",
-        config=_told(pair.config) if whole else "",
-        log=_told(lambda: log_problem(tree, base, server.content["session_name"], span)) if whole else "",
-        no_samples=""
-        if math.isfinite(metric) and metric > 0 and value
-        else "no power was measured in the timed part",
-        duration=_told(lambda: _duration_problem(tree, base, span)) if whole else "",
-        metric=metric if math.isfinite(metric) else 0.0,
-    )
+    metric = _metric(place.scenario, run.values, span, testing)
+    measured = math.isfinite(metric) and metric > 0 and bool(run.result.value)
+    ranging = read_run(defaultdict(list), round_, tree, place, RunKind.PERFORMANCE, f"{base}/ranging")
+    pair = _Pair(client.content, server.content, round_.power)
+    row = {
+        "fields": _fields_problem(client, server),
+        "samples": "; ".join(
+            text
+            for text in ("" if measured else "no power was measured in the timed part", ranging.problem)
+            if text
+        ),
+    }
+    checks: dict[str, Callable[[], str]] = {
+        "sources": pair.sources,
+        "session": pair.session,
+        "hashes": lambda: pair.hashes(tree, base),
+        "phases": lambda: pair.phases(tree, base, run.values, testing),
+        "ptd": lambda: messages_problem(server.content["ptd_messages"], round_.power),
+        "config": pair.config,
+        "log": lambda: log_problem(tree, base, server.content["session_name"], span),
+        "duration": lambda: _duration_problem(tree, base, span),
+    }
+    if not row["fields"]:
+        row |= {name: _told(check) for name, check in checks.items()}
+    rows[Power].append({"scope": place.scope, "path": f"{base}/power", **row})
+    return metric if math.isfinite(metric) else 0.0
+
+
+def power_conf(tree: Tree, measurements: str) -> Iterator[dict[str, Any]]:
+    """Yield the two files that must lie in the measurements folder or in one of three above it (E-09)."""
+    parts = measurements.split("/")
+    levels = ["/".join(parts[: len(parts) - up]) for up in range(4)]
+    for start in ("analyzer_table.", "power_settings."):
+        found = [
+            f"{level}/{name}"
+            for level in levels
+            for name in tree.listing(level).files
+            if name.startswith(start)
+        ]
+        size = tree.size(found[-1]) if found else 0
+        yield {"name": f"{start}*", "exists": bool(found), "size": size}
 
 
 def _told(check: Callable[[], str]) -> str:
     """Run a check over content that may be of any shape; what it stumbles over is its finding."""
     try:
-        return shown(check())
+        return check()
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError) as error:
-        return shown(f"unexpected content ({type(error).__name__}: {str(error)[:100]})")
+        return f"unexpected content ({type(error).__name__}: {str(error)[:100]})"
 
 
 def _fields_problem(client: Json, server: Json) -> str:

@@ -1,0 +1,1 @@
+"""Results with power: this pipeline measures none, but the validation reads those of others."""
