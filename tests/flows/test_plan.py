@@ -17,7 +17,7 @@ from flows.plan import Plan, make_plan, show_plan
 from flows.request import SubmissionRequest
 from mlperf_submission.config.system import load_system
 from mlperf_submission.errors import HostTooSmallError
-from mlperf_submission.harness.backends.cuda import GpuFacts
+from mlperf_submission.harness.backends.tensorrt.cuda import GpuFacts
 from mlperf_submission.rounds import Scenario
 from tasks import hardware
 from tasks.engine.spec import all_steps

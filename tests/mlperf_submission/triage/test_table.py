@@ -141,7 +141,7 @@ def test_no_cause_guesses() -> None:
 
 def raised_texts() -> Iterator[tuple[str, str, str, bool]]:
     """Yield place, kind and text of every error that the code makes with a text of its own."""
-    importlib.import_module("mlperf_submission.harness.backends.cuda")  # it has a kind of its own
+    importlib.import_module("mlperf_submission.harness.backends.tensorrt.cuda")  # it has a kind of its own
     names = {
         kind.__name__: next(
             base.__name__ for base in kind.__mro__ if base.__module__ == "mlperf_submission.errors"
