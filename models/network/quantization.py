@@ -108,7 +108,6 @@ def quantize(
             put_back(model, weights)
             if published:
                 store_weights_as_int8(model)
-                model = _copied(model)  # a message keeps the memory of what was dropped from it
             else:
                 reader = CalibrationReader(benchmark, calibration, calibration_limit, model, on_progress)
                 model = to_int8(model, inputs, reader)
