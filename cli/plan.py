@@ -51,7 +51,7 @@ def show_needs(console: Console, needs: Needs) -> None:
     upload = f"; {in_bytes(needs.upload)} go to S3" if needs.upload else ""
     console.print(
         f"disk: {in_bytes(total(needs.disk))} needed, {in_bytes(needs.free_disk)} free{upload}; memory: "
-        f"{in_bytes(total(needs.memory))} needed by the largest run, {in_bytes(needs.free_memory)} free"
+        f"{in_bytes(total(needs.memory))} needed by the largest step, {in_bytes(needs.free_memory)} free"
         + (f"; {in_bytes(needs.device_memory)} of each GPU" if needs.device and needs.device_memory else "")
     )
     for problem in needs.problems():

@@ -49,7 +49,7 @@ class Needs:
     Attributes:
         disk: below the work folder, for steps that are not finished.
         upload: bytes that go to S3: networks, engines and the full logs.
-        memory: of the host, for the run that needs most.
+        memory: of the host, for the run or the preparation that needs most.
         device: of each GPU, for each result that is not measured yet.
         free_disk, free_memory: what this host has.
         gpus: why runs would fail for want of GPUs; empty if they would not.
@@ -118,7 +118,9 @@ def needs_of(
         for one in request.results
         if runner.backend and ("performance", f"{one.benchmark} {one.scenario}") not in finished
     ]
-    memory = max((_memory(request, one, runner) for one in todo), key=total, default=())
+    converting = [need for step, need in _converting(request) if (step, need.label) not in finished]
+    runs = [_memory(request, one, runner) for one in todo]
+    memory = max((*runs, *((need,) for need in converting)), key=total, default=())
     gpus = {
         f"{one.benchmark} {one.scenario}": found
         for one in request.results
@@ -177,6 +179,16 @@ def _preparation(request: SubmissionRequest) -> Iterator[tuple[str, Need]]:
             label = weights_label(f"{name} {precision}", request.weights)
             yield "quantize", Need("network", label, sizes.converted, "number of weights")
             yield "build_engine", Need("engine", label, sizes.converted, "at most as large as its network")
+
+
+def _converting(request: SubmissionRequest) -> Iterator[tuple[str, Need]]:
+    """Yield the host memory that full-sized networks take on their way to an engine."""
+    for benchmark in request.benchmarks:
+        if request.on_mini_data and (request.weights == "trained" or request.layers_of(benchmark.name)):
+            continue
+        sizes, precision = benchmark.facts.sizes, request.settings_of(benchmark.name).precision
+        label = weights_label(f"{benchmark.name} {precision}", request.weights)
+        yield "build_engine", Need("host: network", label, sizes.converting, sizes.converting_source)
 
 
 def _logs(request: SubmissionRequest) -> Iterator[tuple[str, Need]]:

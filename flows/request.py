@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from mlperf_submission.config.system import BenchmarkSettings, System, Tuning, load_system
 from mlperf_submission.errors import SettingError
@@ -12,7 +12,10 @@ from mlperf_submission.rounds import ModelRules, Round, Scenario, get_round
 from models.benchmark import Benchmark, Edition, Weights
 from models.registry import benchmark_names, get_benchmark
 
-BenchmarkName = Literal["resnet50", "retinanet", "bert-99", "3d-unet-99", "gptj-99"]
+if TYPE_CHECKING:
+    BenchmarkName = str
+else:
+    BenchmarkName = Literal[benchmark_names()]
 """The benchmarks of `models.registry`, as a form on Prefect's page offers them."""
 ScenarioName = Literal["Offline", "Server", "SingleStream", "MultiStream"]
 
@@ -168,8 +171,7 @@ class SubmissionRequest:
     @property
     def models(self) -> list[BenchmarkName]:
         """The names of `benchmarks`."""
-        names: tuple[BenchmarkName, ...] = get_args(BenchmarkName)
-        return [name for benchmark in self.benchmarks for name in names if name == benchmark.name]
+        return [benchmark.name for benchmark in self.benchmarks]
 
     @property
     def scenarios(self) -> list[ScenarioName]:

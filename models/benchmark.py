@@ -330,6 +330,8 @@ class Sizes:
         sample_values: numbers in a preprocessed sample; `sample_source` says from what that follows.
         response: bytes of a response, at most; None where they vary too much to be said.
         mini_sample_values: the same of a mini edition; None where that chooses its own.
+        converting: bytes of host memory at the peak of conversion and building the engine, whichever takes
+            more; `converting_source` says how they are known.
         state: bytes that the network keeps on the device for each row of a batch.
         free: the largest size of the free dimensions of its inputs and outputs, beside the batch.
     """
@@ -341,6 +343,8 @@ class Sizes:
     sample_source: str
     response: int | None
     mini_sample_values: int | None
+    converting: int
+    converting_source: str
     state: int = 0
     free: int = 1
 

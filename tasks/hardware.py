@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from mlperf_submission.config.system import Accelerator
 from mlperf_submission.errors import SettingError
-from mlperf_submission.harness.backends.cuda import gpus_like, import_cuda, visible_gpus
+from mlperf_submission.harness.backends.tensorrt.cuda import gpus_like, import_cuda, visible_gpus
 from mlperf_submission.harness.backends.tensorrt.library import gpu_facts
 
 

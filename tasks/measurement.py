@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from mlperf_submission.errors import DisturbedRunError, InvalidRunError
-from mlperf_submission.harness.backends.base import BACKENDS
+from mlperf_submission.harness.backends.base import backend_modules
 from mlperf_submission.harness.record import DETAIL_LOG, ChildReport, RunOutcome, RunRequest
 from mlperf_submission.harness.run import measure
 from mlperf_submission.harness.settings import RunSettings
@@ -99,7 +99,7 @@ def run_inputs(bench: Bench, kind: RunKind, **more: JsonValue) -> dict[str, Json
             bench.benchmark,
             ("data", "answer"),
             "mlperf_submission.harness.child",
-            BACKENDS[request.backend],
+            backend_modules()[request.backend],
         ),
         **versions_of("mlcommons-loadgen", "numpy", "onnxruntime", "tensorrt", "tensorrt-rtx"),
         "python": platform.python_version(),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -38,7 +37,7 @@ class RunRequest(BaseModel):
         benchmark: name in the registry of benchmarks.
         precision: of the network.
         edition: of the data set, for the record.
-        backend: `onnxruntime`, `tensorrt` or `null`.
+        backend: a name of `harness.backends.base.backend_modules`, e.g. `onnxruntime`.
         engine: the ONNX file or the built engine; None for `null`.
         samples: the folder of preprocessed samples; None for `null`.
         batch_size: the largest batch of the network; of samples, unless a loop cuts these up (volumes).
@@ -61,7 +60,7 @@ class RunRequest(BaseModel):
     benchmark: str
     precision: Precision = "fp32"
     edition: EditionName = "full"
-    backend: Literal["onnxruntime", "tensorrt", "null"]
+    backend: str
     engine: Path | None = None
     samples: Path | None = None
     batch_size: int = Field(ge=1)

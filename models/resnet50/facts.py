@@ -43,6 +43,8 @@ FACTS = Facts(
         sample_source="the network's input",
         response=4,
         mini_sample_values=3 * SIDE * SIDE,
+        converting=1_000_000_000,
+        converting_source="measured with random weights: INT8, calibrated in batches",
     ),
     libraries=Libraries(
         make_mini=("opencv-python-headless", "scikit-learn"), preprocess=("opencv-python-headless",)

@@ -59,6 +59,8 @@ FACTS = Facts(
         sample_source="the network's input",
         response=None,
         mini_sample_values=3 * SIDE * SIDE,
+        converting=3_300_000_000,
+        converting_source="measured with random weights: INT8, calibrated picture by picture",
     ),
     libraries=Libraries(
         make_mini=("opencv-python-headless",), preprocess=("opencv-python-headless",), score=("pycocotools",)

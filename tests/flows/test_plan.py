@@ -13,13 +13,14 @@ from rich.console import Console
 
 from cli.plan import show_plan
 from flows.durations import floor_seconds, issued_samples
-from flows.needs import require_fit, total
+from flows.needs import needs_of, require_fit, total
 from flows.plan import Plan, make_plan
 from flows.request import SubmissionRequest
 from mlperf_submission.config.system import load_system
 from mlperf_submission.errors import HostTooSmallError
-from mlperf_submission.harness.backends.cuda import GpuFacts
+from mlperf_submission.harness.backends.tensorrt.cuda import GpuFacts
 from mlperf_submission.rounds import RunKind, Scenario
+from models.registry import get_benchmark
 from tasks import hardware
 from tasks.engine.spec import all_steps
 from tasks.workspace import Workspace
@@ -128,6 +129,17 @@ def test_what_no_gpu_has_room_for_is_refused_before_anything_starts(tmp_path: Pa
         HostTooSmallError, match=r"of a GPU that has 48\.0 GB .* batch_size of at most 31 fits"
     ):
         require_fit(replace(needs, free_disk=1 << 50, free_memory=1 << 50, gpus=""), tmp_path)
+
+
+def test_the_memory_that_preparing_takes_is_counted_until_the_engine_is_there(tmp_path: Path) -> None:
+    request = model_system(tmp_path)
+    plan = make_plan(Workspace.at(tmp_path), request)
+    [need] = plan.needs.memory
+    assert (need.label, need.size) == ("gptj-99 fp16", get_benchmark("gptj-99").facts.sizes.converting)
+    assert "17.0 GB of memory are needed" in "; ".join(replace(plan.needs, free_memory=10**10).problems())
+    names = [(one.name, request.settings_of(one.name).precision) for one in request.benchmarks]
+    built = frozenset(("build_engine", f"{name} {precision}") for name, precision in names)
+    assert all(need.what != "host: network" for need in needs_of(request, tmp_path, built, {}).memory)
 
 
 def test_what_the_gpus_at_hand_have_counts_before_what_is_described(

@@ -14,7 +14,7 @@ from flows.plan import make_plan
 from flows.request import SubmissionRequest
 from flows.runner import Runner, runner_of
 from mlperf_submission.errors import HostTooSmallError, SettingError
-from mlperf_submission.harness.backends.cuda import GpuFacts
+from mlperf_submission.harness.backends.tensorrt.cuda import GpuFacts
 from tasks.workspace import Workspace
 
 MODEL_SYSTEM = Path("deployments/systems/SR650_V3_3xL40S_TRT.yaml")

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from pydantic import JsonValue
 
-from mlperf_submission.harness.backends.cuda import GpuFacts
 from mlperf_submission.harness.backends.onnxruntime import OnnxBackend
+from mlperf_submission.harness.backends.tensorrt.cuda import GpuFacts
 from mlperf_submission.harness.backends.tensorrt.library import gpu_facts
 from mlperf_submission.harness.record import RunRequest
 from mlperf_submission.steps.cache import StepCache

@@ -19,9 +19,9 @@ from pydantic import JsonValue
 
 from mlperf_submission.errors import SettingError
 from mlperf_submission.harness.backends.base import BackendOptions
-from mlperf_submission.harness.backends.cuda import GpuFacts, import_cuda, visible_gpus
 from mlperf_submission.harness.backends.onnxruntime import cpu_model, usable_cores
 from mlperf_submission.harness.backends.tensorrt.backend import TensorRTBackend
+from mlperf_submission.harness.backends.tensorrt.cuda import GpuFacts, import_cuda, visible_gpus
 from mlperf_submission.harness.backends.tensorrt.device import GpuDevice
 from mlperf_submission.harness.backends.tensorrt.library import EngineInfo, gpu_facts
 from mlperf_submission.harness.record import RunRequest

@@ -6,15 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Literal, Protocol, cast
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlperf_submission.errors import SettingError
 from models.benchmark import Benchmark, Precision, Responses, SampleLoop, Samples
-
-BackendName = Literal["onnxruntime", "tensorrt", "null"]
 
 
 @dataclass(frozen=True)
@@ -105,11 +103,14 @@ class LoopBackend(Backend, Protocol):
         """Return a new loop on a stream; called by the thread that uses it."""
 
 
-BACKENDS: Mapping[str, str] = {
-    "null": "mlperf_submission.harness.backends.null",
-    "onnxruntime": "mlperf_submission.harness.backends.onnxruntime",
-    "tensorrt": "mlperf_submission.harness.backends.tensorrt.backend",
-}
+def backend_modules() -> dict[str, str]:
+    """Return the module of each backend by name: a file beside this one, or `backend.py` in a folder."""
+    here, package = Path(__file__), __name__.rpartition(".")[0]
+    files = [path for path in here.parent.glob("*.py") if path.name not in (here.name, "__init__.py")]
+    folders = [path.parent for path in here.parent.glob("*/backend.py")]
+    return {path.stem: f"{package}.{path.stem}" for path in sorted(files)} | {
+        path.name: f"{package}.{path.name}.backend" for path in sorted(folders)
+    }
 
 
 def open_backend(name: str, options: BackendOptions) -> Backend:
@@ -118,7 +119,8 @@ def open_backend(name: str, options: BackendOptions) -> Backend:
     Raises:
         SettingError: the backend is unknown; the message lists the known ones.
     """
-    if name not in BACKENDS:
-        raise SettingError(f"unknown backend {name!r}", remedy=f"known backends: {', '.join(BACKENDS)}")
-    opener = cast("Callable[[BackendOptions], Backend]", import_module(BACKENDS[name]).open_backend)
+    known = backend_modules()
+    if name not in known:
+        raise SettingError(f"unknown backend {name!r}", remedy=f"known backends: {', '.join(known)}")
+    opener = cast("Callable[[BackendOptions], Backend]", import_module(known[name]).open_backend)
     return opener(options)

@@ -21,7 +21,7 @@ import onnxruntime
 from cuda.bindings import runtime
 from numpy.typing import NDArray
 
-from mlperf_submission.harness.backends.cuda import GpuFacts
+from mlperf_submission.harness.backends.tensorrt.cuda import GpuFacts
 from mlperf_submission.harness.backends.tensorrt.device import GpuDevice
 from mlperf_submission.harness.backends.tensorrt.library import EngineInfo
 from models.network.state import DTYPES

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlperf_submission.harness.backends.cuda import GpuFacts
+from mlperf_submission.harness.backends.tensorrt.cuda import GpuFacts
 from mlperf_submission.harness.backends.tensorrt.device import GpuDevice
 from mlperf_submission.harness.backends.tensorrt.library import EngineInfo
 from models.resnet50.architecture import resnet50

@@ -13,8 +13,8 @@ import pytest
 import tensorrt_rtx
 
 from mlperf_submission.errors import SettingError
-from mlperf_submission.harness.backends.cuda import call, import_cuda, visible_gpus
 from mlperf_submission.harness.backends.tensorrt import device as tensorrt_device
+from mlperf_submission.harness.backends.tensorrt.cuda import call, import_cuda, visible_gpus
 from mlperf_submission.harness.backends.tensorrt.device import GpuDevice
 from mlperf_submission.harness.backends.tensorrt.library import gpu_facts
 

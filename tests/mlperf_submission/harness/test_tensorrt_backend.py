@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from mlperf_submission.errors import NetworkFileError, SettingError, StepFailedError
 from mlperf_submission.harness.backends.base import BackendOptions, open_backend
-from mlperf_submission.harness.backends.cuda import GpuFacts
 from mlperf_submission.harness.backends.tensorrt import backend as tensorrt
 from mlperf_submission.harness.backends.tensorrt.backend import TensorRTBackend
+from mlperf_submission.harness.backends.tensorrt.cuda import GpuFacts
 from mlperf_submission.harness.backends.tensorrt.library import EngineInfo
 from mlperf_submission.harness.settings import RunSettings
 from mlperf_submission.harness.sut import DirectSystem

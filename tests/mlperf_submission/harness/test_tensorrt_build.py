@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
 
 from mlperf_submission.errors import NetworkFileError, SettingError, StepTimeoutError
-from mlperf_submission.harness.backends.cuda import GpuFacts
 from mlperf_submission.harness.backends.tensorrt import build as tensorrt_build
 from mlperf_submission.harness.backends.tensorrt import library as tensorrt_library
 from mlperf_submission.harness.backends.tensorrt.build import build, check_operators
+from mlperf_submission.harness.backends.tensorrt.cuda import GpuFacts
 from mlperf_submission.harness.backends.tensorrt.library import EngineInfo, builder_identity, library_for
 from mlperf_submission.process import run_module
 from models.benchmark import Precision, StackedSamples

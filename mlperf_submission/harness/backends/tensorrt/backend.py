@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from mlperf_submission.errors import NetworkFileError, SettingError
 from mlperf_submission.harness.backends.base import BackendOptions
-from mlperf_submission.harness.backends.cuda import gpus_like, import_cuda, visible_gpus
+from mlperf_submission.harness.backends.tensorrt.cuda import gpus_like, import_cuda, visible_gpus
 from mlperf_submission.harness.backends.tensorrt.device import EngineTensor, GpuDevice
 from mlperf_submission.harness.backends.tensorrt.library import EngineInfo, import_library
 from mlperf_submission.harness.backends.tensorrt.stream import Lane

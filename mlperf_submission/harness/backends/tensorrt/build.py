@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from mlperf_submission.errors import NetworkFileError, SettingError, StepFailedError
 from mlperf_submission.files import disk_full_named, write_atomic
-from mlperf_submission.harness.backends.cuda import call, gpus_like, import_cuda, visible_gpus
+from mlperf_submission.harness.backends.tensorrt.cuda import call, gpus_like, import_cuda, visible_gpus
 from mlperf_submission.harness.backends.tensorrt.library import (
     EngineInfo,
     Messages,

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlperf_submission.errors import StepFailedError
-from mlperf_submission.harness.backends.cuda import CudaError, call, out_of_memory, visible_gpus
+from mlperf_submission.harness.backends.tensorrt.cuda import CudaError, call, out_of_memory, visible_gpus
 from mlperf_submission.harness.backends.tensorrt.library import EngineInfo, Messages
 
 Handle = Any

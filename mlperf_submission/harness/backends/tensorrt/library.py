@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from mlperf_submission.errors import SettingError
-from mlperf_submission.harness.backends.cuda import GpuFacts
+from mlperf_submission.harness.backends.tensorrt.cuda import GpuFacts
 
 LibraryName = Literal["tensorrt", "tensorrt_rtx"]
 LIBRARIES: tuple[LibraryName, ...] = ("tensorrt", "tensorrt_rtx")
