@@ -98,35 +98,14 @@ def prepare(run: Runner, request: SubmissionRequest, benchmark: Benchmark) -> Pr
         verified = run(verify_data(of, name, edition, own, dataset, limits.preprocess))
         steps.append(verified)
         dataset_hash = later(lambda: verified.key)
+    source = (dataset, dataset_hash, limits.preprocess)
     samples, calibration = (
-        run(
-            preprocess(
-                f"{of} {subset}",
-                name,
-                edition,
-                subset,
-                precision,
-                dataset,
-                dataset_hash,
-                limits.preprocess,
-            )
-        )
-        for subset in SUBSETS
+        run(preprocess(f"{of} {subset}", name, edition, subset, precision, *source)) for subset in SUBSETS
     )
-    quantized = run(
-        quantize(converted, name, precision, edition, network, dataset, calibration, samples, limits.quantize)
-    )
-    engine = run(
-        build_engine(
-            converted,
-            name,
-            precision,
-            quantized,
-            request.largest_batch(name),
-            system.accelerator,
-            limits.build_engine,
-        )
-    )
+    converting = (edition, network, dataset, calibration, samples, limits.quantize)
+    quantized = run(quantize(converted, name, precision, *converting))
+    building = (quantized, request.largest_batch(name), system.accelerator, limits.build_engine)
+    engine = run(build_engine(converted, name, precision, *building))
     return Prepared(
         benchmark=name,
         edition=edition,

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -106,6 +107,11 @@ def test_a_second_run_repeats_no_work(rehearsal: Rehearsal) -> None:
     assert done_steps(again.stdout) == set()
     assert f"{STEPS} steps were found" in again.stdout
     assert rehearsal.run in again.stdout
+    shown = dict(recorded(rehearsal.work, "select name, state_name from task_run order by start_time"))
+    assert shown["quantize resnet50 int8"] == shown["report rehearsal"] == "Cached"
+    flows = [name for (name,) in recorded(rehearsal.work, "select name from flow_run")]
+    assert any(re.fullmatch(r"submission rehearsal v4\.1 #[0-9a-f]{4}", name) for name in flows)
+    assert {"measure resnet50 Offline", "deliver rehearsal"} <= {*flows}
 
 
 def test_a_part_of_a_rehearsal_ends_well_and_says_what_a_submission_needs(rehearsal: Rehearsal) -> None:
@@ -192,14 +198,15 @@ def test_after_kill_9_in_a_performance_run_the_same_command_finishes(
 
 
 def recorded_states(work: Path) -> list[str]:
-    """Return the states of the commands' flow runs in the database of the commands' own Prefect server."""
+    """Return the states of the commands' flow runs, without their subflows."""
+    query = "select state_name from flow_run where parent_task_run_id is null"
+    return sorted(name for (name,) in recorded(work, query))
+
+
+def recorded(work: Path, query: str) -> list[tuple[Any, ...]]:
+    """Return rows of the database of the commands' own Prefect server."""
     with closing(sqlite3.connect(work / "prefect" / "prefect.db")) as database:
-        return sorted(
-            name
-            for (name,) in database.execute(
-                "select state_name from flow_run where parent_task_run_id is null"
-            )
-        )
+        return database.execute(query).fetchall()
 
 
 def wait_for_measurement(flow: psutil.Popen) -> list[psutil.Process]:
