@@ -20,6 +20,8 @@ from mlperf_submission.submission.times import timed_span
 from mlperf_submission.validation.frames import Frame, Needs, Readings, Runs, columns_of, limits_of
 
 Rows = dict[type[Frame], list[dict[str, Any]]]
+NO_LOG = "no log"
+"""The problem of a run whose log is missing."""
 _TOKEN_LATENCIES = (
     "result_first_token_99.00_percentile_latency_ns",
     "result_time_per_output_token_99.00_percentile_ns",
@@ -97,7 +99,7 @@ def read_run(
             result = read_value(round_, place.model, place.scenario, values)
         needs = _needs(place, limits, logged, values, result)
     missing = [key for key, found in needs.items() if not found]
-    problem = damage or ", ".join(missing) or result.missing_tokens or ("" if log else "no log")
+    problem = damage or ", ".join(missing) or result.missing_tokens or ("" if log else NO_LOG)
     overlooked = forgiven and bool(problem)
     mark = "" if kind in (RunKind.PERFORMANCE, RunKind.ACCURACY) else f" ({kind})"
     at = {"scope": place.scope, "path": path}

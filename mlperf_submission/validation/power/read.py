@@ -17,7 +17,7 @@ from mlperf_submission.rounds.power import PowerRules
 from mlperf_submission.submission.files import Json, Tree, lines
 from mlperf_submission.validation.frames import Power
 from mlperf_submission.validation.power.daemon import channels, log_problem, messages_problem, moment
-from mlperf_submission.validation.read_run import Place, Rows, Run, read_run
+from mlperf_submission.validation.read_run import NO_LOG, Place, Rows, Run, read_run
 
 POWER_FILES = frozenset({"client.json", "client.log", "ptd_logs.txt", "server.json", "server.log"})
 SESSION_FIELDS = (
@@ -51,12 +51,13 @@ def read_power(rows: Rows, round_: Round, tree: Tree, place: Place, run: Run) ->
     metric = _metric(place.scenario, run.values, span, testing)
     measured = math.isfinite(metric) and metric > 0 and bool(run.result.value)
     ranging = read_run(defaultdict(list), round_, tree, place, RunKind.PERFORMANCE, f"{base}/ranging")
+    ranging_problem = ranging.problem if ranging.problem != NO_LOG else "there is no log"
     pair = _Pair(client.content, server.content, round_.power)
     row = {
         "fields": _fields_problem(client, server),
         "samples": "; ".join(
             text
-            for text in ("" if measured else "no power was measured in the timed part", ranging.problem)
+            for text in ("" if measured else "no power was measured in the timed part", ranging_problem)
             if text
         ),
     }
