@@ -138,7 +138,9 @@ def print_decoder(slots: int, weights: float, cache: float, operations: float, w
     print(
         f"gptj-99, {slots} slots, {what} (of at most {FULL_PROMPT} tokens): a step reads "
         f"{weights / 1e9:.1f} + {slots} x {cache / 1e9:.3f} GB = {1e3 * step:.1f} ms, a prompt takes "
-        f"{1e3 * prompt:.1f} ms; {rate:.2f} samples/s, published {PUBLISHED['gptj-99']}"
+        f"{1e3 * prompt:.1f} ms; {rate:.2f} samples/s, published {PUBLISHED['gptj-99']}; a sample takes "
+        f"{2 * GPTJ_6B.weights * (PROMPT + BEAMS * STEPS) / 1e9:,.0f} GOP, and its steps read "
+        f"{STEPS * (weights / slots + cache) / 1e6:,.0f} MB"
     )
 
 

@@ -9,6 +9,7 @@ from pydantic import JsonValue
 
 from models.benchmark import Network, OnProgress, Precision, TensorSpec
 from models.bert import tensors
+from models.network.edits import free_batch
 
 _INT8_NAMES = {"attention_mask": tensors.MASK, "token_type_ids": tensors.SEGMENTS}
 """Inputs of the fake-quant network (onnxruntime_SUT.py) and what the FP32 network calls them."""
@@ -26,7 +27,8 @@ class Bert99Network(Network):
         return tensors.INPUTS
 
     def adapt(self, model: ModelProto) -> ModelProto:
-        """Give the published INT8 network the input names of the FP32 one."""
+        """Give the published INT8 network the input names of the FP32 one, and each of them a free batch."""
+        free_batch(model)
         names = {value.name for value in model.graph.input}
         for old, new in _INT8_NAMES.items():
             if old not in names or new in names:

@@ -25,7 +25,7 @@ from models.gptj.decoder import GPTJ_6B, DecoderShape, weight_names
 from models.gptj.facts import FULL_PROMPT
 
 _STORAGES = {"FloatStorage": "<f4", "HalfStorage": "<f2", "BFloat16Storage": "<u2", "DoubleStorage": "<f8"}
-_IGNORED = frozenset({"BoolStorage", "ByteStorage", "LongStorage", "IntStorage"})
+_IGNORED = frozenset({f"{kind}Storage" for kind in ("Bool", "Byte", "Char", "Short", "Int", "Long")})
 """Of the causal masks that older versions of the model kept among its tensors."""
 _LOCAL_HEADER = 30
 """Bytes of a ZIP entry's own header before name and extra field (APPNOTE.TXT, section 4.3.7)."""

@@ -80,6 +80,28 @@ def state_lengths(model: ModelProto, inputs: tuple[TensorSpec, ...]) -> None:
                 model.metadata_props.add(key=f"profiles.{name}", value=sizes)
 
 
+def free_batch(model: ModelProto) -> None:
+    """Let a network that was exported for a batch of one take any, by reshapes that keep their first size.
+
+    One whose constants were not folded, or that has another batch, stays as it is.
+    """
+    graph = model.graph
+    values = (*graph.input, *graph.output)
+    batches = [value.type.tensor_type.shape.dim[0] for value in values if value.type.tensor_type.shape.dim]
+    if not batches or any(size.dim_value != 1 for size in batches):
+        return
+    for size in batches:
+        size.dim_param = "N"
+    graph.ClearField("value_info")
+    shapes = {node.input[1] for node in graph.node if node.op_type == "Reshape"}
+    for tensor in graph.initializer:
+        if tensor.name in shapes and tensor.dims[0] > 1:
+            sizes = numpy_helper.to_array(tensor).copy()
+            if sizes[0] == 1:
+                sizes[0] = 0  # as large as it comes
+                tensor.CopyFrom(numpy_helper.from_array(sizes, tensor.name))
+
+
 def _is_free(value: ValueInfoProto, axis: int, spec: TensorSpec) -> bool:
     dimensions = value.type.tensor_type.shape.dim
     return (

@@ -43,7 +43,7 @@ FACTS = Facts(
         sample_source="the network's input",
         response=4,
         mini_sample_values=3 * SIDE * SIDE,
-        converting=1_000_000_000,
+        converting=2_300_000_000,
         converting_source="measured with random weights: INT8, calibrated in batches",
     ),
     libraries=Libraries(

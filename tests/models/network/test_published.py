@@ -7,16 +7,18 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from mlperf_submission.errors import NetworkFileError
+from mlperf_submission.harness.backends.tensorrt.build import build
 from models.bert.architecture import BertShape, bert, with_rounding
 from models.network.agreement import CpuSession
 from models.network.edits import replace
 from models.network.published import is_quantized
-from models.network.quantization import quantize
+from models.network.quantization import device_file, quantize
 from models.network.source import whole_network
 from models.registry import get_benchmark
 
@@ -118,8 +120,40 @@ def test_scales_and_zero_points_may_be_constant_cast_or_computed(
     plain = tmp_path / "plain.onnx"
     quantize(published, plain, benchmark=BENCHMARK, precision="int8")
     given = inputs(2)
+    pytest.importorskip("tensorrt_rtx")
+    built = build(
+        device_file(output),
+        tmp_path / "engine",
+        precision="int8",
+        max_batch_size=2,
+        compute_capability="8.9",
+    )
+    assert isinstance(built["precisions"], dict) and built["precisions"]["int8"]
     for name, values in CpuSession(plain, {}).infer(given).items():
         assert_allclose(CpuSession(output, {}).infer(given)[name], values, rtol=0, atol=0.05)
+
+
+def test_a_network_that_was_exported_for_a_batch_of_one_takes_any(published: Path, tmp_path: Path) -> None:
+    """ONNX Runtime folds what such an export has folded: the sizes of reshapes."""
+    model = onnx.load(published)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    fixed = tmp_path / "fixed.onnx"
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(fixed)
+    onnxruntime.InferenceSession(
+        model.SerializeToString(),
+        options,
+        providers=["CPUExecutionProvider"],
+        disabled_optimizers=["MatMulAddFusion"],  # no exporter does this
+    )
+    assert all(node.op_type != "Shape" for node in onnx.load(fixed).graph.node)
+    given = inputs(3)
+    wanted = CpuSession(whole_network(published, BENCHMARK), {}).infer(given)
+    found = CpuSession(whole_network(fixed, BENCHMARK), {}).infer(given)
+    for name, values in wanted.items():
+        assert_allclose(found[name], values, rtol=0, atol=1e-5)
 
 
 def test_a_network_without_a_rounded_weight_is_refused_where_it_happens(tmp_path: Path) -> None:
