@@ -136,7 +136,8 @@ def plan(
     work: WorkOption = Path("work"),
 ) -> None:
     """List the steps with what is finished, the wall time, disk space and memory; start nothing."""
-    from flows.plan import make_plan, show_plan
+    from cli.plan import show_plan
+    from flows.plan import make_plan
     from flows.request import SubmissionRequest
     from tasks.workspace import Workspace
 

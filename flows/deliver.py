@@ -12,7 +12,7 @@ from flows.runner import runner_of
 from mlperf_submission.steps.cache import StepRecord, code_version
 from mlperf_submission.store.store import Store
 from tasks.describe import describe, described, read_description
-from tasks.engine.pending import derived
+from tasks.engine.pending import derived, later
 from tasks.engine.runner import Runner
 from tasks.hardware import gpu_names
 from tasks.package import Measured, package
@@ -63,21 +63,13 @@ def deliver(
         system = described(system, found)
     tree = run(package(label, system, request.full_length, results))
     judged = run(validate(label, system, tree))
-    name = name_of(results, prepared, tree, judged)
+    name = later(lambda: run_name([*prepared, *placed(results).values(), tree, judged]))
     notice = notice_of(request, results)
     evidence = page_evidence(system, results, prepared, name, notice, found)
     page = run(report(label, system, tree, judged, evidence))
     parts = {"tree": tree, "page": page, "verdict": judged}
     stored = run(upload(label, system, name, parts, results, prepared, store, lacks))
     return Delivered(name, tree, page, judged, stored, notice)
-
-
-@derived
-def name_of(
-    results: Sequence[Measured], prepared: Sequence[StepRecord], tree: StepRecord, judged: StepRecord
-) -> str:
-    """Return the name of a submission's run."""
-    return run_name([*prepared, *placed(results).values(), tree, judged])
 
 
 def run_name(records: Sequence[StepRecord], modules: Sequence[str] = ("tasks.report", "tasks.upload")) -> str:

@@ -15,11 +15,10 @@ from mlperf_submission.harness.settings import RunLength, RunSettings, settings_
 from mlperf_submission.rounds import RunKind, Scenario
 from mlperf_submission.steps.cache import StepRecord
 from mlperf_submission.submission.results import STREAMS
-from models.benchmark import Precision
 from tasks.accuracy import accuracy
 from tasks.build_engine import ENGINE_FILE
 from tasks.compliance import audit
-from tasks.engine.pending import derived
+from tasks.engine.pending import derived, later
 from tasks.engine.perform import run_logger
 from tasks.engine.runner import Runner
 from tasks.measurement import Bench
@@ -97,7 +96,7 @@ def measure(run: Runner, request: SubmissionRequest, prepared: Prepared, result:
         scenario=result.scenario,
         precision=precision,
         backend=backend_of(request),
-        network_file=network_file(prepared, precision),
+        network_file=later(lambda: prepared.edition.network_for(precision).name),
         quantized=prepared.quantized,
         engine=prepared.engine,
         performance=performed,
@@ -145,12 +144,6 @@ def expected_rate(
         return result.tuning.rate
     label = label_of(request, probed_result(request, result))
     return rate_from(request, result, run(probe(label, probe_bench(request, prepared, result))))
-
-
-@derived
-def network_file(prepared: Prepared, precision: Precision) -> str:
-    """Return the name of the network that a result started from."""
-    return prepared.edition.network_for(precision).name
 
 
 @derived

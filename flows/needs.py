@@ -12,8 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from rich.console import Console
-from rich.table import Table
 
 from flows.device_memory import DeviceMemory, buffer_bytes, described_memory, device_memory
 from flows.durations import issued_samples
@@ -74,14 +72,14 @@ class Needs:
         found = []
         disk, memory = total(self.disk), total(self.memory)
         if disk > self.free_disk:
-            found.append(f"{_gb(disk)} of disk space are needed, {_gb(self.free_disk)} are free")
+            found.append(f"{in_bytes(disk)} of disk space are needed, {in_bytes(self.free_disk)} are free")
         if memory > self.free_memory:
-            found.append(f"{_gb(memory)} of memory are needed, {_gb(self.free_memory)} are free")
+            found.append(f"{in_bytes(memory)} of memory are needed, {in_bytes(self.free_memory)} are free")
         if self.gpus:
             found.append(f"the GPUs of the system file cannot be used: {self.gpus}")
-        has = _gb(self.device_memory or 0)
+        has = in_bytes(self.device_memory or 0)
         found += [
-            f"{need.label} takes {_gb(need.size or 0)} of a GPU that has {has} ({need.source})"
+            f"{need.label} takes {in_bytes(need.size or 0)} of a GPU that has {has} ({need.source})"
             for need in self.too_large
         ]
         return found
@@ -159,25 +157,6 @@ def require_fit(needs: Needs, work: Path) -> None:
         )
 
 
-def show_needs(console: Console, needs: Needs) -> None:
-    """Print what is needed beside what is free."""
-    table = Table(header_style="bold")
-    for heading in ("needs", "for", "space", "from"):
-        table.add_column(heading, justify="right" if heading == "space" else "left")
-    for need in (*needs.disk, *needs.memory, *needs.device):
-        table.add_row(need.what, need.label, "unknown" if need.size is None else _gb(need.size), need.source)
-    if table.row_count:
-        console.print(table)
-    upload = f"; {_gb(needs.upload)} go to S3" if needs.upload else ""
-    console.print(
-        f"disk: {_gb(total(needs.disk))} needed, {_gb(needs.free_disk)} free{upload}; memory: "
-        f"{_gb(total(needs.memory))} needed by the largest run, {_gb(needs.free_memory)} free"
-        + (f"; {_gb(needs.device_memory)} of each GPU" if needs.device and needs.device_memory else "")
-    )
-    for problem in needs.problems():
-        console.print(f"[bold red]does not fit:[/] {problem}")
-
-
 _UPLOADED = ("network", "engine", "accuracy log", "TEST01 log")
 
 
@@ -232,18 +211,18 @@ def _memory(request: SubmissionRequest, result: ResultRequest, runner: Runner) -
         return needs
     lanes, rows = result.tuning.streams * request.system.accelerator.count, result.tuning.batch_size
     row = buffer_bytes(request, name)
-    pinned = f"{lanes} streams x {rows} rows of {_gb(row)}, at most"
+    pinned = f"{lanes} streams x {rows} rows of {in_bytes(row)}, at most"
     return (*needs, Need("host: pinned buffers", label, lanes * rows * row, pinned))
 
 
 def _device(label: str, memory: DeviceMemory) -> Need:
     """Return what a result takes of each GPU, with its parts in words."""
     scratch = (
-        "scratch: known when it is built" if memory.scratch is None else f"scratch {_gb(memory.scratch)}"
+        "scratch: known when it is built" if memory.scratch is None else f"scratch {in_bytes(memory.scratch)}"
     )
-    row = f"{memory.rows} x {_gb(memory.row)} of state and buffers"
+    row = f"{memory.rows} x {in_bytes(memory.row)} of state and buffers"
     most = "" if memory.fits else f"; a batch_size of at most {memory.largest_batch} fits"
-    source = f"weights {_gb(memory.weights)}, {row}, {scratch}{most}"
+    source = f"weights {in_bytes(memory.weights)}, {row}, {scratch}{most}"
     return Need("each GPU", label, memory.size, source)
 
 
@@ -256,7 +235,8 @@ def _sample_bytes(request: SubmissionRequest, name: str) -> tuple[int | None, st
     return values * np.dtype(dtype).itemsize, f"{values:,} values of {dtype}, {sizes.sample_source}"
 
 
-def _gb(size: int) -> str:
+def in_bytes(size: int) -> str:
+    """Return a number of bytes as people say it."""
     if size < 50_000:
         return f"{size / 1e3:,.1f} KB"
     return f"{size / 1e9:,.1f} GB" if size >= 50_000_000 else f"{size / 1e6:,.1f} MB"

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from functools import partial
 
-from rich.console import Console
-from rich.table import Table
-
-from cli.console import clock
 from flows.deliver import deliver
 from flows.durations import first_guess, floor_seconds, run_of
 from flows.measure import measure_all
-from flows.needs import Needs, needs_of, show_needs
+from flows.needs import Needs, needs_of
 from flows.networks import build_and_time
 from flows.prepare import prepare_all
 from flows.request import SubmissionRequest
 from mlperf_submission.rounds import RunKind
-from tasks.engine.pending import awaited, is_pending
+from tasks.engine.pending import is_pending, pending
 from tasks.engine.runner import Dry, PlannedStep
 from tasks.engine.spec import RUN_PARTS
 from tasks.workspace import Workspace
@@ -70,7 +65,7 @@ def make_plan(workspace: Workspace, request: SubmissionRequest) -> Plan:
         prepared, _ = prepare_all(run, request)
         results, _ = measure_all(run, request, prepared)
         steps = [step for one in prepared.values() for step in one.steps]
-        deliver(run, request, results, steps, awaited("check_store", request.system.name))
+        deliver(run, request, results, steps, pending(f"check_store {request.system.name}"))
     runs = [found for step in run.steps if (found := run_of(request, step.name, step.label))]
     untimed = sum(kind is RunKind.ACCURACY for _, kind in runs)
     finished = frozenset((step.name, step.label) for step in run.steps if step.done)
@@ -82,29 +77,4 @@ def make_plan(workspace: Workspace, request: SubmissionRequest) -> Plan:
         floor=sum(floor_seconds(request, result, kind) for result, kind in runs),
         official=request.full_length,
         needs=needs_of(request, workspace.root, finished, engines),
-    )
-
-
-def show_plan(console: Console, plan: Plan) -> None:
-    """Print the plan as a table, with the time left and when it would end."""
-    table = Table(header_style="bold")
-    for heading in ("step", "for", "expected", ""):
-        table.add_column(heading, justify="right" if heading == "expected" else "left")
-    for step in plan.steps:
-        table.add_row(
-            step.name, step.label, clock(step.seconds), "[green]finished[/]" if step.done else "to do"
-        )
-    console.print(table)
-    show_needs(console, plan.needs)
-    measuring, rest = plan.seconds_of(measuring=True), plan.seconds_of(measuring=False)
-    console.print(
-        f"{plan.timed + plan.untimed} runs of LoadGen, {plan.timed} of them timed: "
-        f"{'' if plan.official else 'as a submission '}at least {clock(plan.floor)} by the round's rules at "
-        f"these targets, expected {clock(measuring)}; {clock(rest)} for everything else (a guess where it "
-        "was never done here)"
-    )
-    end = datetime.now().astimezone() + timedelta(seconds=plan.seconds_left)
-    console.print(
-        f"{plan.finished} of {len(plan.steps)} steps finished; about {clock(plan.seconds_left)} to go, "
-        f"until {end:%a %H:%M %Z} if started now"
     )

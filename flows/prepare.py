@@ -17,7 +17,7 @@ from mlperf_submission.steps.cache import StepRecord
 from models.benchmark import Benchmark, Edition
 from tasks.build_engine import build_engine
 from tasks.download import assemble_dataset, download, verify_data
-from tasks.engine.pending import derived
+from tasks.engine.pending import later
 from tasks.engine.runner import Runner
 from tasks.mini import listing_of, make_mini
 from tasks.preprocess import SUBSETS, preprocess
@@ -80,7 +80,7 @@ def prepare(run: Runner, request: SubmissionRequest, benchmark: Benchmark) -> Pr
     edition, steps = benchmark.facts.full, []
     if request.on_mini_data:
         made = run(make_mini(name, request.sample_count(name), limits.preprocess))
-        edition = _mini_edition(benchmark, made)
+        edition = later(lambda: benchmark.data.mini_edition(listing_of(made, made.folder.as_uri())))
         steps.append(made)
     if random:
         layers = request.layers_of(name)
@@ -90,43 +90,22 @@ def prepare(run: Runner, request: SubmissionRequest, benchmark: Benchmark) -> Pr
         network = run(download(f"{of} network", name, edition, "network", limits.download))
     data = run(download(f"{of} data", name, edition, "data", limits.download))
     steps += [network, data]
-    dataset, dataset_hash = _folder(data), _content(data)
+    dataset, dataset_hash = later(lambda: data.folder), later(lambda: data.content_hash)
     licensed = None if request.on_mini_data else benchmark.facts.full.licensed
     if licensed:
         dataset = run(assemble_dataset(of, name, data, licensed, system.licensed_data))
         own = system.licensed_data.get(licensed.key)
         verified = run(verify_data(of, name, edition, own, dataset, limits.preprocess))
         steps.append(verified)
-        dataset_hash = _key(verified)
+        dataset_hash = later(lambda: verified.key)
+    source = (dataset, dataset_hash, limits.preprocess)
     samples, calibration = (
-        run(
-            preprocess(
-                f"{of} {subset}",
-                name,
-                edition,
-                subset,
-                precision,
-                dataset,
-                dataset_hash,
-                limits.preprocess,
-            )
-        )
-        for subset in SUBSETS
+        run(preprocess(f"{of} {subset}", name, edition, subset, precision, *source)) for subset in SUBSETS
     )
-    quantized = run(
-        quantize(converted, name, precision, edition, network, dataset, calibration, samples, limits.quantize)
-    )
-    engine = run(
-        build_engine(
-            converted,
-            name,
-            precision,
-            quantized,
-            request.largest_batch(name),
-            system.accelerator,
-            limits.build_engine,
-        )
-    )
+    converting = (edition, network, dataset, calibration, samples, limits.quantize)
+    quantized = run(quantize(converted, name, precision, *converting))
+    building = (quantized, request.largest_batch(name), system.accelerator, limits.build_engine)
+    engine = run(build_engine(converted, name, precision, *building))
     return Prepared(
         benchmark=name,
         edition=edition,
@@ -137,24 +116,3 @@ def prepare(run: Runner, request: SubmissionRequest, benchmark: Benchmark) -> Pr
         engine=engine,
         steps=[*steps, samples, calibration, quantized, engine],
     )
-
-
-@derived
-def _mini_edition(benchmark: Benchmark, made: StepRecord) -> Edition:
-    """Return the edition that was made on this host."""
-    return benchmark.data.mini_edition(listing_of(made, made.folder.as_uri()))
-
-
-@derived
-def _folder(record: StepRecord) -> Path:
-    return record.folder
-
-
-@derived
-def _content(record: StepRecord) -> str:
-    return record.content_hash
-
-
-@derived
-def _key(record: StepRecord) -> str:
-    return record.key

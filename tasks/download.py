@@ -116,7 +116,7 @@ def verify_data(
 
     def inputs() -> dict[str, JsonValue]:
         if own is None or not own.is_dir():
-            raise PendingError(ASSEMBLE_DATASET.name, label)  # which says what a person has to do
+            raise PendingError(f"{ASSEMBLE_DATASET.name} {label}")  # which says what a person has to do
         listing = hashlib.sha256()
         for path in files_below(own):
             status = path.stat()

@@ -39,7 +39,6 @@ ORDER = (
 """The rooms from the top down, the loose files of the library last. Imports run down, or stay in the room."""
 
 UP = {
-    ("flows.plan", "cli.console"),
     ("mlperf_submission.harness.backends.base", "models.benchmark"),
     ("mlperf_submission.harness.backends.null", "models.benchmark"),
     ("mlperf_submission.harness.backends.onnxruntime", "models.benchmark"),

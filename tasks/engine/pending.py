@@ -15,63 +15,57 @@ R = TypeVar("R")
 
 
 class PendingError(Exception):
-    """Something was decided, read, compared, converted or printed that a step has yet to make.
+    """Something was decided, read, compared, converted or printed that a step (`awaited`) has yet to make."""
 
-    Attributes:
-        step: the name of the step; `label`: what it is done for.
-    """
-
-    def __init__(self, step: str, label: str) -> None:
-        super().__init__(f"{step} of {label} is not finished: what it makes can be passed on, not looked at")
-        self.step, self.label = step, label
+    def __init__(self, awaited: str) -> None:
+        super().__init__(f"{awaited} is not finished: what it makes is passed on, not looked at")
+        self.awaited = awaited
 
 
 class Pending:
-    """Stands for what a step would hand on; whoever looks at it gets a PendingError."""
+    """Stands for what a step would hand on; whoever looks at it gets a PendingError that names the step."""
 
-    __slots__ = ("_label", "_step")
+    def __init__(self, awaited: str) -> None:
+        self._awaited = awaited
 
-    def __init__(self, step: str, label: str) -> None:
-        self._step, self._label = step, label
-
-    def __getattr__(self, _name: str) -> NoReturn:
+    def __getattr__(self, *_: object) -> NoReturn:
         """Refuse."""
-        raise PendingError(self._step, self._label)
+        raise PendingError(self._awaited)
 
     def __repr__(self) -> str:
         """Say what is awaited, for a debugger."""
-        return f"<{self._step} of {self._label} is pending>"
-
-
-def _refuse(self: Pending, *_: object) -> NoReturn:
-    self.__getattr__("")
-    raise AssertionError("unreachable")
+        return f"<{self._awaited} is pending>"
 
 
 for _operation in (
-    *("bool", "int", "float", "index", "str", "format", "bytes", "fspath", "hash", "call", "len", "iter"),
-    *("getitem", "contains", "eq", "ne", "lt", "le", "gt", "ge", "add", "radd", "sub", "rsub", "mul", "rmul"),
-    *("truediv", "rtruediv", "or", "ror", "and", "rand", "enter", "exit"),
+    *("bool", "int", "float", "index", "str", "format", "fspath", "hash", "call", "len", "iter", "getitem"),
+    *("contains", "eq", "ne", "lt", "le", "gt", "ge", "add", "radd", "sub", "rsub", "mul", "rmul", "truediv"),
+    *("rtruediv", "or", "and", "enter", "exit"),
 ):
-    setattr(Pending, f"__{_operation}__", _refuse)  # Python looks these up on the class, never as attributes
+    setattr(Pending, f"__{_operation}__", Pending.__getattr__)  # Python looks these up on the class alone
+
+
+def pending(step: str) -> Any:
+    """Return what stands for the outcome of a step, whatever its type."""
+    return Pending(step)
+
+
+def later(value: Callable[[], R]) -> R:
+    """Return what a function of what steps make returns; pending if it looks at something pending."""
+    try:
+        return value()
+    except PendingError as error:
+        return cast(R, Pending(error.awaited))
 
 
 def derived(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a function of what steps make: its value is pending if it looks at something pending."""
+    """Decorate a function of what steps make; see `later`."""
 
     @wraps(function)
     def value(*arguments: P.args, **settings: P.kwargs) -> R:
-        try:
-            return function(*arguments, **settings)
-        except PendingError as error:
-            return cast(R, Pending(error.step, error.label))
+        return later(lambda: function(*arguments, **settings))
 
     return value
-
-
-def awaited(step: str, label: str) -> Any:
-    """Return what stands for the outcome of a step, whatever its type."""
-    return Pending(step, label)
 
 
 def is_pending(value: object) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -94,8 +94,8 @@ def _recorded(workspace: Workspace, step: Step) -> StepRecord:
 
     def work(folder: Path) -> Mapping[str, Any]:
         title = f"{step.spec.name} {step.label}"
-        shared = _host_shared(title, say) if step.spec.part == "prepare" else nullcontext()
-        with ProgressArtifact(title) as artifact, shared:
+        shared = host_lock(None, True, HOST_TIMEOUT_SECONDS, what=title, on_wait=say)
+        with ProgressArtifact(title) as artifact, shared if step.spec.part == "prepare" else nullcontext():
             return step.produce(folder, Recorder(workspace, step, artifact))
 
     return workspace.cache.run(step.spec.name, step.label, step.inputs(), work, say=say)
@@ -106,10 +106,6 @@ def _tell(
 ) -> None:
     if not step.spec.quiet:
         emit(StepEvent(kind, step.spec.name, step.label, fraction, seconds, text, step.spec.part))
-
-
-def _host_shared(what: str, say: Callable[[str], None]) -> AbstractContextManager[object]:
-    return host_lock(None, True, HOST_TIMEOUT_SECONDS, what=what, on_wait=say)
 
 
 def attempts_left() -> int:

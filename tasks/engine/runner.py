@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
@@ -18,33 +18,12 @@ from prefect.tasks import exponential_backoff
 
 from mlperf_submission.process import ended_together
 from mlperf_submission.steps.cache import StepRecord
-from tasks.engine.pending import PendingError, awaited, is_pending
+from tasks.engine.pending import PendingError, is_pending, pending
 from tasks.engine.perform import perform
 from tasks.engine.spec import Act, Part, Step, StepSpec, Work
 from tasks.workspace import Workspace
 
 R = TypeVar("R")
-
-
-class Runner(Protocol):
-    """Does what a story asks for (`Live`), or finds out what is finished and what is left to do (`Dry`)."""
-
-    def __call__(self, step: Work[R]) -> R:
-        """Return what a piece of work hands on; pending in a dry run if it is not finished."""
-
-    def finds(self, step: Step) -> bool:
-        """Whether a step is finished, and is not to be done again."""
-
-    def forget(self, record: StepRecord) -> None:
-        """Let a finished step be done again."""
-
-    def part(self, name: str, body: Callable[[], R]) -> R:
-        """Walk a part of the story, which Prefect shows as a run of its own; the first word is its flow."""
-
-    def side_by_side(
-        self, name: str, bodies: Mapping[str, Callable[[], R]], width: int
-    ) -> AbstractContextManager[Mapping[str, Callable[[], R]]]:
-        """Walk several parts, so many at a time; yields what waits for each, and ends all if one raises."""
 
 
 def _may_retry(spec: StepSpec, _task: object, _run: object, state: State[Any]) -> bool:
@@ -182,7 +161,7 @@ class Dry:
         planned = PlannedStep(name, label, step.spec.part, seconds, found is not None)
         if planned not in self.steps:  # a probe for two scenarios is done once
             self.steps.append(planned)
-        return awaited(name, label) if found is None else found
+        return pending(f"{name} {label}") if found is None else found
 
     def finds(self, step: Step) -> bool:
         """Whether a step is finished."""
@@ -214,6 +193,10 @@ class Dry:
         except PendingError:
             pass
         return self._guess(step.spec, label)
+
+
+Runner = Live | Dry
+"""What a story is written against."""
 
 
 def _find(workspace: Workspace, step: Work[R], *, sizes_only: bool = False) -> R | None:

@@ -6,12 +6,16 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
 import yaml
 
+from mlperf_submission import rounds
+from mlperf_submission.rounds import Round
 from tests.conftest import shell
-from tests.flows.short_round import DATASET
+from tests.flows.short_round import DATASET, short
+from tests.planned import left_to_do
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +50,7 @@ def steps(output: str, mark: str) -> list[tuple[str, ...]]:
 
 
 def test_the_others_are_delivered_and_the_same_command_measures_only_what_is_missing(
-    folder: Path, rehearsal_file: Path
+    folder: Path, rehearsal_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     system_file(folder, rehearsal_file, offline_qps=1)
     night = run(folder)
@@ -68,8 +72,13 @@ def test_the_others_are_delivered_and_the_same_command_measures_only_what_is_mis
     assert any(file["path"].startswith("evidence/resnet50/Server/performance/") for file in stored["files"])
 
     system_file(folder, rehearsal_file, offline_qps=None)  # mended: a probe finds the rate
+    monkeypatch.setitem(cast("dict[str, Round]", rounds.ROUNDS), "v4.1", short(rounds.ROUNDS["v4.1"]))
+    planned = left_to_do(folder / "work", folder / "system.yaml", full_length=True)
     again = run(folder)
     assert again.returncode == 0, again.stdout + again.stderr
+    assert {(step[0], step[1]) for step in steps(again.stdout, "✓")} == {
+        (step, label.split()[0]) for step, label in planned
+    }
     assert {step for step, _, scenario in steps(again.stdout, "✓") if scenario == "Server"} == set()
     assert ("performance", "resnet50", "Offline") in steps(again.stdout, "✓")
     assert "2 of 2 results, 0 errors" in again.stdout

@@ -21,15 +21,20 @@ from tasks.random_network import weights_of
 from tasks.upload import upload
 from tasks.workspace import Workspace
 from tests.conftest import PROGRAM, ROOT, hear_ctrl_c, shell
+from tests.planned import left_to_do
 
 
 @dataclass(frozen=True)
 class RandomRun:
-    """A run with random weights of ResNet-50, Offline on the CPU: its system file and what it printed."""
+    """A run with random weights of ResNet-50, Offline on the CPU: its system file and what it printed.
+
+    `planned` is what the plan had to do before.
+    """
 
     file: Path
     workspace: Workspace
     output: str
+    planned: set[tuple[str, str]]
 
     @property
     def system(self) -> System:
@@ -55,9 +60,16 @@ def random_run(tmp_path_factory: pytest.TempPathFactory) -> RandomRun:
     file = place / "system.yaml"
     file.write_text(yaml.safe_dump(content))
     hear_ctrl_c()
+    planned = left_to_do(place / "work", file, weights="random")
     done = shell(str(PROGRAM), "run", str(file), "--weights", "random", "--work", str(place / "work"))
     assert done.returncode == 0, done.stdout + done.stderr
-    return RandomRun(file, Workspace.at(place / "work"), done.stdout)
+    return RandomRun(file, Workspace.at(place / "work"), done.stdout, planned)
+
+
+def test_the_plan_is_what_it_does_and_then_nothing_is_left(random_run: RandomRun) -> None:
+    done = re.findall(r"^ ✓ +\d+/\d+ +(\S+) +(.+?)  ", random_run.output, re.MULTILINE)
+    assert {(step, label.strip()) for step, label in done} == random_run.planned
+    assert left_to_do(random_run.workspace.root, random_run.file, weights="random") == set()
 
 
 def test_it_prints_what_building_took_and_that_nothing_is_a_result(random_run: RandomRun) -> None:

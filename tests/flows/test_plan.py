@@ -11,9 +11,10 @@ import pytest
 import yaml
 from rich.console import Console
 
+from cli.plan import show_plan
 from flows.durations import floor_seconds, issued_samples
 from flows.needs import require_fit, total
-from flows.plan import Plan, make_plan, show_plan
+from flows.plan import Plan, make_plan
 from flows.request import SubmissionRequest
 from mlperf_submission.config.system import load_system
 from mlperf_submission.errors import HostTooSmallError

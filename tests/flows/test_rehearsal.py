@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -20,6 +21,7 @@ from mlperf_submission.rounds import get_round
 from mlperf_submission.submission.conf import check
 from mlperf_submission.submission.logs import read_detail
 from tests.conftest import PROGRAM, ROOT, Rehearsal, hear_ctrl_c, shell
+from tests.planned import left_to_do
 
 PREPARED = {"make_mini", "download", "preprocess", "quantize", "build_engine"}
 MEASURED = {"probe", "performance", "accuracy", "test01", "test04", "test05"}
@@ -94,12 +96,22 @@ def test_each_run_that_the_round_asks_for_is_in_the_tree(rehearsal: Rehearsal) -
     assert (measured, audited) == (2 * 9, 2 * 3 + 5 * 2)
 
 
+def test_the_plan_of_an_empty_folder_is_what_a_rehearsal_does(rehearsal: Rehearsal, tmp_path: Path) -> None:
+    assert left_to_do(tmp_path, "rehearsal") == done_steps(rehearsal.output)
+
+
 def test_a_second_run_repeats_no_work(rehearsal: Rehearsal) -> None:
+    assert left_to_do(rehearsal.work, "rehearsal") == {("upload", "rehearsal")}, "which looks at the store"
     again = shell("make", "rehearsal", f"WORK={rehearsal.work}")
     assert again.returncode == 0, again.stdout + again.stderr
     assert done_steps(again.stdout) == set()
     assert f"{STEPS} steps were found" in again.stdout
     assert rehearsal.run in again.stdout
+    shown = dict(recorded(rehearsal.work, "select name, state_name from task_run order by start_time"))
+    assert shown["quantize resnet50 int8"] == shown["report rehearsal"] == "Cached"
+    flows = [name for (name,) in recorded(rehearsal.work, "select name from flow_run")]
+    assert any(re.fullmatch(r"submission rehearsal v4\.1 #[0-9a-f]{4}", name) for name in flows)
+    assert {"measure resnet50 Offline", "deliver rehearsal"} <= {*flows}
 
 
 def test_a_part_of_a_rehearsal_ends_well_and_says_what_a_submission_needs(rehearsal: Rehearsal) -> None:
@@ -115,11 +127,12 @@ def test_a_changed_setting_repeats_exactly_what_stands_on_it(
     content = yaml.safe_load(rehearsal_file.read_text())
     content["benchmarks"]["resnet50"]["Server"]["max_wait_us"] = 1500
     rehearsal_file.write_text(yaml.safe_dump(content))
+    planned = left_to_do(rehearsal.work, rehearsal_file)
     changed = shell(str(PROGRAM), "run", str(rehearsal_file), "--work", str(rehearsal.work))
     assert changed.returncode == 0, changed.stdout + changed.stderr
     server = {(step, "resnet50 Server") for step in MEASURED - {"probe"}}
     delivered = {(step, "rehearsal") for step in ("package", "validate", "report", "upload")}
-    assert done_steps(changed.stdout) == server | delivered
+    assert done_steps(changed.stdout) == planned == server | delivered
     assert "tuning.max_wait_us: 1000 -> 1500" in changed.stdout
 
 
@@ -174,23 +187,26 @@ def test_after_kill_9_in_a_performance_run_the_same_command_finishes(
     flow.wait()
     _, alive = psutil.wait_procs(family, timeout=120)
     assert alive == [], "the flow's children outlived it"
+    planned = left_to_do(work, "rehearsal", "resnet50")
     again = shell(*RESNET50, "--work", str(work))
     assert again.returncode == 0, again.stdout + again.stderr
-    assert not {step for step, _ in done_steps(again.stdout)} & PREPARED
+    assert done_steps(again.stdout) == planned
+    assert not {step for step, _ in planned} & PREPARED
     assert ("performance", "resnet50 Offline") in done_steps(again.stdout)
     states = sorted([*recorded_states(rehearsal.work), "Completed", "Crashed"])
     assert recorded_states(work) == states
 
 
 def recorded_states(work: Path) -> list[str]:
-    """Return the states of the commands' flow runs in the database of the commands' own Prefect server."""
+    """Return the states of the commands' flow runs, without their subflows."""
+    query = "select state_name from flow_run where parent_task_run_id is null"
+    return sorted(name for (name,) in recorded(work, query))
+
+
+def recorded(work: Path, query: str) -> list[tuple[Any, ...]]:
+    """Return rows of the database of the commands' own Prefect server."""
     with closing(sqlite3.connect(work / "prefect" / "prefect.db")) as database:
-        return sorted(
-            name
-            for (name,) in database.execute(
-                "select state_name from flow_run where parent_task_run_id is null"
-            )
-        )
+        return database.execute(query).fetchall()
 
 
 def wait_for_measurement(flow: psutil.Popen) -> list[psutil.Process]:

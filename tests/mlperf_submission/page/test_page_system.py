@@ -339,7 +339,7 @@ def test_an_error_has_its_cause_and_what_is_done_again(make_tree: MakeTree, tmp_
     path = "closed/Acme/results/server_4/resnet50/Server/performance/run_1/mlperf_log_detail.txt"
     page = _page(tree, tmp_path / "refused", verdict=_verdict(_failure(path)))
     assert "The run was not made with the settings of the round" in page
-    assert "<span>Done again</span> <bdi>performance, accuracy, test01" in page
+    assert "<span>Done again</span> <bdi>performance, accuracy, audits" in page
     accepted = _page(tree, tmp_path / "accepted", verdict=_verdict(_failure(path, "warning")))
     assert "Done again" not in accepted
 
