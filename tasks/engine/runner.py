@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Any, TypeVar, cast
 
 from prefect import flow, task
@@ -26,13 +25,15 @@ from tasks.workspace import Workspace
 R = TypeVar("R")
 
 
-def _may_retry(spec: StepSpec, _task: object, _run: object, state: State[Any]) -> bool:
-    error = state.result(raise_on_failure=False)
-    return isinstance(error, BaseException) and spec.again(error)
+def _may_retry(spec: StepSpec) -> Callable[[object, object, State[Any]], bool]:
+    def may_retry(_task: object, _run: object, state: State[Any]) -> bool:
+        error = state.result(raise_on_failure=False)
+        return isinstance(error, BaseException) and spec.again(error)
+
+    return may_retry  # Prefect takes a plain function only, and else retries nothing
 
 
 @task(
-    retry_delay_seconds=exponential_backoff(backoff_factor=1),
     retry_jitter_factor=0.5,
     cache_policy=NO_CACHE,  # finished steps are found by our own cache, which looks at the files
     persist_result=False,  # and are kept there
@@ -78,7 +79,8 @@ class Live:
             name=name,
             task_run_name=f"{name} {step.label}",
             retries=0 if spec.is_run and self.measures_once else spec.retries,
-            retry_condition_fn=partial(_may_retry, spec),
+            retry_delay_seconds=exponential_backoff(backoff_factor=1),  # counts the retries beside it
+            retry_condition_fn=_may_retry(spec),
         )
         return cast(R, named(self.workspace, step, return_state=True).result())
 

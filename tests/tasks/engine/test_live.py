@@ -1,0 +1,75 @@
+"""What Prefect is told of steps: how often each is tried, which are Cached, and which flow they belong to."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.conftest import ROOT, clean_environment
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from cli.server import prefect_server
+
+home = Path(sys.argv[1])
+with prefect_server(home / "prefect", home / "prefect.log"):
+    from prefect import flow, get_client
+    from mlperf_submission.errors import AccuracyError, InvalidRunError
+    from tasks.engine.runner import Live
+    from tasks.engine.spec import Step, StepSpec
+    from tasks.workspace import Workspace
+
+    tried = []
+
+    def failing(name, kind, part="performance"):
+        def produce(folder, recorder):
+            tried.append(name)
+            raise kind("it is not what it should be")
+
+        spec = StepSpec("measure", part, retries=2, again=lambda error: isinstance(error, InvalidRunError))
+        return Step(spec, name, lambda: {"name": name}, produce)
+
+    good = Step(StepSpec("make", "prepare"), "x", lambda: {"one": 1}, lambda folder, recorder: {})
+
+    def attempt(run, step):
+        try:
+            run(step)
+        except (AccuracyError, InvalidRunError):
+            pass
+
+    @flow
+    def night():
+        run = Live(Workspace.at(home))
+        attempt(run, failing("thrice", InvalidRunError))
+        attempt(run, failing("once, since it may not", AccuracyError))
+        attempt(Live(Workspace.at(home), measures_once=True), failing("once in a rehearsal", InvalidRunError))
+        run(good)
+        run.part("measure resnet50 Offline", lambda: run(good))
+
+    night()
+    with get_client(sync_client=True) as client:
+        flows = {one.id: one.name for one in client.read_flow_runs()}
+        made = [one for one in client.read_task_runs() if one.name == "make x"]
+        states = [(flows[one.flow_run_id], one.state_name) for one in made]
+    print(json.dumps({"tried": tried, "states": states}))
+"""
+
+
+def test_steps_are_tried_again_found_and_shown_in_their_part(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=clean_environment(PYTHONPATH=str(ROOT)),
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["tried"] == ["thrice"] * 3 + ["once, since it may not", "once in a rehearsal"]
+    states = {name: state for name, state in told["states"] if name.startswith("measure")}
+    assert states == {"measure resnet50 Offline": "Cached"}
+    assert sorted(state for _, state in told["states"]) == ["Cached", "Completed"]
