@@ -29,7 +29,8 @@ class ResultLine(BaseModel):
     def cells(self) -> tuple[str, ...]:
         """Return the line as text, in the order of `HEADINGS`."""
         latency = f"{self.p99_ms:.2f} ms" if self.p99_ms is not None else ""
-        performance = f"{self.value:,.2f} {self.units}{' *' if self.refused else ''}"
+        unit = self.units.removeprefix("Latency (").removesuffix(")")
+        performance = f"{self.value:,.2f} {unit}{' *' if self.refused else ''}"
         return (self.benchmark, self.scenario, performance, self.accuracy, latency, self.audits)
 
 

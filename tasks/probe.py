@@ -42,18 +42,18 @@ def probe(label: str, bench: Bench) -> Step:
         settings = bench.settings[RunKind.PERFORMANCE]
         rate = settings.target_qps
         for run in range(1, _MOST_RUNS + 1):
-            asked = settings.model_copy(update={"target_qps": float(f"{rate:.3g}")})
+            asked = settings.model_copy(update={"target_qps": float(f"{rate:.3g}"), "min_query_count": 1})
             outcome = measure(
                 bench.request.model_copy(update={"settings": asked}),
                 folder / f"run-{run}",
                 timeout_seconds=bench.limit_seconds,
                 on_progress=recorder.part((run - 1) / _MOST_RUNS, run / _MOST_RUNS),
             )
-            if not outcome.value:
+            rate = _rate(outcome)
+            if not rate:
                 raise InvalidRunError(
                     f"the probe of {bench.label()} measured no rate", where=folder, remedy="look at its logs"
                 )
-            rate = _rate(outcome)
             if outcome.samples_issued / (rate * settings.samples_per_query) >= LONG_ENOUGH_SECONDS:
                 break
         return {"value": rate, "runs": run}
@@ -62,9 +62,12 @@ def probe(label: str, bench: Bench) -> Step:
 
 
 def _rate(outcome: RunOutcome) -> float:
-    """Return what LoadGen is to expect of a run, from one that gave a value: see `RunSettings.target_qps`."""
+    """Return what LoadGen is to expect, from a run: see `RunSettings.target_qps`; 0 if it says none.
+
+    A stream's run is too short for its percentile, which takes a minute where a query takes a second.
+    """
     settings, value = outcome.settings, outcome.value or 0.0
-    if settings.is_stream and outcome.latencies:
-        return 1e9 / outcome.latencies.mean
+    if settings.is_stream:
+        return 1e9 / outcome.latencies.mean if outcome.latencies and outcome.latencies.mean else 0.0
     rules = get_round(settings.round_name).model(settings.benchmark)
     return value / (rules.tokens_per_sample or 1 if outcome.units == "Tokens/s" else 1)

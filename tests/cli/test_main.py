@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -83,7 +84,8 @@ def test_a_plan_starts_nothing_and_names_every_step(tmp_path: Path) -> None:
 def test_the_model_system_is_planned_without_its_gpus_and_data(tmp_path: Path) -> None:
     done = command("plan", "SR650_V3_3xL40S_TRT", "--work", str(tmp_path / "work"))
     assert done.returncode == 0, done.stderr
-    assert all(f"performance  │ {place}" in done.stdout for place in ("resnet50 Offline", "gptj-99 Server"))
+    for place in ("resnet50 Offline", "gptj-99 Server"):
+        assert re.search(rf"performance +│ {place}", done.stdout)
     assert "verify_data" in done.stdout
 
 

@@ -31,7 +31,10 @@ from mlperf_submission.page import (
 )
 from mlperf_submission.page.read import find_system, read_system
 from mlperf_submission.rounds import Scenario
+from mlperf_submission.tree.plan import TreePlan
+from mlperf_submission.tree.write import write_tree
 from mlperf_submission.validation import Failure, ResultVerdict, Verdict
+from tests.mlperf_submission.conftest import EDGE_SCENARIOS
 
 MakeTree = Callable[..., Path]
 
@@ -339,3 +342,21 @@ def test_an_error_has_its_cause_and_what_is_done_again(make_tree: MakeTree, tmp_
     assert "<span>Done again</span> <bdi>performance, accuracy, audits" in page
     accepted = _page(tree, tmp_path / "accepted", verdict=_verdict(_failure(path, "warning")))
     assert "Done again" not in accepted
+
+
+def test_the_page_of_an_edge_system_of_v6_1_shows_latencies(
+    plan_of: Callable[..., TreePlan], description: dict[str, str | int], tmp_path: Path
+) -> None:
+    fields = {**description, "system_type": "edge"}
+    plan = plan_of(*EDGE_SCENARIOS, round="v6.1", system_type="edge", description=fields)
+    write_tree(plan, tmp_path / "tree")
+    found = read_system(tmp_path / "tree", find_system(tmp_path / "tree", "cpu_rehearsal"), "v6.1")
+    assert {one.scenario.value: one.units for one in found.results} == {
+        "SingleStream": "Latency (ms)",
+        "MultiStream": "Latency (ms)",
+        "Offline": "Samples/s",
+    }
+    assert all(one.value for one in found.results)
+    assert found.scenarios == (Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM, Scenario.OFFLINE)
+    page = write_page(tmp_path / "tree", "cpu_rehearsal", tmp_path / "page", round_name="v6.1")
+    assert "MultiStream" in page.read_text(encoding="utf-8")

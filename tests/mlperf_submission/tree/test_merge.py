@@ -106,3 +106,20 @@ def test_what_is_no_tree_is_refused(trees: Trees, tmp_path: Path) -> None:
         merge_trees([first, second], tmp_path / "out")
     with pytest.raises(TreeError, match="the folder is not empty"):
         merge_trees([first, first], first)
+
+
+def test_trees_of_v6_1_are_merged_with_their_measurements_beside_the_results(
+    plan_of: Callable[..., TreePlan], description: dict[str, str | int], tmp_path: Path
+) -> None:
+    for system in ("one_rehearsal", "two_rehearsal"):
+        fields = {**description, "system_type": "edge"}
+        plan = plan_of(round="v6.1", system=system, system_type="edge", description=fields)
+        write_tree(plan, tmp_path / system)
+    places = [tmp_path / "one_rehearsal", tmp_path / "two_rehearsal"]
+    merged = merge_trees(places, tmp_path / "out")
+    assert merged.systems == ("closed/Us/one_rehearsal", "closed/Us/two_rehearsal")
+    assert merged.joined == (
+        "closed/Us/documentation/calibration.md",
+        "closed/Us/src/resnet50/onnxruntime/README.md",
+    )
+    assert set(files_of(tmp_path / "out")) == set(files_of(places[0])) | set(files_of(places[1]))

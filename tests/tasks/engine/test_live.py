@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.conftest import ROOT, clean_environment
 
 SCRIPT = """
-import json, sys
+import json, sys, time
 from pathlib import Path
 from cli.server import prefect_server
 
@@ -52,7 +52,10 @@ with prefect_server(home / "prefect", home / "prefect.log"):
     night()
     with get_client(sync_client=True) as client:
         flows = {one.id: one.name for one in client.read_flow_runs()}
-        made = [one for one in client.read_task_runs() if one.name == "make x"]
+        made = []
+        while len(made) < 2 or any(one.state_name in ("Pending", "Running") for one in made):
+            time.sleep(0.5)  # the server learns of task runs by events, a moment later
+            made = [one for one in client.read_task_runs() if one.name == "make x"]
         states = [(flows[one.flow_run_id], one.state_name) for one in made]
     print(json.dumps({"tried": tried, "states": states}))
 """
