@@ -22,6 +22,7 @@ with prefect_server(home / "prefect", home / "prefect.log"):
     from prefect.blocks.system import Secret
     from mlperf_submission.errors import SettingError
     from mlperf_submission.config.system import load_system
+    from tasks.engine.runner import Live
     from tasks.upload import check_store, store_for
     from tasks.workspace import Workspace
 
@@ -30,7 +31,7 @@ with prefect_server(home / "prefect", home / "prefect.log"):
         try:
             with store_for(Workspace.at(home), load_system(system_file)) as store:
                 store.ensure_bucket()
-                return check_store(store)
+                return Live(Workspace.at(home))(check_store("look", store))
         except SettingError as error:
             return error.what
 
