@@ -22,15 +22,17 @@ with prefect_server(home / "prefect", home / "prefect.log"):
     from prefect.blocks.system import Secret
     from mlperf_submission.errors import SettingError
     from mlperf_submission.config.system import load_system
+    from tasks.engine.runner import Live
     from tasks.upload import check_store, store_for
     from tasks.workspace import Workspace
 
     @flow
     def look() -> str:
         try:
-            with store_for(Workspace.at(home), load_system(system_file)) as store:
+            workspace = Workspace.at(home)
+            with store_for(workspace, load_system(system_file)) as store:
                 store.ensure_bucket()
-                return check_store(store)
+                return Live(workspace)(check_store("small", store))
         except SettingError as error:
             return error.what
 
