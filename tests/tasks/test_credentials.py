@@ -29,9 +29,10 @@ with prefect_server(home / "prefect", home / "prefect.log"):
     @flow
     def look() -> str:
         try:
-            with store_for(Workspace.at(home), load_system(system_file)) as store:
+            workspace = Workspace.at(home)
+            with store_for(workspace, load_system(system_file)) as store:
                 store.ensure_bucket()
-                return Live(Workspace.at(home))(check_store("look", store))
+                return Live(workspace)(check_store("small", store))
         except SettingError as error:
             return error.what
 
