@@ -20,13 +20,14 @@ RULE = """
         ),"""
 MUTATION = 'warning("+toy", "three_queries_a_second", lambda s: s.log(RUN, effective_target_qps=3))\n'
 TESTS = "tests/mlperf_submission"
-COPIED = ("mlperf_submission", "tools", f"{TESTS}/validation", f"{TESTS}/triage")
+COPIED = ("mlperf_submission", "tools", f"{TESTS}/validation")
 
 
 def test_a_rule_is_its_section_and_its_mutation(tmp_path: Path) -> None:
     for room in COPIED:
         shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "tests/conftest.py", tmp_path / "tests")
+    for file in ("tests/conftest.py", f"{TESTS}/test_failures.py"):
+        shutil.copy(ROOT / file, tmp_path / file)
     (tmp_path / "docs").mkdir()
     section = tmp_path / "mlperf_submission/validation/performance.py"
     before, begin, after = section.read_text().partition("RULES = catalogue(\n    {")
@@ -46,7 +47,7 @@ def test_a_rule_is_its_section_and_its_mutation(tmp_path: Path) -> None:
     test = ("-m", "pytest", "-q", "--import-mode=importlib", "-p", "no:cacheprovider", "-k")
     mutations = f"{TESTS}/validation/test_validation_mutations.py"
     assert "2 passed" in run(*test, "three_queries or lacks_a_mutation", mutations)
-    assert "1 passed" in run(*test, "groups_have_rules", f"{TESTS}/triage/test_table.py")
+    assert "1 passed" in run(*test, "groups_have_rules", f"{TESTS}/test_failures.py")
     run("-m", "tools.rule_pages")
     page = (tmp_path / "docs/rules.md").read_text()
     assert '<a id="plus-toy"></a>+toy\n\nA run asks for no 3 queries a second.' in page
