@@ -14,13 +14,15 @@ from prefect.context import FlowRunContext
 
 from cli.server import send_what_is_queued
 from mlperf_submission.errors import SettingError, StepFailedError, StoreError
+from mlperf_submission.rounds import Scenario
 from models.registry import benchmark_names
 from tasks.handover import HandedOver, hand_over, handed_over
 from tasks.submissions import require_deployments, start_submission, wait_for
 from tests.conftest import ROOT
 from tests.deployments.hosts import Cluster, cluster
 
-MEASURING = {"submission/rehearsal", "submission/SR650_V3_3xL40S_TRT", "regression/weekly", "fleet/round"}
+SYSTEMS = [path.stem for path in (ROOT / "deployments" / "systems").glob("*.yaml")]
+MEASURING = {*(f"submission/{name}" for name in SYSTEMS), "regression/weekly", "fleet/round"}
 DEPLOYMENTS = {*MEASURING, "retrieve/latest"}
 STORED = HandedOver(
     system="one", run="abc", round="v4.1", rehearsal=True, address="s3://mlperf/rehearsals/one/abc"
@@ -71,7 +73,7 @@ def test_the_form_offers_choices_and_help(server: Cluster, deployment: str) -> N
     if deployment not in MEASURING:
         return
     assert choices(properties["models"]) == set(benchmark_names())
-    assert choices(properties["scenarios"]) == {"Offline", "Server"}
+    assert choices(properties["scenarios"]) == {scenario.value for scenario in Scenario}
 
 
 @pytest.mark.parametrize(
