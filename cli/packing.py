@@ -87,12 +87,18 @@ def _published(stack: ExitStack, name: str, to: Path, system: str | None, work: 
     store = stack.enter_context(store_for(Workspace.at(work), request.system))
     found = store.find(request.run)
     if found.manifest.rehearsal or found.address.area is Area.REHEARSALS:
-        raise TreeError("a rehearsal is never handed in", where=name, remedy="pack a run of the full edition")
+        raise TreeError(
+            "a rehearsal is never handed in",
+            where=name,
+            remedy="pack a run of the full edition",
+            code="not-handed-in",
+        )
     if found.address.area is not Area.RUNS:
         raise TreeError(
             "nobody has approved this run yet, so it cannot be handed in",
             where=str(found.address),
             remedy=f"mlperf-submission publish {found.address.system}/{found.address.run}",
+            code="not-handed-in",
         )
     store.fetch_run(str(found.address), to, only=[_TREE])
     return store, f"{store.address}{found.address}"

@@ -112,7 +112,7 @@ def diagnose_error(error: BaseException) -> tuple[Diagnosis, ...]:
     """Return what is known of an error, most particular first; `UNKNOWN` alone if nothing is."""
     if not isinstance(error, PipelineError):
         return (UNKNOWN,)
-    rules = _rules_in(error.what) if isinstance(error, TreeError) else []
+    rules = _rules_in(error.what) if isinstance(error, TreeError) and not error.codes else []
     if rules:
         return tuple(dict.fromkeys(diagnose_rule(rule, "") for rule in rules))
     found = [table().codes[code] for code in error.codes]

@@ -128,6 +128,7 @@ def _refuse(reasons: Sequence[str], tree: Path, remedy: str = "mend what is name
         f"{len(reasons)} reasons against handing this in:\n  - " + "\n  - ".join(shown),
         where=tree,
         remedy=remedy,
+        code="not-handed-in",
     )
 
 
