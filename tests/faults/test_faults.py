@@ -1,4 +1,7 @@
-"""A few of the trials of `make faults`, which breaks runs in many more ways."""
+"""A few of the trials of `make faults`, which breaks runs in many more ways.
+
+Its kills take minutes each; tests/flows/test_rehearsal.py has one of them.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,8 @@ import pytest
 
 from tests.faults.damage import damage_trials
 from tests.faults.disk import full_disk_trials, may_mount
-from tests.faults.flows import finish, system_file, tree_of
-from tests.faults.kills import kill_trials
+from tests.faults.flows import finish, system_file
 from tests.faults.site import Site
-from tests.faults.trials import table
 
 
 @pytest.fixture(scope="module")
@@ -26,20 +27,6 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, api: str) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed")
     return finish(system_file(folder), folder / "work", api=api).work
-
-
-def test_after_a_kill_a_rerun_gives_the_tree_of_an_undisturbed_run(undisturbed: Path, tmp_path: Path) -> None:
-    trials = kill_trials(
-        1,
-        seed=7,
-        base=tmp_path,
-        servers=(False,),
-        targets=("Prefect server",),
-        span_seconds=5,
-        references={False: tree_of(undisturbed)},
-    )
-    assert [trial.lost for trial in trials] == [()]
-    assert "| kill -9 of the Prefect server | 1 |" in table(trials)
 
 
 def test_a_damaged_engine_or_page_is_found_by_its_hash_and_made_anew(

@@ -138,9 +138,9 @@ def test_volumes_of_different_shapes_are_kept_memory_mapped(dataset: Path, tmp_p
 
 def test_calibration_samples_are_float_windows(dataset: Path, tmp_path: Path) -> None:
     figures, samples = _preprocessed(dataset, tmp_path / "out", "calibration")
-    assert figures["count"] == len(samples) == 8
+    assert figures["count"] == len(samples) == unet3d_facts.MINI_CALIBRATION_CASES
     assert isinstance(samples, StackedSamples)
-    windows = samples.rows(np.array([0, 7]))["input"]
+    windows = samples.rows(np.array([0, 3]))["input"]
     assert windows.shape == (2, 1, 128, 128, 128)
     assert windows.dtype == np.float32
 
