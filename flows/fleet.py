@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from prefect import flow
 from prefect.context import FlowRunContext
@@ -19,6 +19,7 @@ from flows.request import BenchmarkName, ScenarioName
 from flows.results import ResultLine
 from mlperf_submission.config.system import StoreLocation
 from mlperf_submission.errors import SettingError
+from mlperf_submission.rounds import ROUNDS
 from mlperf_submission.store.store import Store
 from mlperf_submission.validation import Verdict
 from tasks.engine.perform import run_logger
@@ -32,7 +33,10 @@ from tasks.upload import check_store, store_at
 from tasks.validate import read_verdict, validate
 from tasks.workspace import Workspace
 
-RoundName = Literal["v4.0", "v4.1", "v5.0", "v5.1", "v6.0", "v6.1"]
+if TYPE_CHECKING:
+    RoundName = str
+else:
+    RoundName = Literal[tuple(ROUNDS)]
 """The rounds of `mlperf_submission.rounds`."""
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$"
 _UPLOAD_SECONDS = 4 * 3600.0
