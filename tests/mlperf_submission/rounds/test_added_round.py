@@ -31,8 +31,6 @@ def test_a_round_is_its_file_and_its_name(tmp_path: Path) -> None:
     listed = (rounds / "__init__.py").read_text()
     last = "import V6_0, V6_1\n"
     named = listed.replace(last, f"{last}from mlperf_submission.rounds.v7 import V7_0\n")
-        "import V6_0, V6_1\n", "import V6_0, V6_1\nfrom mlperf_submission.rounds.v7 import V7_0\n"
-    )
     (rounds / "__init__.py").write_text(named.replace("V6_0, V6_1)", "V6_0, V6_1, V7_0)"))
 
     content = yaml.safe_load((house / "deployments" / "systems" / "rehearsal_edge.yaml").read_text())
