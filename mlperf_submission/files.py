@@ -33,13 +33,18 @@ def sha256_of(path: Path) -> str:
 
 
 def write_atomic(path: Path, data: bytes | memoryview | str) -> None:
-    """Write a whole file of ours: temporary name in the same folder, fsync, rename, fsync of the folder.
+    """Write a file of ours by `written_whole`; for a path that a person names there is `write_output`."""
+    with written_whole(path) as stream:
+        stream.write(data.encode() if isinstance(data, str) else data)
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file that takes its place when the block ends: temporary name beside it, fsync, rename, fsync.
 
     After a crash at any moment the path holds the old content or the new one, never a part. What stood there
-    is replaced, a link too: for a path that a person names there is `write_output`. Who may read it is for
-    the umask to say.
+    is replaced, a link too. If the block raises, nothing is changed. Who may read it is for the umask to say.
     """
-    content = data.encode() if isinstance(data, str) else data
     path.parent.mkdir(parents=True, exist_ok=True)
     shown = os.fsdecode(os.fsencode(path.name)[:_SHOWN_BYTES])
     temporary = path.with_name(f".{shown}.{secrets.token_hex(8)}.tmp")
@@ -47,7 +52,7 @@ def write_atomic(path: Path, data: bytes | memoryview | str) -> None:
     handle = os.open(temporary, flags, 0o666)
     try:
         with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)

@@ -11,13 +11,12 @@ import os
 import re
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from mlperf_submission.errors import TreeError
-from mlperf_submission.files import disk_full_named, files_below, sha256_of, sync_folder, write_atomic
+from mlperf_submission.files import disk_full_named, files_below, sha256_of, write_atomic, written_whole
 from mlperf_submission.rounds import Round, get_round
 from mlperf_submission.submission.files import ACCURACY_LOG, DIVISIONS, LARGEST_FILE, Tree
 from mlperf_submission.submission.round import round_of
@@ -172,27 +171,18 @@ def _systems(verdict: Verdict) -> tuple[str, ...]:
 
 
 def _write(tree: Path, files: Sequence[str], place: Path, on_bytes: Callable[[int], None]) -> int:
-    """Write the archive beside its place, then move it there; return the bytes that it holds."""
-    unfinished = place.with_name(f".{place.name}.{os.getpid()}.tmp")
+    """Write the archive; return the bytes that it holds."""
     content = 0
-    try:
-        with (
-            unfinished.open("wb") as raw,
-            gzip.GzipFile("", "wb", _LEVEL, raw, mtime=0) as packed,
-            tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_BLOCK) as archive,
-        ):
-            for name in files:
-                entry = tarfile.TarInfo(name)
-                entry.size, entry.mode, entry.mtime = (tree / name).stat().st_size, _MODE, 0
-                with (tree / name).open("rb") as source:
-                    archive.addfile(entry, source)
-                content += entry.size
-                on_bytes(entry.size)
-        with unfinished.open("rb") as written:
-            os.fsync(written.fileno())
-        unfinished.replace(place)
-        sync_folder(place.parent)
-    finally:
-        with suppress(FileNotFoundError):
-            unfinished.unlink()
+    with (
+        written_whole(place) as raw,
+        gzip.GzipFile("", "wb", _LEVEL, raw, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_BLOCK) as archive,
+    ):
+        for name in files:
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode, entry.mtime = (tree / name).stat().st_size, _MODE, 0
+            with (tree / name).open("rb") as source:
+                archive.addfile(entry, source)
+            content += entry.size
+            on_bytes(entry.size)
     return content
