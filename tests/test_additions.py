@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.conftest import PROGRAM, ROOT, Rehearsal, shell
 
@@ -79,3 +81,28 @@ def test_a_step_is_its_file_and_its_call_in_the_story(
     assert "finished" in again
     script = "from tasks.engine.spec import said_again; print(said_again(('download',)))"
     assert "count_files" in in_copy(copy, str(PROGRAM.with_name("python")), "-c", script)
+
+
+ROUND = '''"""Round v7.0."""
+
+from dataclasses import replace
+
+from mlperf_submission.rounds.v6 import V6_1
+
+V7_0 = replace(V6_1, name="v7.0")
+'''
+
+
+def test_a_round_is_its_file_and_its_name(copy: Path, tmp_path: Path) -> None:
+    rounds = copy / "mlperf_submission" / "rounds"
+    (rounds / "v7.py").write_text(ROUND)
+    insert(rounds / "__init__.py", "import V6_0, V6_1\n", "from mlperf_submission.rounds.v7 import V7_0\n")
+    insert(rounds / "__init__.py", "V5_1, V6_0, V6_1", ", V7_0")
+    content = yaml.safe_load((copy / "deployments" / "systems" / "rehearsal_edge.yaml").read_text())
+    system = tmp_path / "system.yaml"
+    system.write_text(yaml.safe_dump(content | {"round": "v7.0"}))
+    plan = in_copy(copy, str(PROGRAM), "plan", str(system), "--work", str(tmp_path / "work"))
+    assert "MultiStream" in plan and "to go" in plan
+    form = "from prefect.utilities.callables import parameter_schema as form; from flows.fleet import fleet; "
+    shown = f"{form}print(form(fleet).properties['round_name'])"
+    assert "'v7.0'" in in_copy(copy, sys.executable, "-P", "-c", shown)
