@@ -87,4 +87,5 @@ def require_trained(records: Iterable[StepRecord]) -> None:
                 f"{record.step} ({record.label}) was made from random weights, which are never a result",
                 where=record.folder,
                 remedy="run the submission without --weights random",
+                code="random-weights",
             )

@@ -46,6 +46,7 @@ def systems_of(tree: Path) -> list[SystemPlace]:
             "there is no submission tree here: no <division>/<submitter>/results/<system>",
             where=tree,
             remedy="give the folder that holds `closed`, `open` or `network`",
+            code="no-tree",
         )
     return sorted(found)
 

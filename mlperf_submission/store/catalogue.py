@@ -143,7 +143,10 @@ class Catalogue:
         if listing.problems:
             remedy += f"; damaged: {'; '.join(map(str, listing.problems[:_NAMED_AT_MOST]))}"
         raise StoreError(
-            f"there is no complete run {shown(run)!r}", where=self._bucket.address(), remedy=remedy
+            f"there is no complete run {shown(run)!r}",
+            where=self._bucket.address(),
+            remedy=remedy,
+            code="stored-run",
         )
 
     def address_of(self, run: str) -> RunAddress:
@@ -181,6 +184,7 @@ class Catalogue:
                 f"several systems have a run {names[0]!r}",
                 where=self._bucket.address(),
                 remedy=f"say which: {', '.join(str(stored.address) for stored in same)}",
+                code="stored-run",
             )
         return same[0] if same else None
 

@@ -235,6 +235,7 @@ class Deposit:
                 f"{address} is published, and published runs are never removed",
                 where=self._bucket.address(str(address)),
                 remedy="its candidate may be removed: name it with candidates/ before it",
+                code="stored-run",
             )
         content = self._bucket.read(manifest_key(address))
         if content is not None:
@@ -267,6 +268,7 @@ class Deposit:
                     f"{system}/{run} is a rehearsal, which is never published",
                     where=self._bucket.address(),
                     remedy="run the system with its full edition; a rehearsal is fetched from where it is",
+                    code="stored-run",
                 ) from error
             raise
 
@@ -280,6 +282,7 @@ class Deposit:
                 where=where,
                 remedy="measure what is missing by the same mlperf-submission run, or take results out with "
                 "--without: that makes a complete run of the others",
+                code="stored-run",
             )
         folders = {file.path.partition("/")[0] for file in stored.manifest.files if "/" in file.path}
         lacking = [part for part in parts if part not in folders]
@@ -288,6 +291,7 @@ class Deposit:
                 f"the run is no whole submission: it has no {' and no '.join(lacking)}",
                 where=where,
                 remedy="publish a run that `mlperf-submission run` made and uploaded",
+                code="stored-run",
             )
 
         def problem(file: ManifestFile) -> str | None:

@@ -249,6 +249,7 @@ def read_manifest(content: bytes, where: str) -> Manifest:
                 f"the manifest is of version {version}, this program reads up to {_NEWEST_VERSION}",
                 where=where,
                 remedy="use a newer mlperf-submission",
+                code="stored-run",
             )
         seal = fields.pop(_SEAL, None)
         if version != 1 and seal != hash_json(fields):

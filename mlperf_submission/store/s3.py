@@ -244,10 +244,14 @@ def _of_answer(response: Any, where: str, bucket: str, key: str) -> PipelineErro
             f"there is no bucket {bucket!r}",
             where=where,
             remedy="create it, or correct the bucket's name in the system file",
+            code="stored-run",
         )
     if status == 404:
         return StoreError(
-            f"there is no object {subject!r}", where=where, remedy="check the name; list the runs"
+            f"there is no object {subject!r}",
+            where=where,
+            remedy="check the name; list the runs",
+            code="stored-run",
         )
     if code == _SKEWED:
         return StoreError(

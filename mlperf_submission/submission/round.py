@@ -57,17 +57,25 @@ def round_of(root: Path) -> str:
     rounds = seeds or versions
     if not rounds:
         if not unknown:
-            raise TreeError("there is no performance log to read the round from", where=root, remedy=remedy)
+            raise TreeError(
+                "there is no performance log to read the round from",
+                where=root,
+                remedy=remedy,
+                code="no-tree",
+            )
         first = ", ".join(unknown[:_NAMED])
         raise TreeError(
-            f"the logs have the seeds and the LoadGen of no known round: {first}", where=root, remedy=remedy
+            f"the logs have the seeds and the LoadGen of no known round: {first}",
+            where=root,
+            remedy=remedy,
+            code="no-tree",
         )
     most = max(rounds, key=lambda name: len(rounds[name]))
     if 2 * len(rounds[most]) <= sum(map(len, rounds.values())):
         told = "; ".join(
             f"{name}: {len(paths)} logs, as {paths[0]}" for name, paths in sorted(rounds.items())
         )
-        raise TreeError(f"the logs are of several rounds: {told}", where=root, remedy=remedy)
+        raise TreeError(f"the logs are of several rounds: {told}", where=root, remedy=remedy, code="no-tree")
     return most
 
 

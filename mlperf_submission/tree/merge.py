@@ -88,6 +88,7 @@ def _files_of(tree: Path) -> Iterator[str]:
             "there is no submission tree here",
             where=tree,
             remedy=f"give the folder that holds {', '.join(DIVISIONS[:-1])} or {DIVISIONS[-1]}",
+            code="no-tree",
         )
     for root, folders, names in os.walk(tree):
         folders.sort()

@@ -80,11 +80,16 @@ def judge_tree(root: Path, round_name: str, *, strict: bool, rehearsal: bool) ->
     round_ = get_round(round_name)
     if not root.is_dir():
         raise TreeError(
-            "there is no such folder", where=root, remedy="give the folder that holds closed/ or open/"
+            "there is no such folder",
+            where=root,
+            remedy="give the folder that holds closed/ or open/",
+            code="no-tree",
         )
     tree = Tree(root)
     if problem := tree.listing("").problem:
-        raise TreeError(f"the folder cannot be read: {problem}", where=root, remedy="give read permission")
+        raise TreeError(
+            f"the folder cannot be read: {problem}", where=root, remedy="give read permission", code="no-tree"
+        )
     contents = read_tree(round_, tree)
     judged = list(_judge(round_, contents, strict=strict, rehearsal=rehearsal))
     refused = {scope for one in judged if (scope := one.refuses) is not None}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import pickle
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import mlperf_loadgen
@@ -130,25 +131,26 @@ def entries() -> list[Entry]:
     return [*known.kinds.values(), *known.codes.values(), *known.messages, *known.rules]
 
 
-def codes_in_the_code() -> set[str]:
-    """Return every code that the program gives to an error or to a reason, all written out."""
-    found = set()
+def coded() -> Iterator[tuple[str, bool]]:
+    """Yield every code that the program gives to an error or a reason, and whether a remedy stands there."""
     for room in ROOMS:
         for path in sorted((ROOT / room).rglob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text())):
-                if isinstance(node, ast.Call):
-                    given = [keyword.value for keyword in node.keywords if keyword.arg == "code"]
-                    found |= {
-                        one.value
-                        for value in given
-                        for one in ast.walk(value)
-                        if isinstance(one, ast.Constant) and isinstance(one.value, str)
-                    }
-    return found
+            calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+            for keywords in ({one.arg: one.value for one in call.keywords} for call in calls):
+                if "code" in keywords:
+                    for one in ast.walk(keywords["code"]):
+                        if isinstance(one, ast.Constant) and isinstance(one.value, str):
+                            yield one.value, "remedy" in keywords
 
 
 def test_the_table_has_the_codes_that_errors_carry_and_no_other() -> None:
-    assert codes_in_the_code() == set(table().codes)
+    assert {code for code, _ in coded()} == set(table().codes)
+
+
+def test_what_to_do_stands_with_the_error_or_in_the_table() -> None:
+    silent = {code for code, has_remedy in coded() if not has_remedy}
+    assert silent
+    assert [code for code in silent if not table().codes[code].remedy] == []
 
 
 def test_groups_have_rules_that_exist_and_none_twice() -> None:

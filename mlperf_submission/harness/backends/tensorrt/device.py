@@ -243,7 +243,10 @@ class GpuDevice:
         for tensor in self._inputs:
             shape = shapes.get(tensor.name, tensor.shape)
             if not context.set_input_shape(tensor.name, (batch, *shape)):
-                raise CudaError(f"TensorRT refused {batch} x {shape} as {tensor.name}: {self._messages.last}")
+                raise CudaError(
+                    f"TensorRT refused {batch} x {shape} as {tensor.name}: {self._messages.last}",
+                    code="engine-shape",
+                )
 
     def enqueue(self, context: Handle, stream: Handle) -> None:
         """Run the engine on a batch in the order of the stream."""
