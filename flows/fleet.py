@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,10 +21,10 @@ from flows.results import ResultLine
 from mlperf_submission.config.system import StoreLocation
 from mlperf_submission.errors import SettingError
 from mlperf_submission.rounds import ROUNDS
+from mlperf_submission.steps.cache import StepRecord
 from mlperf_submission.store.store import Store
-from mlperf_submission.validation import Verdict
 from tasks.engine.perform import run_logger
-from tasks.engine.runner import Live
+from tasks.engine.runner import Live, Runner
 from tasks.handover import HandedOver, handed_over
 from tasks.merge import Fleet, fetch_tree, fleet_of, merge, report_fleet, upload_fleet
 from tasks.publish import publish as publish_run
@@ -107,7 +108,9 @@ def fleet(
     with store_at(workspace, store, own=made.is_rehearsal) as place:
         run = Live(workspace)
         run(check_store(made.name, place))
-        delivered = run.part(f"deliver {made.name}", lambda: _deliver(run, made, submitter, place))
+        story = partial(_deliver, made=made, submitter=submitter, store=place)
+        delivered = run.part(f"deliver {made.name}", story)
+        lay_out(workspace.submission(made.name, delivered.run), delivered.parts)
         candidate = _candidate(workspace, made, delivered)
         show(candidate)
         publication = settle(candidate, place, publish)
@@ -117,7 +120,7 @@ def fleet(
     outcome = FleetOutcome(
         name=made.name,
         members=list(made.members),
-        **outcome_fields(candidate, delivered.verdict, publication),
+        **outcome_fields(candidate, read_verdict(delivered.parts["verdict"]), publication),
     )
     return ended(outcome, publication)
 
@@ -138,11 +141,11 @@ class _Delivered:
     """The merged submission in the store."""
 
     run: str
-    verdict: Verdict
+    parts: dict[str, StepRecord]
     address: str
 
 
-def _deliver(run: Live, made: Fleet, submitter: str | None, store: Store) -> _Delivered:
+def _deliver(run: Runner, made: Fleet, submitter: str | None, store: Store) -> _Delivered:
     """Merge what the systems stored, judge it, make the pages, keep it in S3."""
     trees = [run(fetch_tree(made, member, store)) for member in made.members]
     tree = run(merge(made, trees))
@@ -157,18 +160,17 @@ def _deliver(run: Live, made: Fleet, submitter: str | None, store: Store) -> _De
     delivered = {"tree": tree, "page": page, "verdict": judged}
     name = run_name([*trees, tree, judged], ["tasks.merge"])
     stored = run(upload_fleet(made, name, delivered, trees, store))
-    lay_out(run.workspace.submission(made.name, name), delivered)
-    return _Delivered(name, read_verdict(judged), stored.address)
+    return _Delivered(name, delivered, stored.address)
 
 
 def _candidate(workspace: Workspace, made: Fleet, delivered: _Delivered) -> Candidate:
-    place = workspace.submission(made.name, delivered.run)
+    place, verdict = workspace.submission(made.name, delivered.run), read_verdict(delivered.parts["verdict"])
     return Candidate(
         system=made.name,
         run=delivered.run,
         address=delivered.address,
         rehearsal=made.is_rehearsal,
-        verdict=delivered.verdict.summary(),
+        verdict=verdict.summary(),
         results=[
             ResultLine(
                 benchmark=f"{one.system}: {one.benchmark}",
@@ -179,7 +181,7 @@ def _candidate(workspace: Workspace, made: Fleet, delivered: _Delivered) -> Cand
                 p99_ms=None,
                 audits="" if one.ok else "REFUSED",
             )
-            for one in sorted(delivered.verdict.results, key=lambda one: one.system)
+            for one in sorted(verdict.results, key=lambda one: one.system)
         ],
         notes=[f"{member.system}: {member.address}" for member in made.members],
         page=place / "page" / PAGE_FILE,

@@ -57,7 +57,7 @@ def measure_all(
         f"{one.benchmark}/{one.scenario}": partial(
             run.part,
             f"measure {one.benchmark} {one.scenario}",
-            partial(measure, run, request, prepared[one.benchmark], one),
+            partial(measure, request=request, prepared=prepared[one.benchmark], result=one),
         )
         for one in request.results
         if one.benchmark in prepared

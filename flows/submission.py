@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from prefect import flow
@@ -130,7 +131,8 @@ def submission(
         lacks = lacking(request, results)
         steps = [step for one in prepared.values() for step in one.steps]
         name = request.system.name
-        delivered = run.part(f"deliver {name}", lambda: deliver(run, request, results, steps, store, lacks))
+        story = partial(deliver, request=request, results=results, prepared=steps, store=store, lacks=lacks)
+        delivered = run.part(f"deliver {name}", story)
         place = workspace.submission(name, delivered.run)
         lay_out(place, {**placed(results), **delivered.parts})
         verdict = read_verdict(delivered.verdict)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -72,23 +76,66 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.parent.name not in ("deployments", "faults", "flows"))
 
 
-@pytest.fixture(scope="session")
-def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
-    """`make rehearsal`, once for all workers of pytest-xdist; each has a copy to work with."""
-    shared = tmp_path_factory.getbasetemp()
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> tuple[Path, Any]:
+    """Make a folder once for all workers of pytest-xdist; return it, and what `make` said of it (JSON)."""
+    shared = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
-    first, printed = shared / "first-rehearsal", shared / "first-rehearsal.json"
-    with (shared / "first-rehearsal.lock").open("w") as lock:
+    folder, said = shared / name, shared / f"{name}.json"
+    with (shared / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not printed.exists():
-            done = shell("make", "rehearsal", f"WORK={first}")
-            printed.write_text(json.dumps([done.returncode, done.stdout, done.stderr]))
-    status, output, errors = json.loads(printed.read_text())
+        if not said.exists():
+            said.write_text(json.dumps(make(folder)))
+    return folder, json.loads(said.read_text())
+
+
+@pytest.fixture(scope="session")
+def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
+    """`make rehearsal`, once; each worker has a copy to work with."""
+
+    def make(folder: Path) -> tuple[int, str, str]:
+        done = shell("make", "rehearsal", f"WORK={folder}")
+        return done.returncode, done.stdout, done.stderr
+
+    first, (status, output, errors) = made_once(tmp_path_factory, "first-rehearsal", make)
     assert status == 0, output + errors
     work = tmp_path_factory.mktemp("rehearsal") / "work"
     subprocess.run(["cp", "-a", str(first), str(work)], check=True)
     return Rehearsal(work, output)
+
+
+SERVER = """
+import sys
+from pathlib import Path
+from cli.server import prefect_server
+home = Path(sys.argv[1])
+with prefect_server(home, home / "log"):
+    pass
+"""
+
+
+@pytest.fixture(scope="session")
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
+    """A function that makes a PREFECT_HOME whose database is empty and up to date.
+
+    Prefect's own making of one takes 10 s of a core; the rehearsal goes through it, and this once more.
+    """
+
+    def make(folder: Path) -> tuple[int, str, str]:
+        folder.mkdir()
+        done = shell(sys.executable, "-c", SERVER, str(folder), PYTHONPATH=str(ROOT))
+        return done.returncode, done.stdout, done.stderr
+
+    first, (status, output, errors) = made_once(tmp_path_factory, "first-prefect", make)
+    assert status == 0, output + errors
+
+    def copied(home: Path) -> Path:
+        home.mkdir(parents=True)
+        for part in first.glob("prefect.db*"):
+            shutil.copy(part, home)
+        return home
+
+    return copied
 
 
 @pytest.fixture

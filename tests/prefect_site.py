@@ -21,6 +21,7 @@ from tests.conftest import PROGRAM, ROOT, clean_environment
 
 SECRET = "admin:a-password-of-some-length"
 WAIT_SECONDS = 900.0
+"""How long anything is waited for: a busy machine is slow, not broken."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,7 @@ class Site:
     def api(self, method: str, path: str, **content: Any) -> Any:
         """Call the server as its pages do."""
         user, _, password = SECRET.partition(":")
-        for _ in range(20):
-            answer = httpx.request(
-                method, f"{self.url}/{path}", auth=(user, password), json=content, timeout=30
-            )
-            if answer.status_code != 503:  # SQLite is locked for a moment; Prefect's client waits, too
-                break
-            time.sleep(0.5)
-        answer.raise_for_status()
-        return answer.json() if answer.content else None
+        return asked(method, f"{self.url}/{path}", content, auth=(user, password))
 
     def prefect(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run a program of the environment, as an operator does."""
@@ -170,6 +163,26 @@ def webhook() -> Iterator[Webhook]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def asked(method: str, url: str, content: object = None, **more: Any) -> Any:
+    """Ask a Prefect server for something; one that is busy, or away for a moment, is waited for.
+
+    Raises:
+        httpx.HTTPStatusError: it refused.
+        AssertionError: it did not answer.
+    """
+    deadline = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            answer = httpx.request(method, url, json=content, timeout=WAIT_SECONDS, **more)
+        except httpx.ConnectError:
+            answer = None
+        if answer is not None and answer.status_code != 503:  # SQLite is locked; Prefect's client waits, too
+            answer.raise_for_status()
+            return answer.json() if answer.content else None
+        time.sleep(0.5)
+    raise AssertionError(f"{url} did not answer")
 
 
 def wait_for(address: str) -> None:

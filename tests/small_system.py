@@ -13,17 +13,19 @@ from tests.conftest import ROOT
 PREPARING = ("make_mini", "download", "preprocess", "quantize", "build_engine")
 
 
-def small_system(folder: Path, name: str) -> Path:
-    """Write a system file: resnet50 Offline, half a second at a rate that is given.
+def small_system(folder: Path, name: str, *, server: bool = False) -> Path:
+    """Write a system file: resnet50 for half a second, on the data of the rehearsal.
 
-    In the open division one scenario is enough.
+    Offline alone, at a given rate, in the open division, where one scenario is enough; or with Server,
+    in the closed division, where a probe finds the rates.
     """
     content = yaml.safe_load((ROOT / "deployments" / "systems" / "rehearsal.yaml").read_text())
-    content |= {"name": name, "division": "open", "rehearsal_seconds": 0.5}
-    content["description"]["division"] = "open"
+    content |= {"name": name, "rehearsal_seconds": 0.5}
     content["benchmarks"] = {"resnet50": content["benchmarks"]["resnet50"]}
-    del content["benchmarks"]["resnet50"]["Server"]
-    content["benchmarks"]["resnet50"]["Offline"]["target_qps"] = 500
+    if not server:
+        content["division"] = content["description"]["division"] = "open"
+        del content["benchmarks"]["resnet50"]["Server"]
+        content["benchmarks"]["resnet50"]["Offline"]["target_qps"] = 500
     path = folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump(content))
     return path

@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
-import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from cli.server import free_port
 from tests.conftest import ROOT, Rehearsal, clean_environment, hear_ctrl_c, shell
+from tests.prefect_site import wait_for
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = [
@@ -121,15 +120,3 @@ def test_the_deployment_runs_on_a_real_server_and_worker(
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-
-
-def wait_for(address: str) -> None:
-    deadline = time.monotonic() + 900
-    while time.monotonic() < deadline:
-        try:
-            if httpx.get(address, timeout=2).status_code == 200:
-                return
-        except httpx.HTTPError:
-            pass
-        time.sleep(0.2)
-    raise AssertionError(f"{address} did not answer")

@@ -19,6 +19,7 @@ import httpx
 from cli.server import free_port
 from mlperf_submission.process import end_group
 from tests.conftest import ROOT, clean_environment, hear_ctrl_c
+from tests.prefect_site import asked, wait_for
 
 BINARIES = ROOT / ".venv" / "bin"
 _START_SECONDS = 900.0
@@ -87,8 +88,7 @@ class Cluster:
     def server(self) -> Iterator[None]:
         """The server, which answers, for the length of the block."""
         with self._running("server", "prefect", "server", "start"):
-            health = f"{self.address}/health"
-            until(lambda: httpx.get(health, timeout=2).status_code == 200, "Prefect's server")
+            wait_for(f"{self.address}/health")
             yield
 
     def worker(self, queue: str, limit: int = 1) -> AbstractContextManager[None]:
@@ -129,11 +129,11 @@ class Cluster:
 
     def get(self, path: str) -> Any:
         """Ask the server."""
-        return httpx.get(f"{self.address}/{path}", timeout=60).raise_for_status().json()
+        return asked("GET", f"{self.address}/{path}")
 
     def post(self, path: str, body: object) -> Any:
         """Tell the server."""
-        return httpx.post(f"{self.address}/{path}", json=body, timeout=60).raise_for_status().json()
+        return asked("POST", f"{self.address}/{path}", body)
 
     def run(self, deployment: str, **parameters: object) -> str:
         """Start a run of a deployment; return its id."""
@@ -159,7 +159,7 @@ class Cluster:
         body = {"flows": {"name": {"any_": [flow]}}, "sort": "EXPECTED_START_TIME_ASC"}
         return [run for run in self.post("flow_runs/filter", body) if run["start_time"]]
 
-    def ended(self, run: str, seconds: float = 400) -> dict[str, Any]:
+    def ended(self, run: str, seconds: float = _START_SECONDS) -> dict[str, Any]:
         """Wait for a flow run's end, and return it."""
         final = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
         found: dict[str, Any] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -30,8 +30,12 @@ STORED = HandedOver(
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with cluster(tmp_path_factory.mktemp("server")) as found:
+def server(
+    tmp_path_factory: pytest.TempPathFactory, prefect_home: Callable[[Path], Path]
+) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("server")
+    prefect_home(folder / "prefect")
+    with cluster(folder) as found:
         found.pool({"fleet": None, "SR650_V3_3xL40S_TRT": 1})
         found.deploy(ROOT / "prefect.yaml")
         yield found

@@ -12,22 +12,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-import yaml
 
 from mlperf_submission.harness.lock import holders
 from mlperf_submission.process import end_with_parent
 from mlperf_submission.steps.cache import StepCache, StepRecord
 from tests.conftest import PROGRAM, ROOT, clean_environment, hear_ctrl_c
+from tests.small_system import small_system
 
-_SYSTEM_FILE = Path(__file__).with_name("system.yaml")
 SYSTEM = "rehearsal_faults"
 _OUR_MODULES = (
     "mlperf_submission.harness.child",
     "models.",
     "mlperf_submission.harness.backends.tensorrt.build",
 )
-_OFFLINE_QPS = 8000.0
-"""More than a small machine reaches: a probe on a busy one may be far off, and a run then too short."""
 _GONE_SECONDS = 15.0
 _FINISH_SECONDS = 3600.0
 """A run may have to wait for the host, which others use."""
@@ -118,23 +115,9 @@ def _is(target: str, process: psutil.Process) -> bool:
 
 
 def system_file(place: Path, *, server: bool = False) -> Path:
-    """Write the trials' system file into a folder.
-
-    Args:
-        place: the folder; made if it is missing.
-        server: with the Server scenario, in the closed division, which asks for it. It stands under a latency
-            limit, and wants the machine for itself. Otherwise Offline alone, in the open division.
-    """
-    content = yaml.safe_load(_SYSTEM_FILE.read_text())
-    if not server:
-        content["division"] = content["description"]["division"] = "open"
-        settings = content["benchmarks"]["resnet50"]
-        del settings["Server"]
-        settings["Offline"]["target_qps"] = _OFFLINE_QPS
+    """Write the trials' system file into a folder, which is made if it is missing; see `small_system`."""
     place.mkdir(parents=True, exist_ok=True)
-    path = place / ("offline-server.yaml" if server else "offline.yaml")
-    path.write_text(yaml.safe_dump(content, sort_keys=False))
-    return path
+    return small_system(place, SYSTEM, server=server)
 
 
 def start(

@@ -19,6 +19,7 @@ from cli.server import free_port
 from mlperf_submission.process import end_group
 from tests.conftest import PROGRAM, ROOT
 from tests.faults.flows import as_ours, environment
+from tests.prefect_site import asked, wait_for
 
 POOL = "faults"
 _START_SECONDS = 900.0
@@ -64,13 +65,7 @@ class Site:
     def start_server(self) -> None:
         """Start the server, again on the same port and database; return when it answers."""
         self.server = self._start("server", "server", "start")
-        limit = time.monotonic() + _START_SECONDS
-        while time.monotonic() < limit:
-            with suppress(httpx.HTTPError):
-                if httpx.get(f"{self.url}/health", timeout=2).status_code == 200:
-                    return
-            time.sleep(0.1)
-        raise AssertionError((self.folder / "server.log").read_text())
+        wait_for(f"{self.url}/health")
 
     def start_worker(self) -> None:
         """Start the worker of this host."""
@@ -96,15 +91,8 @@ class Site:
         return str(deployment["id"])
 
     def api(self, method: str, path: str, **content: Any) -> Any:
-        """Ask the server; one that is busy or away is asked again."""
-        limit = time.monotonic() + _START_SECONDS
-        while True:
-            with suppress(httpx.TransportError):
-                answer = httpx.request(method, f"{self.url}/{path}", json=content or None, timeout=30)
-                if answer.status_code < 500:
-                    return answer.raise_for_status().json()
-            assert time.monotonic() < limit, f"{path} was not answered"
-            time.sleep(0.3)
+        """Ask the server; one that is busy or away is waited for."""
+        return asked(method, f"{self.url}/{path}", content or None)
 
     def run(self, deployment: str, **parameters: object) -> str:
         """Start a run of the deployment; return its id."""

@@ -5,27 +5,32 @@ Its kills take minutes each; tests/flows/test_rehearsal.py has one of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import Rehearsal
 from tests.faults.damage import damage_trials
 from tests.faults.disk import full_disk_trials, may_mount
 from tests.faults.flows import finish, system_file
 from tests.faults.site import Site
+from tests.small_system import prepared_folder
 
 
 @pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with closing(Site(tmp_path_factory.mktemp("server"))) as one:
+def api(tmp_path_factory: pytest.TempPathFactory, prefect_home: Callable[[Path], Path]) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("server")
+    prefect_home(folder / "prefect")
+    with closing(Site(folder)) as one:
         yield one.url
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, api: str) -> Path:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, api: str, rehearsal: Rehearsal) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed")
+    prepared_folder(folder / "work", rehearsal.work)
     return finish(system_file(folder), folder / "work", api=api).work
 
 
@@ -39,7 +44,8 @@ def test_a_damaged_engine_or_page_is_found_by_its_hash_and_made_anew(
 
 @pytest.mark.skipif(not may_mount(), reason="only root may mount a file system that can be filled")
 def test_a_full_disk_is_named_and_the_same_command_goes_on_when_it_is_freed(
-    undisturbed: Path, tmp_path: Path
+    undisturbed: Path, prefect_home: Callable[[Path], Path], tmp_path: Path
 ) -> None:
-    [trial] = full_disk_trials(tmp_path, ("performance",), finished=undisturbed)
+    home = prefect_home(tmp_path / "prefect")
+    [trial] = full_disk_trials(tmp_path, ("performance",), finished=undisturbed, home=home)
     assert trial.lost == ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -21,8 +22,10 @@ from tests.small_system import prepared_folder
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("bad-night")
+def folder(tmp_path_factory: pytest.TempPathFactory, prefect_home: Callable[[Path], Path]) -> Path:
+    folder = tmp_path_factory.mktemp("bad-night")
+    prefect_home(folder / "work" / "prefect")
+    return folder
 
 
 ENDS_TOO_EARLY, LASTS = 1, 40_000

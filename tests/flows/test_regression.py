@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -96,7 +96,10 @@ def test_earlier_runs_are_those_of_the_system_newest_first(tmp_path: Path) -> No
         assert [run.run for run in earlier_runs(store, "box", rehearsal=False)] == ["result"]
 
 
-def test_a_worker_measures_again_and_fails_where_a_result_fell(rehearsal: Rehearsal, tmp_path: Path) -> None:
+def test_a_worker_measures_again_and_fails_where_a_result_fell(
+    rehearsal: Rehearsal, tmp_path: Path, prefect_home: Callable[[Path], Path]
+) -> None:
+    prefect_home(tmp_path / "prefect")
     name = "small_rehearsal"
     parameters = {
         "system": str(small_system(tmp_path, name)),

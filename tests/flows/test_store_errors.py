@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -32,8 +32,15 @@ def refused_address() -> Iterator[str]:
     [("down", "does not answer"), ("key", "key"), ("bucket", "nowhere-to-be-found")],
 )
 def test_a_store_that_cannot_be_used_ends_the_run_at_its_start(
-    what: str, message: str, endpoint: Endpoint, refused_address: str, rehearsal_file: Path, tmp_path: Path
+    what: str,
+    message: str,
+    endpoint: Endpoint,
+    refused_address: str,
+    rehearsal_file: Path,
+    tmp_path: Path,
+    prefect_home: Callable[[Path], Path],
 ) -> None:
+    prefect_home(tmp_path / "work" / "prefect")
     content = yaml.safe_load(rehearsal_file.read_text())
     content["store"] = {
         "bucket": "nowhere-to-be-found",

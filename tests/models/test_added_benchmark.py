@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
@@ -35,7 +36,10 @@ def house_with_a_toy(folder: Path) -> Path:
     return folder
 
 
-def test_a_benchmark_is_its_folder_and_its_rules(tmp_path: Path) -> None:
+def test_a_benchmark_is_its_folder_and_its_rules(
+    tmp_path: Path, prefect_home: Callable[[Path], Path]
+) -> None:
+    prefect_home(tmp_path / "work" / "prefect")
     house = house_with_a_toy(tmp_path / "house")
     system = small_system(tmp_path, "toy_rehearsal")
     content = yaml.safe_load(system.read_text())

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -66,7 +66,10 @@ def busy_neighbour() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("busy_neighbour")
-def test_a_disturbed_run_is_repeated_and_flagged_when_it_stays_so(tmp_path: Path) -> None:
+def test_a_disturbed_run_is_repeated_and_flagged_when_it_stays_so(
+    tmp_path: Path, prefect_home: Callable[[Path], Path]
+) -> None:
+    prefect_home(tmp_path / "prefect")
     limit = 0.1 / (os.cpu_count() or 1)
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, str(tmp_path), str(limit)],

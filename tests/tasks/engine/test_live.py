@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.conftest import ROOT, clean_environment
@@ -34,6 +35,8 @@ with prefect_server(home / "prefect", home / "prefect.log"):
 
     good = Step(StepSpec("make", "prepare"), "x", lambda: {"one": 1}, lambda folder, recorder: {})
 
+    better = Step(StepSpec("improve", "prepare"), "x", lambda: {"two": 2}, lambda folder, recorder: {})
+
     def attempt(run, step):
         try:
             run(step)
@@ -47,21 +50,25 @@ with prefect_server(home / "prefect", home / "prefect.log"):
         attempt(run, failing("once, since it may not", AccuracyError))
         attempt(Live(Workspace.at(home), measures_once=True), failing("once in a rehearsal", InvalidRunError))
         run(good)
-        run.part("measure resnet50 Offline", lambda: run(good))
+        run.part("measure resnet50 Offline", lambda run: run(good))
+        run.part("measure resnet50 Server", lambda run: (run(good), run(better)))
 
     night()
     with get_client(sync_client=True) as client:
         flows = {one.id: one.name for one in client.read_flow_runs()}
         made = []
-        while len(made) < 2 or any(one.state_name in ("Pending", "Running") for one in made):
+        while len(made) < 4 or any(one.state_name in ("Pending", "Running") for one in made):
             time.sleep(0.5)  # the server learns of task runs by events, a moment later
-            made = [one for one in client.read_task_runs() if one.name == "make x"]
-        states = [(flows[one.flow_run_id], one.state_name) for one in made]
+            made = [one for one in client.read_task_runs() if one.name in ("make x", "improve x")]
+        states = [(flows[one.flow_run_id].partition(" ")[0], one.name, one.state_name) for one in made]
     print(json.dumps({"tried": tried, "states": states}))
 """
 
 
-def test_steps_are_tried_again_found_and_shown_in_their_part(tmp_path: Path) -> None:
+def test_steps_are_tried_again_found_and_shown_in_their_part(
+    tmp_path: Path, prefect_home: Callable[[Path], Path]
+) -> None:
+    prefect_home(tmp_path / "prefect")
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(tmp_path)],
         cwd=ROOT,
@@ -73,6 +80,9 @@ def test_steps_are_tried_again_found_and_shown_in_their_part(tmp_path: Path) -> 
     assert done.returncode == 0, done.stdout + done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["tried"] == ["thrice"] * 3 + ["once, since it may not", "once in a rehearsal"]
-    states = {name: state for name, state in told["states"] if name.startswith("measure")}
-    assert states == {"measure resnet50 Offline": "Cached"}
-    assert sorted(state for _, state in told["states"]) == ["Cached", "Completed"]
+    night, measured = (
+        sorted(tuple(state) for flow, *state in told["states"] if (flow == "measure") is part)
+        for part in (False, True)
+    )
+    assert night == [("make x", "Cached"), ("make x", "Completed")], "a part with nothing to do is no flow"
+    assert measured == [("improve x", "Completed"), ("make x", "Cached")]
