@@ -109,7 +109,8 @@ def run(
     )
     home = work.expanduser().resolve()
     try:
-        with disk_full_named(home), prefect_server(home / "prefect", home / "logs" / "prefect.log"):
+        server = prefect_server(home / "prefect", home / "logs" / "prefect.log", used_by="cli.run")
+        with disk_full_named(home), server:
             # Prefect reads its settings when it is imported, so it may be imported only now.
             from cli.run import run_submission
 

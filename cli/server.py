@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import chdir, contextmanager
+from importlib import import_module
 from pathlib import Path
 
 import httpx
@@ -57,7 +58,7 @@ _SERVER: Mapping[str, str] = {
 
 
 @contextmanager
-def prefect_server(home: Path, log: Path) -> Iterator[str]:
+def prefect_server(home: Path, log: Path, *, used_by: str | None = None) -> Iterator[str]:
     """Yield the address of a Prefect API: the configured one (PREFECT_API_URL), or a server of our own.
 
     Must be entered before `prefect` is imported: Prefect reads its settings from the environment, once.
@@ -65,6 +66,7 @@ def prefect_server(home: Path, log: Path) -> Iterator[str]:
     Args:
         home: PREFECT_HOME of a server of our own (database, results).
         log: what that server prints.
+        used_by: a module that imports Prefect; it is imported while the server starts, which takes as long.
 
     Raises:
         UnreachableError: the server did not come up; the message has what it printed last.
@@ -84,18 +86,20 @@ def prefect_server(home: Path, log: Path) -> Iterator[str]:
     settings = {**_SERVER, **shared, "PREFECT_SERVER_API_AUTH_STRING": password}
     begin = log.stat().st_size if log.exists() else 0
     with companion(argv, log=log, environment=settings, cwd=home) as server:
-        deadline = time.monotonic() + START_SECONDS
-        while not _answers(address):
-            if server.poll() is not None:
-                raise _failed(f"ended with exit status {server.returncode}", log, begin)
-            if time.monotonic() > deadline:
-                raise _failed(f"did not answer within {START_SECONDS:.0f} s", log, begin)
-            time.sleep(0.1)
         reached = {**shared, "PREFECT_API_URL": address, "PREFECT_API_AUTH_STRING": password}
         with _environment({**_CLIENT, **_without_prefect(), **_OURS, **reached, **_no_proxy()}):
             # Prefect also reads `.env`, `prefect.toml` and `pyproject.toml` of the folder it is imported in.
             with chdir(home):
                 import prefect.main  # noqa: F401
+            if used_by:
+                import_module(used_by)
+            deadline = time.monotonic() + START_SECONDS
+            while not _answers(address):
+                if server.poll() is not None:
+                    raise _failed(f"ended with exit status {server.returncode}", log, begin)
+                if time.monotonic() > deadline:
+                    raise _failed(f"did not answer within {START_SECONDS:.0f} s", log, begin)
+                time.sleep(0.1)
             with revived(server, argv, log=log, environment=settings, cwd=home), in_use(home, mark_lost_runs):
                 try:
                     yield address

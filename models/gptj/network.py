@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from models.benchmark import Edition, Network, OnProgress, Precision, TensorSpec
 from models.gptj import decoder
 
-MINI_AGREEMENT_SAMPLES = 32
+MINI_AGREEMENT_SAMPLES = 8
 
 
 class GptJNetwork(Network):

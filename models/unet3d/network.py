@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from models.benchmark import Edition, Network, OnProgress, Precision, TensorSpec
 from models.unet3d import tensors
 
-AGREEMENT_CASES = {"mini": 12, "full": 2}
+AGREEMENT_CASES = {"mini": 3, "full": 2}
 """Cases that a converted network is compared on: a processor takes minutes for each full one."""
 
 
