@@ -12,9 +12,10 @@ import psutil
 
 from flows.incomplete import outcomes
 from flows.request import SubmissionRequest
+from mlperf_submission.benchmark.facts import Edition
+from mlperf_submission.benchmark.parts import Benchmark
 from mlperf_submission.errors import PipelineError
 from mlperf_submission.steps.cache import StepRecord
-from models.benchmark import Benchmark, Edition
 from tasks.build_engine import build_engine
 from tasks.download import assemble_dataset, download, verify_data
 from tasks.engine.pending import later

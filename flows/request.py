@@ -6,10 +6,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
+from mlperf_submission.benchmark.facts import Edition, Weights
+from mlperf_submission.benchmark.parts import Benchmark
 from mlperf_submission.config.system import BenchmarkSettings, System, Tuning, load_system
 from mlperf_submission.errors import SettingError
 from mlperf_submission.rounds import ModelRules, Round, Scenario, get_round
-from models.benchmark import Benchmark, Edition, Weights
 from models.registry import benchmark_names, get_benchmark
 
 if TYPE_CHECKING:

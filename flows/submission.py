@@ -21,9 +21,9 @@ from flows.plan import make_plan
 from flows.prepare import prepare_all
 from flows.request import BenchmarkName, ScenarioName, SubmissionRequest
 from flows.results import notes_on, result_line
+from mlperf_submission.benchmark.facts import Weights
 from mlperf_submission.config.system import load_system
 from mlperf_submission.errors import SettingError
-from models.benchmark import Weights
 from tasks.engine.perform import run_logger
 from tasks.engine.runner import Live
 from tasks.handover import HandedOver, hand_over

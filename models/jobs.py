@@ -13,14 +13,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from mlperf_submission.benchmark.facts import Edition, MiniListing, Precision, Subset
+from mlperf_submission.benchmark.parts import Progress
 from mlperf_submission.process import print_progress, progress_in, run_module, serve_request
-from models.benchmark import (
-    Edition,
-    MiniListing,
-    Precision,
-    Progress,
-    Subset,
-)
 from models.registry import get_benchmark
 
 _EDITION = TypeAdapter(Edition)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
+from mlperf_submission.benchmark.parts import Benchmark
 from mlperf_submission.errors import SettingError
-from models.benchmark import Benchmark
 
 _PLACE = Path(__file__).parent
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from mlperf_submission.benchmark.facts import Edition
 from mlperf_submission.errors import AccuracyError
 from mlperf_submission.harness.record import ACCURACY_LOG, RunOutcome
 from mlperf_submission.rounds import ModelRules, RunKind
 from mlperf_submission.submission.accuracy import judge, targets_for, write_accuracy_txt
 from mlperf_submission.submission.logs import read_accuracy
-from models.benchmark import Edition
 from models.registry import get_benchmark
 from tasks.engine.perform import Recorder
 from tasks.engine.spec import Step, StepSpec

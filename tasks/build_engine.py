@@ -6,11 +6,11 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from mlperf_submission.benchmark.facts import Precision
 from mlperf_submission.config.system import Accelerator
 from mlperf_submission.harness.backends.tensorrt.build import BuildRequest
 from mlperf_submission.harness.backends.tensorrt.library import builder_identity
 from mlperf_submission.steps.cache import StepRecord, code_version
-from models.benchmark import Precision
 from tasks.child import call_child
 from tasks.engine.perform import Recorder
 from tasks.engine.spec import Step, StepSpec

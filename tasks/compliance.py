@@ -7,6 +7,8 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from mlperf_submission.benchmark.facts import Edition
+from mlperf_submission.benchmark.parts import Score
 from mlperf_submission.compliance.audits import KNOWN, AuditRuns, AuditVerdict, audit_config, judge_audit
 from mlperf_submission.errors import AuditError, DisturbedRunError, InvalidRunError
 from mlperf_submission.files import write_atomic
@@ -14,7 +16,6 @@ from mlperf_submission.harness.record import ACCURACY_LOG, DETAIL_LOG, RunOutcom
 from mlperf_submission.rounds import RunKind, get_round
 from mlperf_submission.steps.cache import StepRecord, code_version
 from mlperf_submission.submission.logs import AccuracyLogEntry, read_detail
-from models.benchmark import Edition, Score
 from models.registry import get_benchmark
 from tasks.engine.perform import Recorder
 from tasks.engine.spec import Step, StepSpec

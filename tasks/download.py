@@ -12,12 +12,12 @@ from typing import Literal
 from pydantic import JsonValue
 
 from mlperf_submission.addresses import shown
+from mlperf_submission.benchmark.facts import Edition, LicensedFolder, Source
 from mlperf_submission.errors import SettingError
 from mlperf_submission.fetch.sources import fetch_all
 from mlperf_submission.files import files_below, write_atomic
 from mlperf_submission.steps.cache import StepRecord
 from models import jobs
-from models.benchmark import Edition, LicensedFolder, Source
 from tasks.engine.pending import PendingError
 from tasks.engine.perform import Recorder
 from tasks.engine.spec import Act, Done, Step, StepSpec

@@ -18,12 +18,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlperf_submission.benchmark.facts import Edition, Subset
 from mlperf_submission.deadline import Limits
 from mlperf_submission.errors import PipelineError, SourceError, UnreachableError
 from mlperf_submission.fetch.http import open_url
 from mlperf_submission.fetch.sources import fetch_all
 from mlperf_submission.files import inside, write_atomic
-from models.benchmark import Edition, Subset
 from models.images.jpeg import JPEG_TAIL, jpeg_problem
 from models.retinanet import openimages
 from models.retinanet.facts import FACTS

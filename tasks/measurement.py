@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
+from mlperf_submission.benchmark.facts import Weights
 from mlperf_submission.errors import DisturbedRunError, InvalidRunError
 from mlperf_submission.harness.backends.base import backend_modules
 from mlperf_submission.harness.record import DETAIL_LOG, ChildReport, RunOutcome, RunRequest
@@ -20,7 +21,6 @@ from mlperf_submission.harness.settings import RunSettings
 from mlperf_submission.rounds import RunKind, Scenario
 from mlperf_submission.steps.cache import StepRecord
 from mlperf_submission.submission.logs import DetailLog, read_detail
-from models.benchmark import Weights
 from tasks.engine.perform import Recorder, attempts_left, run_logger
 from tasks.hardware import host_identity
 from tasks.random_network import weights_label

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from mlperf_submission.benchmark.facts import MiniListing
 from mlperf_submission.steps.cache import StepRecord
 from models import jobs
-from models.benchmark import MiniListing
 from tasks.engine.perform import Recorder
 from tasks.engine.spec import Step, StepSpec
 from tasks.versions import benchmark_code, library_versions

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from mlperf_submission.benchmark.facts import Precision
 from mlperf_submission.config.system import System
 from mlperf_submission.harness.record import ACCURACY_LOG, DETAIL_LOG, SUMMARY_LOG
 from mlperf_submission.rounds import RunKind, Scenario
@@ -18,7 +19,6 @@ from mlperf_submission.steps.cache import StepRecord, code_version
 from mlperf_submission.strict_yaml import written_yaml
 from mlperf_submission.tree.plan import AuditPlan, Calibration, CodeSource, ResultPlan, RunFolder, TreePlan
 from mlperf_submission.tree.write import write_tree
-from models.benchmark import Precision
 from models.registry import get_benchmark
 from tasks.accuracy import ACCURACY_FILE
 from tasks.compliance import verdict_of

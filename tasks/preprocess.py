@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from mlperf_submission.benchmark.facts import Edition, Precision, Subset
 from models import jobs
-from models.benchmark import Edition, Precision, Subset
 from models.registry import get_benchmark
 from tasks.engine.perform import Recorder
 from tasks.engine.spec import Step, StepSpec

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from mlperf_submission.benchmark.facts import Edition, Precision, Source
 from mlperf_submission.steps.cache import StepRecord
-from models.benchmark import Edition, Precision, Source
 from models.network.agreement import AgreementRequest
 from models.network.quantization import QuantizeRequest, device_file
 from models.network.random import CALIBRATION_SAMPLES

@@ -13,9 +13,9 @@ from typing import get_args
 
 from pydantic import JsonValue
 
+from mlperf_submission.benchmark.facts import Edition, Precision, Source, Weights
 from mlperf_submission.errors import TreeError
 from mlperf_submission.steps.cache import StepRecord
-from models.benchmark import Edition, Precision, Source, Weights
 from models.network.random import RandomNetworkRequest
 from tasks.child import call_child
 from tasks.engine.pending import derived

@@ -8,9 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
+from mlperf_submission.benchmark.parts import Part
 from mlperf_submission.files import files_below, sha256_of
 from mlperf_submission.steps.cache import code_version
-from models.benchmark import Part
 from models.registry import get_benchmark
 
 Stage = Literal["make_mini", "preprocess", "score"]
@@ -22,7 +22,7 @@ def versions_of(*distributions: str) -> dict[str, str]:
 
 
 def library_versions(benchmark: str, stage: Stage) -> dict[str, str]:
-    """Return `version_<distribution>` of what a stage of a benchmark uses (`models.benchmark.Libraries`).
+    """Return `version_<distribution>` of what a stage of a benchmark uses (`Libraries`).
 
     For the score its code comes with them: where it goes into a step, a run is scored that others measured.
     """

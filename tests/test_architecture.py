@@ -38,20 +38,10 @@ ORDER = (
 """The rooms from the top down, the loose files of the library last. Imports run down, or stay in the room."""
 
 UP = {
-    ("mlperf_submission.harness.backends.base", "models.benchmark"),
-    ("mlperf_submission.harness.backends.null", "models.benchmark"),
-    ("mlperf_submission.harness.backends.onnxruntime", "models.benchmark"),
     ("mlperf_submission.harness.backends.onnxruntime", "models.network.state"),
-    ("mlperf_submission.harness.backends.tensorrt.backend", "models.benchmark"),
-    ("mlperf_submission.harness.backends.tensorrt.build", "models.benchmark"),
     ("mlperf_submission.harness.backends.tensorrt.build", "models.network.checks"),
-    ("mlperf_submission.harness.backends.tensorrt.stream", "models.benchmark"),
     ("mlperf_submission.harness.backends.tensorrt.stream", "models.network.state"),
-    ("mlperf_submission.harness.child", "models.benchmark"),
     ("mlperf_submission.harness.child", "models.registry"),
-    ("mlperf_submission.harness.record", "models.benchmark"),
-    ("mlperf_submission.harness.samples", "models.benchmark"),
-    ("mlperf_submission.harness.sut", "models.benchmark"),
     ("mlperf_submission.store.manifest", "mlperf_submission.steps.hashing"),
     ("mlperf_submission.store.restore", "mlperf_submission.steps.hashing"),
     ("mlperf_submission.store.store", "mlperf_submission.steps.hashing"),

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from mlperf_submission.compliance.responses import Scored, compare_accuracy, compare_with_baseline
+from mlperf_submission.benchmark.parts import Score
+from mlperf_submission.compliance.responses import compare_accuracy, compare_with_baseline
 from mlperf_submission.compliance.scores import compare_performance
 from mlperf_submission.errors import AuditError, LogError
 from mlperf_submission.files import sha256_of
@@ -200,7 +201,7 @@ def judge_audit(
     round_: Round,
     benchmark: str,
     response_dtype: str,
-    score: Callable[[Iterable[AccuracyLogEntry]], Scored] | None = None,
+    score: Callable[[Iterable[AccuracyLogEntry]], Score] | None = None,
     rehearsal: bool = False,
 ) -> AuditVerdict:
     """Give the verdict on an audit run: applied, belonging to its result, fast enough, the same responses.

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from mlperf_submission.benchmark.parts import Score
 from mlperf_submission.errors import SettingError
 from mlperf_submission.submission.logs import AccuracyLogEntry, read_accuracy
 
@@ -28,18 +28,6 @@ ITEM_BYTES: Mapping[str, int] = {
 """Size of one element of a response; the official script knows byte, float32, int32 and int64."""
 _LONGEST_KEPT = 64
 """Bytes; of longer responses the SHA-256 is kept instead."""
-
-
-class Scored(Protocol):
-    """What a benchmark's accuracy script found (`models.benchmark.Score`)."""
-
-    @property
-    def metrics(self) -> Mapping[str, float]:
-        """Metric name to value."""
-
-    @property
-    def lines(self) -> Sequence[str]:
-        """The lines of `accuracy.txt` without its hash line."""
 
 
 class ResponseComparison(BaseModel):
@@ -174,7 +162,7 @@ def compare_accuracy(accuracy_log: Path, audit_log: Path, dtype: str) -> Respons
 def compare_with_baseline(
     accuracy_log: Path,
     audit_log: Path,
-    score: Callable[[Iterable[AccuracyLogEntry]], Scored],
+    score: Callable[[Iterable[AccuracyLogEntry]], Score],
     *,
     tolerance_percent: Callable[[str], float],
 ) -> BaselineComparison:

@@ -39,7 +39,7 @@ def ignore_bytes(_name: str, _there: int, _total: int | None) -> None:
 
 
 class Source(Protocol):
-    """What a download needs to know; `models.benchmark.Source` is one."""
+    """What a download needs to know; `mlperf_submission.benchmark.facts.Source` is one."""
 
     @property
     def name(self) -> str:

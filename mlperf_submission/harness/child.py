@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from mlperf_submission.benchmark.answer import SampleLoop, Samples
     from mlperf_submission.harness.backends.base import Backend, LoopBackend
     from mlperf_submission.harness.batching import BatchSource, Source
     from mlperf_submission.harness.record import ChildReport, RunRequest
     from mlperf_submission.harness.sut import Streams
     from mlperf_submission.harness.throughput import Completions
-    from models.benchmark import SampleLoop, Samples
 
 _REPORT_SECONDS = 1.0
 _NOTE_SECONDS = 0.25
@@ -198,7 +198,7 @@ def open_run(request: RunRequest) -> tuple[Backend, Samples | None]:
 
 def answers_in_loops(request: RunRequest) -> bool:
     """Return whether samples are answered by loops that they enter one by one, and not in batches."""
-    from models.benchmark import LoopAnswer
+    from mlperf_submission.benchmark.answer import LoopAnswer
     from models.registry import get_benchmark
 
     return request.backend != "null" and isinstance(get_benchmark(request.benchmark).answer, LoopAnswer)

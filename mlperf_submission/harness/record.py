@@ -6,11 +6,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from mlperf_submission.benchmark.facts import EditionName, Precision
 from mlperf_submission.harness.interference import DisturbanceLimits, HostState
 from mlperf_submission.harness.settings import RunSettings
 from mlperf_submission.harness.throughput import Throughput
 from mlperf_submission.rounds import Scenario
-from models.benchmark import EditionName, Precision
 
 DETAIL_LOG = "mlperf_log_detail.txt"
 SUMMARY_LOG = "mlperf_log_summary.txt"

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from mlperf_submission.benchmark.answer import StackedSamples
 from mlperf_submission.errors import SettingError
-from models.benchmark import StackedSamples
 
 _LOAD_BLOCK = 256
 _FITS_INTO_CACHE = 16 << 20

@@ -19,9 +19,9 @@ import mlperf_loadgen as loadgen
 import numpy as np
 from numpy.typing import NDArray
 
+from mlperf_submission.benchmark.answer import LoopStep, Responses
 from mlperf_submission.harness.backends.base import Backend, LoopBackend
 from mlperf_submission.harness.batching import BatchSource, Source, Waiting
-from models.benchmark import LoopStep, Responses
 
 LARGEST_COPIED_RESPONSE = 4096
 """Bytes per sample; larger responses are completed where they lie instead of from the stream's buffer."""

@@ -8,7 +8,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from models.benchmark import Arrays, BatchAnswer, Responses, Samples
+from mlperf_submission.benchmark.answer import Arrays, BatchAnswer, Responses, Samples
 from models.bert.facts import LOGITS_PER_PIECE
 from models.bert.samples import SquadSamples
 from models.bert.tensors import END, IDS, START

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from models.benchmark import Data, Edition, MiniListing, OnProgress, Precision, Progress, Samples, Subset
+from mlperf_submission.benchmark.answer import Samples
+from mlperf_submission.benchmark.facts import Edition, MiniListing, Precision, Subset
+from mlperf_submission.benchmark.parts import Data, OnProgress, Progress
 from models.bert.facts import MINI_CALIBRATION_FILE, NETWORK_FILE, QUESTIONS_FILE, VOCABULARY_FILE
 from models.bert.features import features
 from models.bert.questions import read_questions

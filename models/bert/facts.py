@@ -5,7 +5,7 @@ From MLPerf Inference v4.1, language/bert (README.md, Makefile, squad_QSL.py, ac
 
 from __future__ import annotations
 
-from models.benchmark import Edition, Facts, Libraries, Sizes, Source
+from mlperf_submission.benchmark.facts import Edition, Facts, Libraries, Sizes, Source
 
 NETWORK_FILE, QUESTIONS_FILE, VOCABULARY_FILE = "bert.onnx", "dev-v1.1.json", "vocab.txt"
 MINI_CALIBRATION_FILE = "calibration-v1.1.json"

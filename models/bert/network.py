@@ -7,7 +7,8 @@ from pathlib import Path
 from onnx import ModelProto
 from pydantic import JsonValue
 
-from models.benchmark import Network, OnProgress, Precision, TensorSpec
+from mlperf_submission.benchmark.facts import Precision
+from mlperf_submission.benchmark.parts import Network, OnProgress, TensorSpec
 from models.bert import tensors
 from models.network.edits import free_batch
 

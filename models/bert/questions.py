@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mlperf_submission.benchmark.facts import Edition
 from mlperf_submission.errors import SourceError
-from models.benchmark import Edition
 from models.bert.facts import QUESTIONS_FILE, VOCABULARY_FILE
 from models.bert.features import Feature, features
 from models.bert.squad import Question, read_squad

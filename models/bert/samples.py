@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mlperf_submission.benchmark.answer import Samples
+from mlperf_submission.benchmark.parts import OnProgress, Progress
 from mlperf_submission.errors import SourceError
 from mlperf_submission.files import disk_full_named, require_free_space
-from models.benchmark import OnProgress, Progress, Samples
 from models.bert.facts import MAX_SEQUENCE
 from models.bert.features import Feature
 from models.bert.tensors import IDS, MASK, SEGMENTS

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models.benchmark import AccuracyEntry, Edition, Score, Scorer
+from mlperf_submission.benchmark.facts import Edition
+from mlperf_submission.benchmark.parts import AccuracyEntry, Score, Scorer
 from models.bert.facts import LOGITS_PER_PIECE, MAX_SEQUENCE
 from models.bert.features import Feature
 from models.bert.questions import read_questions

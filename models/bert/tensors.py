@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.benchmark import TensorSpec
+from mlperf_submission.benchmark.parts import TensorSpec
 from models.bert.facts import MAX_SEQUENCE
 
 IDS, MASK, SEGMENTS = "input_ids", "input_mask", "segment_ids"

@@ -8,7 +8,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from models.benchmark import LoopAnswer, LoopStep, Responses, Samples, Session
+from mlperf_submission.benchmark.answer import LoopAnswer, LoopStep, Responses, Samples, Session
 from models.gptj.search import BeamSlots, SearchSettings, Tokens
 from models.gptj.text import PromptSamples
 

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from models.benchmark import OnProgress, Precision, ignore_progress
+from mlperf_submission.benchmark.facts import Precision
+from mlperf_submission.benchmark.parts import OnProgress, ignore_progress
 from models.gptj.decoder import GPTJ_6B, DecoderShape, Weights
 from models.gptj.export import write_network
 

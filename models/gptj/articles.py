@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mlperf_submission.benchmark.facts import Edition, Subset
 from mlperf_submission.errors import SourceError
-from models.benchmark import Edition, Subset
 from models.gptj.facts import ARTICLES_FILE, CALIBRATION_FILE
 from models.gptj.text import NewsItem, read_items
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mlperf_submission.benchmark.answer import Samples
+from mlperf_submission.benchmark.facts import Edition, MiniListing, Precision, Subset
+from mlperf_submission.benchmark.parts import Data, OnProgress, Progress
 from mlperf_submission.errors import SourceError
-from models.benchmark import Data, Edition, MiniListing, OnProgress, Precision, Progress, Samples, Subset
 from models.gptj import text
 from models.gptj.articles import articles_file, articles_of
 

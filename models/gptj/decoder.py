@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-from models.benchmark import TensorSpec
+from mlperf_submission.benchmark.parts import TensorSpec
 from models.gptj.facts import FULL_PROMPT, LAYERS, NEW_TOKENS
 from models.network.state import PAST, PRESENT
 

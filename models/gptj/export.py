@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from pydantic import JsonValue
 
+from mlperf_submission.benchmark.facts import Precision
+from mlperf_submission.benchmark.parts import OnProgress, Progress, ignore_progress
 from mlperf_submission.errors import NetworkFileError
 from mlperf_submission.files import disk_full_named, require_free_space, write_atomic
-from models.benchmark import OnProgress, Precision, Progress, ignore_progress
 from models.gptj.decoder import (
     DecoderShape,
     Weights,

@@ -5,7 +5,7 @@ From MLPerf Inference v4.1, language/gpt-j (README.md, dataset.py, backend_PyTor
 
 from __future__ import annotations
 
-from models.benchmark import Edition, Facts, Libraries, LicensedFolder, Sizes, Source
+from mlperf_submission.benchmark.facts import Edition, Facts, Libraries, LicensedFolder, Sizes, Source
 
 ARTICLES_FILE = "cnn_eval.json"
 CALIBRATION_FILE = "cnn_dailymail_calibration.json"

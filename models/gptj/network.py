@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from models.benchmark import Edition, Network, OnProgress, Precision, TensorSpec
+from mlperf_submission.benchmark.facts import Edition, Precision
+from mlperf_submission.benchmark.parts import Network, OnProgress, TensorSpec
 from models.gptj import decoder
 
 MINI_AGREEMENT_SAMPLES = 8

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.benchmark import AccuracyEntry, Edition, Score, Scorer
+from mlperf_submission.benchmark.facts import Edition
+from mlperf_submission.benchmark.parts import AccuracyEntry, Score, Scorer
 from models.gptj.articles import articles_of
 from models.gptj.text import open_tokenizer
 from models.scoring import bad_log

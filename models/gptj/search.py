@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.benchmark import Session
+from mlperf_submission.benchmark.answer import Session
 from models.gptj.decoder import BEAMS, STEP_SLOTS
 from models.gptj.facts import NEW_TOKENS
 

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from mlperf_submission.benchmark.answer import Samples
+from mlperf_submission.benchmark.parts import OnProgress, Progress, ignore_progress
 from mlperf_submission.errors import SourceError
 from mlperf_submission.files import disk_full_named, write_atomic
-from models.benchmark import OnProgress, Progress, Samples, ignore_progress
 from models.gptj.facts import FULL_PROMPT, MERGES_FILE, VOCABULARY_FILE
 
 if TYPE_CHECKING:

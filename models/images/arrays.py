@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlperf_submission.benchmark.answer import StackedSamples
+from mlperf_submission.benchmark.parts import OnProgress, Progress, ignore_progress
 from mlperf_submission.errors import SourceError
 from mlperf_submission.files import disk_full_named, inside, require_free_space
-from models.benchmark import OnProgress, Progress, StackedSamples, ignore_progress
 from models.images.folder import LabelledImage
 from models.images.jpeg import decode
 from models.parallel import in_parallel

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlperf_submission.benchmark.parts import OnProgress, Progress
 from mlperf_submission.errors import SourceError
 from mlperf_submission.files import inside
-from models.benchmark import OnProgress, Progress
 from models.images.jpeg import JPEG_TAIL, jpeg_problem
 
 _CHECKERS = 8

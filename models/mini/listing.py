@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from mlperf_submission.benchmark.facts import MiniListing
 from mlperf_submission.errors import SettingError, SourceError
 from mlperf_submission.files import sha256_of
-from models.benchmark import MiniListing
 
 
 def check_count(benchmark: str, sample_count: int, most: int) -> None:

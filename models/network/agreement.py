@@ -16,23 +16,19 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from mlperf_submission.errors import NetworkFileError, SettingError
-from mlperf_submission.process import serve_request
-from models.benchmark import (
+from mlperf_submission.benchmark.answer import (
     Answer,
     Arrays,
     BatchAnswer,
-    Benchmark,
-    Edition,
-    OnProgress,
-    Progress,
     Responses,
     SampleLoop,
     Samples,
     ShapedSession,
-    TensorSpec,
-    ignore_progress,
 )
+from mlperf_submission.benchmark.facts import Edition
+from mlperf_submission.benchmark.parts import Benchmark, OnProgress, Progress, TensorSpec, ignore_progress
+from mlperf_submission.errors import NetworkFileError, SettingError
+from mlperf_submission.process import serve_request
 from models.network.calibration import as_input, batch_size_for, int8_inputs
 from models.network.progress import progress_printer
 from models.network.source import whole_network

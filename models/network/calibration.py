@@ -8,17 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
+from mlperf_submission.benchmark.answer import Arrays, BatchAnswer, Samples, StackedSamples
+from mlperf_submission.benchmark.parts import Benchmark, OnProgress, Progress, TensorSpec
 from mlperf_submission.errors import SettingError
-from models.benchmark import (
-    Arrays,
-    BatchAnswer,
-    Benchmark,
-    OnProgress,
-    Progress,
-    Samples,
-    StackedSamples,
-    TensorSpec,
-)
 from models.network.checks import dimensions
 
 _BATCH_BYTES = 8 << 20

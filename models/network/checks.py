@@ -9,9 +9,9 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
+from mlperf_submission.benchmark.parts import TensorSpec
 from mlperf_submission.errors import NetworkFileError, SourceError
 from mlperf_submission.files import inside
-from models.benchmark import TensorSpec
 from models.network.folding import fold_constants
 
 _FETCH_AGAIN = "fetch the network again from its official source and compare its checksum"

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import onnx
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
+from mlperf_submission.benchmark.parts import TensorSpec
 from mlperf_submission.errors import NetworkFileError
-from models.benchmark import TensorSpec
 from models.network.edits import drop_unneeded, pairs_of, readers_of, replace, set_type
 from models.network.folding import fold_constants
 

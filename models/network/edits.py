@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
+from mlperf_submission.benchmark.parts import TensorSpec
 from mlperf_submission.errors import NetworkFileError
-from models.benchmark import TensorSpec
 
 _SUMS_OF_PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto
 
-from models.benchmark import TensorSpec
+from mlperf_submission.benchmark.parts import TensorSpec
 from models.network.calibration import CalibrationReader
 from models.network.edits import (
     drop_normalisation,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from mlperf_submission.benchmark.parts import OnProgress, Progress
 from mlperf_submission.process import print_progress
-from models.benchmark import OnProgress, Progress
 
 
 def progress_printer() -> OnProgress:

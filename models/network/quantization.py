@@ -16,17 +16,12 @@ import onnx
 from onnx import ModelProto
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from mlperf_submission.benchmark.answer import Samples
+from mlperf_submission.benchmark.facts import Precision
+from mlperf_submission.benchmark.parts import Benchmark, OnProgress, TensorSpec, ignore_progress
 from mlperf_submission.errors import PipelineError, StepFailedError
 from mlperf_submission.files import disk_full_named, write_atomic
 from mlperf_submission.process import peak_bytes, serve_request
-from models.benchmark import (
-    Benchmark,
-    OnProgress,
-    Precision,
-    Samples,
-    TensorSpec,
-    ignore_progress,
-)
 from models.network.calibration import CalibrationReader
 from models.network.edits import state_lengths, tensor_count
 from models.network.folding import lay_aside, put_back

@@ -12,10 +12,11 @@ from typing import Any
 from onnx import ModelProto
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from mlperf_submission.benchmark.facts import Precision
+from mlperf_submission.benchmark.parts import Benchmark, OnProgress, Progress, ignore_progress
 from mlperf_submission.errors import SettingError
 from mlperf_submission.files import disk_full_named, require_free_space, write_atomic
 from mlperf_submission.process import serve_request
-from models.benchmark import Benchmark, OnProgress, Precision, Progress, ignore_progress
 from models.network.progress import progress_printer
 
 CALIBRATION_SAMPLES = 1

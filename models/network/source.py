@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from models.benchmark import Benchmark
+from mlperf_submission.benchmark.parts import Benchmark
 from models.network.checks import check_network
 from models.network.cleaning import clean
 from models.network.folding import lay_aside, put_back

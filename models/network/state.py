@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlperf_submission.benchmark.answer import Arrays
 from mlperf_submission.errors import NetworkFileError
-from models.benchmark import Arrays
 
 PAST, PRESENT = "past.", "present."
 DTYPES = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.benchmark import Arrays, Responses, Samples, StackedAnswer
+from mlperf_submission.benchmark.answer import Arrays, Responses, Samples, StackedAnswer
 from models.resnet50.tensors import ARG_MAX, BACKGROUND_OUTPUTS, RESPONSE_DTYPE
 
 

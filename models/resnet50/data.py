@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from models.benchmark import Data, Edition, MiniListing, OnProgress, Precision, Samples, Subset
+from mlperf_submission.benchmark.answer import Samples
+from mlperf_submission.benchmark.facts import Edition, MiniListing, Precision, Subset
+from mlperf_submission.benchmark.parts import Data, OnProgress
 from models.images.arrays import ArraySamples, preprocess_images
 from models.images.folder import verify_images
 from models.resnet50 import imagenet

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mlperf_submission.benchmark.facts import Edition, EditionName, Subset
+from mlperf_submission.benchmark.parts import OnProgress
 from mlperf_submission.errors import SourceError
-from models.benchmark import Edition, EditionName, OnProgress, Subset
 from models.images.arrays import Steps
 from models.images.folder import LabelledImage, read_list, verify_images
 from models.resnet50.facts import SIDE

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from models.benchmark import Network, OnProgress, Precision, TensorSpec
+from mlperf_submission.benchmark.facts import Precision
+from mlperf_submission.benchmark.parts import Network, OnProgress, TensorSpec
 from models.resnet50 import tensors
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from models.benchmark import AccuracyEntry, Edition, Score, Scorer
+from mlperf_submission.benchmark.facts import Edition
+from mlperf_submission.benchmark.parts import AccuracyEntry, Score, Scorer
 from models.resnet50.imagenet import images_of
 from models.resnet50.tensors import RESPONSE_DTYPE
 from models.scoring import bad_log

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from models.benchmark import Precision, TensorSpec
+from mlperf_submission.benchmark.facts import Precision
+from mlperf_submission.benchmark.parts import TensorSpec
 from models.resnet50.facts import SIDE
 
 INPUT = "input_tensor:0"

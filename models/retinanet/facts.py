@@ -5,7 +5,7 @@ From MLPerf Inference v4.1, vision/classification_and_detection (README.md, pyth
 
 from __future__ import annotations
 
-from models.benchmark import Edition, Facts, Libraries, LicensedFolder, Sizes, Source
+from mlperf_submission.benchmark.facts import Edition, Facts, Libraries, LicensedFolder, Sizes, Source
 
 SIDE = 800
 """Side of the network's input, pixels."""

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from mlperf_submission.benchmark.parts import TensorSpec
 from mlperf_submission.errors import NetworkFileError
-from models.benchmark import TensorSpec
 from models.network.edits import drop_unneeded
 from models.retinanet.anchors import ANCHORS, BASE_SIZES
 from models.retinanet.tensors import INPUT, INPUTS, MEANS, STANDARD_DEVIATIONS

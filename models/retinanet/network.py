@@ -7,7 +7,8 @@ from pathlib import Path
 from onnx import ModelProto
 from pydantic import JsonValue
 
-from models.benchmark import Edition, Network, OnProgress, Precision, TensorSpec
+from mlperf_submission.benchmark.facts import Edition, Precision
+from mlperf_submission.benchmark.parts import Network, OnProgress, TensorSpec
 from models.retinanet import detection, heads, tensors
 
 AGREEMENT_IMAGES = {"mini": 16, "full": 50}

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from mlperf_submission.benchmark.facts import Edition, Subset
+from mlperf_submission.benchmark.parts import OnProgress
 from mlperf_submission.errors import SourceError
-from models.benchmark import Edition, OnProgress, Subset
 from models.images.arrays import Steps
 from models.images.folder import LabelledImage, read_list, verify_images
 from models.retinanet.facts import CALIBRATION_LIST, SIDE

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models.benchmark import AccuracyEntry, Edition, Score, Scorer
+from mlperf_submission.benchmark.facts import Edition
+from mlperf_submission.benchmark.parts import AccuracyEntry, Score, Scorer
 from models.retinanet.openimages import Image, annotations_file, validation_images
 from models.scoring import bad_log
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from models.benchmark import Precision, TensorSpec
+from mlperf_submission.benchmark.facts import Precision
+from mlperf_submission.benchmark.parts import TensorSpec
 from models.retinanet.anchors import DETECTIONS
 from models.retinanet.facts import SIDE
 

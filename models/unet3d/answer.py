@@ -8,7 +8,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from models.benchmark import LoopAnswer, LoopStep, Responses, Samples, Session
+from mlperf_submission.benchmark.answer import LoopAnswer, LoopStep, Responses, Samples, Session
 from models.unet3d.samples import VolumeSamples
 from models.unet3d.tensors import FRESH, INPUT, LABELS, PARTS, QUARTERS, SIDE, WRITE
 from models.unet3d.volumes import WINDOW

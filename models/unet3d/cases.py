@@ -9,8 +9,9 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from mlperf_submission.benchmark.facts import Edition, Subset
+from mlperf_submission.benchmark.parts import OnProgress, Progress
 from mlperf_submission.errors import PipelineError, SourceError
-from models.benchmark import Edition, OnProgress, Progress, Subset
 from models.parallel import in_parallel
 from models.unet3d.facts import (
     CALIBRATION_CASES,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from models.benchmark import Data, Edition, MiniListing, OnProgress, Precision, Samples, Subset
+from mlperf_submission.benchmark.answer import Samples
+from mlperf_submission.benchmark.facts import Edition, MiniListing, Precision, Subset
+from mlperf_submission.benchmark.parts import Data, OnProgress
 from models.unet3d import samples
 from models.unet3d.cases import cases_of, verify_cases
 from models.unet3d.facts import DATA_FILE, FOLDER, NETWORK_FILE

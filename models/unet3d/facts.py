@@ -6,7 +6,7 @@ calibration_cases.json). Offline is the only scenario.
 
 from __future__ import annotations
 
-from models.benchmark import Edition, Facts, Libraries, LicensedFolder, Sizes, Source
+from mlperf_submission.benchmark.facts import Edition, Facts, Libraries, LicensedFolder, Sizes, Source
 
 NETWORK_FILE = "unet3d.onnx"
 DATA_FILE = "kits19.tar"

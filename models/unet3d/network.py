@@ -7,7 +7,8 @@ from pathlib import Path
 from onnx import ModelProto
 from pydantic import JsonValue
 
-from models.benchmark import Edition, Network, OnProgress, Precision, TensorSpec
+from mlperf_submission.benchmark.facts import Edition, Precision
+from mlperf_submission.benchmark.parts import Network, OnProgress, TensorSpec
 from models.unet3d import tensors
 
 AGREEMENT_CASES = {"mini": 3, "full": 2}

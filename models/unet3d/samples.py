@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from mlperf_submission.benchmark.answer import Samples, StackedSamples
+from mlperf_submission.benchmark.parts import OnProgress, Progress
 from mlperf_submission.errors import SourceError
 from mlperf_submission.files import disk_full_named, inside, require_free_space, write_atomic
-from models.benchmark import OnProgress, Progress, Samples, StackedSamples
 from models.parallel import in_parallel
 from models.unet3d.cases import case_folder
 from models.unet3d.facts import IMAGE

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models.benchmark import AccuracyEntry, Edition, Score, Scorer
+from mlperf_submission.benchmark.facts import Edition
+from mlperf_submission.benchmark.parts import AccuracyEntry, Score, Scorer
 from models.scoring import bad_log
 from models.unet3d.cases import case_folder, cases_of
 from models.unet3d.facts import IMAGE, LABEL

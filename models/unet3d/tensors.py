@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from models.benchmark import Precision, TensorSpec
+from mlperf_submission.benchmark.facts import Precision
+from mlperf_submission.benchmark.parts import TensorSpec
 from models.unet3d.volumes import CLASSES, INT8_SCALE, STRIDE, WINDOW
 
 INPUT, OUTPUT = "input", "output"

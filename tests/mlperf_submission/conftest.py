@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from mlperf_submission.benchmark.parts import Score
 from mlperf_submission.compliance.audits import AuditRuns, audit_config, judge_audit
 from mlperf_submission.errors import TreeError
 from mlperf_submission.rounds import RunKind, Scenario, get_round
@@ -232,13 +233,7 @@ def refused(tmp_path: Path) -> Callable[[TreePlan], str]:
     return ask
 
 
-@dataclass(frozen=True)
-class Scored:
-    metrics: dict[str, float]
-    lines: tuple[str, ...]
-
-
-def share_of_right_labels(entries: Iterable[AccuracyLogEntry]) -> Scored:
+def share_of_right_labels(entries: Iterable[AccuracyLogEntry]) -> Score:
     """The corpus's ground truth: the label of sample i is i % 1000."""
     first: dict[int, bool] = {}
     for entry in entries:
@@ -246,11 +241,11 @@ def share_of_right_labels(entries: Iterable[AccuracyLogEntry]) -> Scored:
         first.setdefault(entry.qsl_idx, right)
     good = sum(first.values())
     share = 100 * good / len(first)
-    return Scored({"acc": share}, (f"accuracy={share:.3f}%, good={good}, total={len(first)}",))
+    return Score({"acc": share}, (f"accuracy={share:.3f}%, good={good}, total={len(first)}",), len(first))
 
 
 @pytest.fixture(scope="session")
-def score_labels() -> Callable[[Iterable[AccuracyLogEntry]], Scored]:
+def score_labels() -> Callable[[Iterable[AccuracyLogEntry]], Score]:
     """The accuracy script of the corpus."""
     return share_of_right_labels
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.benchmark import Edition, MiniListing, ignore_progress
+from mlperf_submission.benchmark.facts import Edition, MiniListing
+from mlperf_submission.benchmark.parts import ignore_progress
 from models.registry import get_benchmark
 
 MINI_SAMPLES = 240

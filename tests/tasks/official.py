@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from models.benchmark import Edition
+from mlperf_submission.benchmark.facts import Edition
 from models.bert import data as bert
 from models.bert.mini.files import write_vocabulary
 from models.gptj import text as gptj_text

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from mlperf_submission.benchmark.facts import Edition
 from mlperf_submission.errors import SourceError
-from models.benchmark import Edition
 from models.registry import get_benchmark
 from tasks.fetch_openimages import fetch_images, wanted_images
 from tests.models.retinanet.mini import make_dataset

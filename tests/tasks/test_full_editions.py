@@ -17,10 +17,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mlperf_submission.benchmark.answer import Samples
+from mlperf_submission.benchmark.facts import Precision, Subset
+from mlperf_submission.benchmark.parts import Benchmark, ignore_progress
 from mlperf_submission.errors import SourceError
 from mlperf_submission.fetch.sources import fetch_all
 from mlperf_submission.steps.cache import StepRecord
-from models.benchmark import Benchmark, Precision, Samples, Subset, ignore_progress
 from models.registry import benchmark_names, get_benchmark
 from models.unet3d.mini import rendering as volumes
 from models.unet3d.mini.files import nifti

@@ -10,11 +10,12 @@ from typing import get_args
 
 import pytest
 
+from mlperf_submission.benchmark.facts import Precision
+from mlperf_submission.benchmark.parts import Part
 from mlperf_submission.harness.record import RunRequest
 from mlperf_submission.harness.settings import RunLength, settings_for
 from mlperf_submission.rounds import RunKind, Scenario, get_round
 from mlperf_submission.steps.cache import StepRecord, step_key
-from models.benchmark import Part, Precision
 from models.registry import benchmark_names, get_benchmark
 from tasks import versions
 from tasks.accuracy import accuracy

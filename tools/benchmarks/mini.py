@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlperf_submission.benchmark.answer import LoopAnswer
+from mlperf_submission.benchmark.facts import Edition
+from mlperf_submission.benchmark.parts import Benchmark, ignore_progress
 from mlperf_submission.files import inside
 from mlperf_submission.harness.record import RunRequest
 from mlperf_submission.harness.run import measure
 from mlperf_submission.rounds import Scenario, get_round
-from models.benchmark import Benchmark, Edition, LoopAnswer, ignore_progress
 from models.network.quantization import quantize
 from tools.benchmarks.bounds import BareRate, measure_backend
 from tools.benchmarks.ceilings import harness_runner, server_ceiling, settings_of

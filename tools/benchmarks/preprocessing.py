@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from models.benchmark import ignore_progress
+from mlperf_submission.benchmark.parts import ignore_progress
 from tools.benchmarks.mini import PairedRates, PreparedEdition
 
 Steps = Callable[[PreparedEdition], Iterator[Any]]

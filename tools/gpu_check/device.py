@@ -17,6 +17,7 @@ from cuda.bindings import runtime
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
+from mlperf_submission.benchmark.answer import StackedSamples
 from mlperf_submission.errors import SettingError
 from mlperf_submission.harness.backends.base import BackendOptions
 from mlperf_submission.harness.backends.onnxruntime import cpu_model, usable_cores
@@ -26,7 +27,6 @@ from mlperf_submission.harness.backends.tensorrt.device import GpuDevice
 from mlperf_submission.harness.backends.tensorrt.library import EngineInfo, gpu_facts
 from mlperf_submission.harness.record import RunRequest
 from mlperf_submission.rounds import Scenario
-from models.benchmark import StackedSamples
 from models.registry import get_benchmark
 from tools.benchmarks.ceilings import harness_runner, offline_rate, server_probe, settings_of
 from tools.gpu_check.parts import Bench, NotRunError, bare_loop, rate_of

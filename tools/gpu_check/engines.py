@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from flows.request import ResultRequest, SubmissionRequest
+from mlperf_submission.benchmark.answer import LoopAnswer
 from mlperf_submission.errors import PipelineError
 from mlperf_submission.harness.backends.base import BackendOptions, open_backend
 from mlperf_submission.harness.backends.onnxruntime import OnnxBackend
@@ -18,7 +19,6 @@ from mlperf_submission.harness.record import RunRequest
 from mlperf_submission.harness.settings import RunLength, settings_for
 from mlperf_submission.rounds import RunKind
 from mlperf_submission.steps.cache import StepCache, StepRecord
-from models.benchmark import LoopAnswer
 from models.registry import benchmark_names, get_benchmark
 from tasks.build_engine import ENGINE_FILE
 from tasks.quantize import NETWORK_FILE

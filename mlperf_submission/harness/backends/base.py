@@ -11,8 +11,10 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from mlperf_submission.benchmark.answer import Responses, SampleLoop, Samples
+from mlperf_submission.benchmark.facts import Precision
+from mlperf_submission.benchmark.parts import Benchmark
 from mlperf_submission.errors import SettingError
-from models.benchmark import Benchmark, Precision, Responses, SampleLoop, Samples
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from mlperf_submission.benchmark.answer import Responses
 from mlperf_submission.harness.backends.base import BackendOptions
-from models.benchmark import Responses
 
 CLASSES = 1000
 _RIGHT_AFTER = 1e-3

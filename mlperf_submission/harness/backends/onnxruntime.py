@@ -12,20 +12,20 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from mlperf_submission.errors import NetworkFileError
-from mlperf_submission.harness.backends.base import BackendOptions
-from mlperf_submission.harness.samples import ResidentSamples, StreamSamples
-from models.benchmark import (
+from mlperf_submission.benchmark.answer import (
     Arrays,
     BatchAnswer,
-    Benchmark,
     LoopAnswer,
-    Precision,
     Responses,
     SampleLoop,
     Samples,
     StackedSamples,
 )
+from mlperf_submission.benchmark.facts import Precision
+from mlperf_submission.benchmark.parts import Benchmark
+from mlperf_submission.errors import NetworkFileError
+from mlperf_submission.harness.backends.base import BackendOptions
+from mlperf_submission.harness.samples import ResidentSamples, StreamSamples
 from models.network.state import PAST, PRESENT, StatefulRunner, has_state
 
 

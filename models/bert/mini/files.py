@@ -10,8 +10,9 @@ from typing import Any
 
 from tokenizers import normalizers, pre_tokenizers
 
+from mlperf_submission.benchmark.facts import MiniListing
+from mlperf_submission.benchmark.parts import OnProgress, Progress
 from mlperf_submission.files import disk_full_named, require_free_space, write_atomic
-from models.benchmark import MiniListing, OnProgress, Progress
 from models.bert.facts import MINI_CALIBRATION_FILE, NETWORK_FILE, QUESTIONS_FILE, VOCABULARY_FILE
 from models.bert.features import features
 from models.bert.mini import paragraphs

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mlperf_submission.benchmark.facts import MiniListing
+from mlperf_submission.benchmark.parts import OnProgress, Progress
 from mlperf_submission.files import disk_full_named, require_free_space, write_atomic
-from models.benchmark import MiniListing, OnProgress, Progress
 from models.gptj.facts import ARTICLES_FILE, CALIBRATION_FILE, MERGES_FILE, VOCABULARY_FILE
 from models.gptj.mini import articles
 from models.gptj.text import INSTRUCTION, LIMIT_FILE, NewsItem, as_json

@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from mlperf_submission.benchmark.facts import MiniListing
+from mlperf_submission.benchmark.parts import OnProgress, Progress
 from mlperf_submission.files import disk_full_named, require_free_space
-from models.benchmark import MiniListing, OnProgress, Progress
 from models.mini.listing import check_count, copy_committed, listing_of, written_archive
 from models.parallel import in_parallel
 from models.resnet50.imagenet import CALIBRATION_LIST, LABELS

@@ -10,8 +10,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from mlperf_submission.benchmark.facts import MiniListing
+from mlperf_submission.benchmark.parts import OnProgress, Progress
 from mlperf_submission.files import disk_full_named, require_free_space
-from models.benchmark import MiniListing, OnProgress, Progress
 from models.mini.listing import check_count, copy_committed, listing_of, written_archive
 from models.parallel import in_parallel
 from models.unet3d.facts import (

@@ -23,7 +23,7 @@ TOY = '''
 
 import numpy as np
 
-from models.benchmark import Responses
+from mlperf_submission.benchmark.answer import Responses
 
 
 class Toy:

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mlperf_submission.benchmark.answer import LoopStep, Responses, SampleLoop
+from mlperf_submission.benchmark.parts import ignore_progress
 from mlperf_submission.harness.backends.base import BackendOptions
 from mlperf_submission.harness.backends.onnxruntime import OnnxBackend
 from mlperf_submission.harness.batching import Waiting
@@ -19,7 +21,6 @@ from mlperf_submission.harness.settings import RunSettings
 from mlperf_submission.harness.sut import LoopSystem
 from mlperf_submission.rounds import RunKind, Scenario
 from mlperf_submission.submission.logs import read_accuracy, read_detail
-from models.benchmark import LoopStep, Responses, SampleLoop, ignore_progress
 from models.gptj.mini import files as gptj_files
 from models.network.agreement import drained
 from models.registry import get_benchmark

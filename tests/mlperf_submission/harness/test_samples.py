@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from mlperf_submission.benchmark.answer import StackedSamples
 from mlperf_submission.harness import samples
 from mlperf_submission.harness.samples import ResidentSamples, StreamSamples
-from models.benchmark import StackedSamples
 
 COUNT = 700
 

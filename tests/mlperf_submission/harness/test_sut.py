@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mlperf_submission.benchmark.answer import Responses
 from mlperf_submission.harness.batching import Collector, QueryCutter
 from mlperf_submission.harness.settings import RunSettings
 from mlperf_submission.harness.sut import SystemUnderTest
 from mlperf_submission.rounds import RunKind, Scenario
 from mlperf_submission.submission.logs import AccuracyLogEntry, read_accuracy
-from models.benchmark import Responses
 from tests.mlperf_submission.harness.in_process import run_in_process
 
 SAMPLES = 90

@@ -16,6 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from mlperf_submission.benchmark.answer import Arrays, Samples, StackedSamples
+from mlperf_submission.benchmark.facts import Precision
+from mlperf_submission.benchmark.parts import Benchmark, TensorSpec
 from mlperf_submission.errors import NetworkFileError, SettingError, StepFailedError
 from mlperf_submission.harness.backends.base import BackendOptions, open_backend
 from mlperf_submission.harness.backends.tensorrt import backend as tensorrt
@@ -26,14 +29,6 @@ from mlperf_submission.harness.settings import RunSettings
 from mlperf_submission.harness.sut import DirectSystem
 from mlperf_submission.rounds import RunKind, Scenario
 from mlperf_submission.submission.logs import read_accuracy
-from models.benchmark import (
-    Arrays,
-    Benchmark,
-    Precision,
-    Samples,
-    StackedSamples,
-    TensorSpec,
-)
 from models.bert.architecture import BertShape, bert
 from models.bert.samples import SquadSamples
 from models.registry import get_benchmark

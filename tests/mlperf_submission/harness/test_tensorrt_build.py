@@ -12,6 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
 
+from mlperf_submission.benchmark.answer import StackedSamples
+from mlperf_submission.benchmark.facts import Precision
 from mlperf_submission.errors import NetworkFileError, SettingError, StepTimeoutError
 from mlperf_submission.harness.backends.tensorrt import build as tensorrt_build
 from mlperf_submission.harness.backends.tensorrt import library as tensorrt_library
@@ -19,7 +21,6 @@ from mlperf_submission.harness.backends.tensorrt.build import build, check_opera
 from mlperf_submission.harness.backends.tensorrt.cuda import GpuFacts
 from mlperf_submission.harness.backends.tensorrt.library import EngineInfo, builder_identity, library_for
 from mlperf_submission.process import run_module
-from models.benchmark import Precision, StackedSamples
 from models.gptj.architecture import gptj
 from models.network.quantization import quantize
 from models.registry import get_benchmark

@@ -10,13 +10,14 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
+from mlperf_submission.benchmark.answer import StackedSamples
+from mlperf_submission.benchmark.facts import Precision
 from mlperf_submission.errors import SettingError
 from mlperf_submission.harness.backends.base import BackendOptions, open_backend
 from mlperf_submission.harness.backends.tensorrt.backend import TensorRTBackend
 from mlperf_submission.harness.backends.tensorrt.build import build
 from mlperf_submission.harness.backends.tensorrt.cuda import import_cuda, visible_gpus
 from mlperf_submission.harness.backends.tensorrt.library import gpu_facts
-from models.benchmark import Precision, StackedSamples
 from models.gptj.architecture import gptj
 from models.network.agreement import CpuSession
 from models.network.calibration import as_input

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mlperf_submission.benchmark.answer import Arrays
+from mlperf_submission.benchmark.facts import Edition, Source
+from mlperf_submission.benchmark.parts import ignore_progress
 from mlperf_submission.errors import LogError, SourceError
 from mlperf_submission.rounds import get_round
-from models.benchmark import Arrays, Edition, Source, ignore_progress
 from models.bert.answer import ANSWER
 from models.bert.samples import SquadSamples
 from models.registry import get_benchmark

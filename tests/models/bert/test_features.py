@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlperf_submission.benchmark.parts import Progress, ignore_progress
 from mlperf_submission.errors import SourceError
-from models.benchmark import Progress, ignore_progress
 from models.bert.features import (
     WindowRules,
     features,

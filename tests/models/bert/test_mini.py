@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mlperf_submission.benchmark.answer import ShapedSession
+from mlperf_submission.benchmark.facts import Edition, MiniListing, Subset
+from mlperf_submission.benchmark.parts import ignore_progress
 from mlperf_submission.errors import SettingError
 from mlperf_submission.rounds import get_round
-from models.benchmark import Edition, MiniListing, ShapedSession, Subset, ignore_progress
 from models.bert.answer import ANSWER
 from models.bert.features import WindowRules, features
 from models.bert.mini import files as bert_files

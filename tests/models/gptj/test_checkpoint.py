@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mlperf_submission.benchmark.parts import ignore_progress
 from mlperf_submission.errors import PipelineError, SourceError
-from models.benchmark import ignore_progress
 from models.gptj.architecture import random_weights
 from models.gptj.checkpoint import Checkpoint
 from models.gptj.decoder import DecoderShape, weight_names

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.benchmark import Arrays, Precision
+from mlperf_submission.benchmark.answer import Arrays
+from mlperf_submission.benchmark.facts import Precision
 from models.gptj.architecture import gptj, random_weights
 from models.gptj.decoder import BEAMS, STEP_SLOTS, DecoderShape, weight_names
 from models.gptj.export import weights_of, write_network

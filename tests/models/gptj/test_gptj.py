@@ -8,12 +8,13 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from mlperf_submission.benchmark.facts import Edition
+from mlperf_submission.benchmark.parts import Score, ignore_progress
 from mlperf_submission.errors import NetworkFileError, SettingError, SourceError
 from mlperf_submission.harness.backends.base import BackendOptions
 from mlperf_submission.harness.backends.onnxruntime import OnnxBackend
 from mlperf_submission.rounds import get_round
 from mlperf_submission.submission.accuracy import judge, targets_for
-from models.benchmark import Edition, Score, ignore_progress
 from models.gptj import text as gptj_text
 from models.gptj.answer import responses_of
 from models.gptj.facts import ARTICLES_FILE

@@ -12,8 +12,10 @@ import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from mlperf_submission.benchmark.answer import StackedSamples
+from mlperf_submission.benchmark.facts import Edition, Source
+from mlperf_submission.benchmark.parts import AccuracyEntry, Benchmark, Progress, Score
 from mlperf_submission.errors import NetworkFileError, SettingError
-from models.benchmark import AccuracyEntry, Benchmark, Edition, Progress, Score, Source, StackedSamples
 from models.network.agreement import Agreement, CpuSession, agreement
 from models.network.quantization import quantize
 from models.resnet50.architecture import resnet50

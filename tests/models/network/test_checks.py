@@ -10,8 +10,8 @@ import onnx
 import pytest
 from onnx import ModelProto, helper, numpy_helper
 
+from mlperf_submission.benchmark.parts import TensorSpec
 from mlperf_submission.errors import NetworkFileError
-from models.benchmark import TensorSpec
 from models.network.checks import check_network, read_network
 from models.resnet50.architecture import resnet50
 

@@ -15,9 +15,11 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 
+from mlperf_submission.benchmark.answer import StackedSamples
+from mlperf_submission.benchmark.facts import Precision
+from mlperf_submission.benchmark.parts import Benchmark, Progress, TensorSpec
 from mlperf_submission.errors import NetworkFileError, SettingError
 from mlperf_submission.process import progress_in, run_module
-from models.benchmark import Benchmark, Precision, Progress, StackedSamples, TensorSpec
 from models.network.agreement import CpuSession
 from models.network.calibration import as_input
 from models.network.checks import check_network

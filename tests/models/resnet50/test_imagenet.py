@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from mlperf_submission.benchmark.parts import Progress
 from mlperf_submission.errors import DiskFullError, SourceError
-from models.benchmark import Progress
 from models.images import arrays
 from models.images.folder import LabelledImage
 from models.resnet50 import imagenet

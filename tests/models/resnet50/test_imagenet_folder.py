@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlperf_submission.benchmark.parts import ignore_progress
 from mlperf_submission.errors import SourceError
-from models.benchmark import ignore_progress
 from models.images import folder as imagenet_folder
 from models.resnet50 import imagenet
 

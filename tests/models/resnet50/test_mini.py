@@ -13,10 +13,11 @@ import onnx
 import onnxruntime
 import pytest
 
+from mlperf_submission.benchmark.answer import StackedSamples
+from mlperf_submission.benchmark.parts import ignore_progress
 from mlperf_submission.errors import SettingError, SourceError, StepTimeoutError
 from mlperf_submission.rounds import get_round
 from models import jobs
-from models.benchmark import StackedSamples, ignore_progress
 from models.images.folder import read_list
 from models.network.agreement import agreement
 from models.network.quantization import quantize

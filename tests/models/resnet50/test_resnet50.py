@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mlperf_submission.benchmark.facts import Edition, Source
+from mlperf_submission.benchmark.parts import ignore_progress
 from mlperf_submission.errors import LogError, SourceError
-from models.benchmark import Edition, Source, ignore_progress
 from models.registry import get_benchmark
 from models.resnet50.answer import ANSWER
 from models.resnet50.imagenet import imagenet_name

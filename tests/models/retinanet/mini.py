@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.benchmark import Arrays, Edition, MiniListing, Source, ignore_progress
+from mlperf_submission.benchmark.answer import Arrays
+from mlperf_submission.benchmark.facts import Edition, MiniListing, Source
+from mlperf_submission.benchmark.parts import ignore_progress
 from models.registry import get_benchmark
 from models.retinanet.anchors import BASE_SIZES
 from models.retinanet.answer import ANSWER

@@ -15,9 +15,11 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
+from mlperf_submission.benchmark.answer import Arrays, StackedSamples
+from mlperf_submission.benchmark.facts import Subset
+from mlperf_submission.benchmark.parts import ignore_progress
 from mlperf_submission.errors import SettingError, SourceError
 from mlperf_submission.rounds import get_round
-from models.benchmark import Arrays, StackedSamples, Subset, ignore_progress
 from models.network.agreement import CpuSession
 from models.network.calibration import int8_inputs
 from models.network.quantization import quantize

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from mlperf_submission.benchmark.facts import Edition
+from mlperf_submission.benchmark.parts import ignore_progress
 from mlperf_submission.errors import LogError, SourceError
-from models.benchmark import Edition, ignore_progress
 from models.images.arrays import ArraySamples
 from models.retinanet.anchors import BASE_SIZES, anchors
 from models.retinanet.answer import ANSWER

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from models.benchmark import Arrays
+from mlperf_submission.benchmark.answer import Arrays
 from models.network.agreement import CpuSession
 from models.unet3d.summing import with_sums
 

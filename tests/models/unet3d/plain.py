@@ -10,7 +10,7 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
-from models.benchmark import Session
+from mlperf_submission.benchmark.answer import Session
 from models.unet3d import windows
 from models.unet3d.tensors import INPUT, OUTPUT
 from models.unet3d.volumes import CLASSES, STRIDE, WINDOW

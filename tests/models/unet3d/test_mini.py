@@ -15,6 +15,9 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto
 
+from mlperf_submission.benchmark.answer import Arrays, Samples
+from mlperf_submission.benchmark.facts import Edition, MiniListing, Precision, Subset
+from mlperf_submission.benchmark.parts import ignore_progress
 from mlperf_submission.compliance.audits import audit_config
 from mlperf_submission.compliance.responses import compare_accuracy
 from mlperf_submission.errors import SettingError, SourceError
@@ -22,7 +25,6 @@ from mlperf_submission.harness.run import RunOutcome, RunRequest, measure
 from mlperf_submission.harness.settings import RunLength, settings_for
 from mlperf_submission.rounds import RunKind, Scenario, get_round
 from mlperf_submission.submission.logs import read_accuracy
-from models.benchmark import Arrays, Edition, MiniListing, Precision, Samples, Subset, ignore_progress
 from models.network.agreement import CpuSession as WholeSession
 from models.network.agreement import drained
 from models.network.calibration import int8_inputs

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.benchmark import Arrays
+from mlperf_submission.benchmark.answer import Arrays
 from models.network.agreement import drained
 from models.unet3d.answer import ANSWER, VolumePlan
 from models.unet3d.samples import VolumeSamples

@@ -12,8 +12,10 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper
 
+from mlperf_submission.benchmark.answer import Samples, StackedSamples
+from mlperf_submission.benchmark.facts import Edition, Precision, Subset
+from mlperf_submission.benchmark.parts import ignore_progress
 from mlperf_submission.errors import LogError, SourceError
-from models.benchmark import Edition, Precision, Samples, StackedSamples, Subset, ignore_progress
 from models.network.agreement import CpuSession, drained
 from models.registry import get_benchmark
 from models.unet3d import cases as unet3d_cases

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.benchmark import Arrays
+from mlperf_submission.benchmark.answer import Arrays
 from models.unet3d.windows import origins, patch, window_count
 from tests.models.unet3d.networks import Place
 from tests.models.unet3d.plain import WindowBatches, segment

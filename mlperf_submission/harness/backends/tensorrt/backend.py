@@ -20,6 +20,16 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from mlperf_submission.benchmark.answer import (
+    Arrays,
+    BatchAnswer,
+    LoopAnswer,
+    Responses,
+    SampleLoop,
+    StackedSamples,
+)
+from mlperf_submission.benchmark.facts import Precision
+from mlperf_submission.benchmark.parts import Benchmark
 from mlperf_submission.errors import NetworkFileError, SettingError
 from mlperf_submission.harness.backends.base import BackendOptions
 from mlperf_submission.harness.backends.tensorrt.cuda import gpus_like, import_cuda, visible_gpus
@@ -27,16 +37,6 @@ from mlperf_submission.harness.backends.tensorrt.device import EngineTensor, Gpu
 from mlperf_submission.harness.backends.tensorrt.library import EngineInfo, import_library
 from mlperf_submission.harness.backends.tensorrt.stream import Lane
 from mlperf_submission.harness.samples import ResidentSamples
-from models.benchmark import (
-    Arrays,
-    BatchAnswer,
-    Benchmark,
-    LoopAnswer,
-    Precision,
-    Responses,
-    SampleLoop,
-    StackedSamples,
-)
 
 
 def open_backend(options: BackendOptions) -> TensorRTBackend:

@@ -17,6 +17,7 @@ from typing import Any
 from onnx import ModelProto, TensorProto
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from mlperf_submission.benchmark.facts import Precision
 from mlperf_submission.errors import NetworkFileError, SettingError, StepFailedError
 from mlperf_submission.files import disk_full_named, write_atomic
 from mlperf_submission.harness.backends.tensorrt.cuda import call, gpus_like, import_cuda, visible_gpus
@@ -27,7 +28,6 @@ from mlperf_submission.harness.backends.tensorrt.library import (
     library_for,
 )
 from mlperf_submission.process import peak_bytes, serve_request
-from models.benchmark import Precision
 from models.network.checks import all_tensors, dimensions, read_network
 
 _PROFILES = "profiles."

@@ -11,10 +11,10 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from mlperf_submission.benchmark.answer import Arrays
 from mlperf_submission.errors import NetworkFileError, SettingError, StepFailedError
 from mlperf_submission.harness.backends.tensorrt.cuda import CudaError
 from mlperf_submission.harness.backends.tensorrt.device import EngineTensor, GpuDevice, Handle, Profile, Shape
-from models.benchmark import Arrays
 from models.network.state import PAST, PRESENT
 
 _MOST_GRAPHS = 256
