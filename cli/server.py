@@ -17,13 +17,17 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import chdir, contextmanager
+from functools import partialmethod
 from importlib import import_module
 from pathlib import Path
 
+import certifi
 import httpx
+from pydantic import ValidationError
 
 from cli.lost_runs import in_use, mark_lost_runs
-from mlperf_submission.errors import UnreachableError
+from mlperf_submission.errors import SettingError, UnreachableError
+from mlperf_submission.fetch.http import environment_named
 from mlperf_submission.process import companion, revived
 
 START_SECONDS = 180.0
@@ -48,6 +52,8 @@ _OURS: Mapping[str, str] = {
     # Leases of concurrency limits on disk: in memory, a killed server would leak them.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+    # By default it is SSL_CERT_FILE, also where no certificate is looked at.
+    "PREFECT_API_SSL_CERT_FILE": certifi.where(),
 }
 _SERVER: Mapping[str, str] = {
     **_OURS,
@@ -74,6 +80,9 @@ def prefect_server(home: Path, log: Path, *, used_by: str | None = None) -> Iter
     configured = os.environ.get("PREFECT_API_URL")
     if configured:
         with _environment({**_CLIENT, **os.environ}):
+            with environment_named():
+                httpx.Client().close()
+            import_prefect()
             yield configured
         return
     _make_private(home)
@@ -90,7 +99,8 @@ def prefect_server(home: Path, log: Path, *, used_by: str | None = None) -> Iter
         with _environment({**_CLIENT, **_without_prefect(), **_OURS, **reached, **_no_proxy()}):
             # Prefect also reads `.env`, `prefect.toml` and `pyproject.toml` of the folder it is imported in.
             with chdir(home):
-                import prefect.main  # noqa: F401
+                import_prefect()
+            _ask_no_proxy()
             if used_by:
                 import_module(used_by)
             deadline = time.monotonic() + START_SECONDS
@@ -105,6 +115,35 @@ def prefect_server(home: Path, log: Path, *, used_by: str | None = None) -> Iter
                     yield address
                 finally:
                     send_what_is_queued()
+
+
+def import_prefect() -> None:
+    """Import Prefect, which reads its settings then.
+
+    Raises:
+        SettingError: it refuses one; the message names it.
+    """
+    try:
+        import prefect.main  # noqa: F401
+    except ValidationError as error:
+        wrong = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise SettingError(
+            f"Prefect refuses a setting of {error.title}: {'; '.join(wrong)}",
+            where="PREFECT_… in the environment, or Prefect's settings files",
+            remedy="correct or unset it",
+        ) from None
+
+
+def _ask_no_proxy() -> None:
+    """Let Prefect's clients ask no proxy.
+
+    httpx reads all that are set, and their exceptions, before it knows which address it is for: one that it
+    cannot use would end every call to our own server.
+    """
+    from prefect.client import base
+
+    for client in (base.PrefectHttpxAsyncClient, base.PrefectHttpxSyncClient):
+        setattr(client, "__init__", partialmethod(client.__init__, trust_env=False))  # noqa: B010
 
 
 def _make_private(home: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -70,11 +69,13 @@ def collect(
 ) -> None:
     """Find unfinished uploads and content that no run names; with --delete, delete them."""
     from mlperf_submission.config.system import load_system
+    from mlperf_submission.store.collect import age
     from tasks.upload import store_for
     from tasks.workspace import Workspace
 
+    limit = age(older_than)
     with store_for(Workspace.at(work), load_system(system)) as store:
-        found = store.collect(older_than=timedelta(days=older_than), delete=delete)
+        found = store.collect(older_than=limit, delete=delete)
     table = Table("what", header_style="bold")
     table.add_column("count", justify="right")
     table.add_column("MB", justify="right")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
@@ -93,7 +94,7 @@ class SubmissionRequest:
             get_benchmark(
                 name
             )  # a benchmark that the round knows, but this version does not run, is an error now
-        if search_minutes is not None and not search_minutes > 0:
+        if search_minutes is not None and not 0 < search_minutes < math.inf:
             raise SettingError(f"the search cannot take {search_minutes} minutes", remedy="give more than 0")
         if search_minutes is not None and weights == "random":
             raise SettingError(

@@ -6,6 +6,7 @@ import ipaddress
 import re
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://[^\s\"'<>]+", re.IGNORECASE)
+PROXY = "check the proxy that HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names (NO_PROXY has the exceptions)"
 _PORT = re.compile(r"[^:]*(:\d*)?|\[.*")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
+from mlperf_submission.description.probe import whole_number
 from mlperf_submission.submission.logs import DetailLog
 
 _VERSION = re.compile(r"\d+(?:\.\d+)+")
@@ -62,17 +63,18 @@ def _devices(description: Mapping[str, str | int], run: RunFacts) -> list[str]:
     if not run.devices:
         return []
     count = str(description.get("accelerators_per_node", "")).strip()
+    number = whole_number(count)
     model = str(description.get("accelerator_model_name", ""))
     processor = _plain(description.get("host_processor_model_name", ""))
     on_processor = bool(processor) and all(_plain(name) == processor for name in run.devices)
     if on_processor:
-        if count.isdecimal() and int(count) > 0:
+        if number:
             return [
                 f"{run.run}: it ran on the processor {run.devices[0]}, not on the {count} x {model} described"
             ]
         return []
     found = []
-    if count.isdecimal() and int(count) != len(run.devices):
+    if number is not None and number != len(run.devices):
         found.append(f"{run.run}: it logged {len(run.devices)} devices, accelerators_per_node says {count}")
     others = [name for name in dict.fromkeys(run.devices) if not _names(model, name)]
     if others:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlperf_submission.description.fields import FieldValue, ask, counted, found
-from mlperf_submission.description.probe import Probe, Reading, told
+from mlperf_submission.description.probe import Probe, Reading, told, whole_number
 
 _LINKS = {"1": "Ethernet", "32": "InfiniBand"}
 _UP = 0x1
@@ -120,7 +120,7 @@ def _disks(reading: Reading | None) -> list[Disk]:
         if not isinstance(entry, dict):
             continue
         name, shown = str(entry.get("name", "")), str(entry.get("size") or "")
-        size = int(shown) if shown.isdecimal() else 0
+        size = whole_number(shown) or 0
         if entry.get("type") != "disk" or size == 0 or name.startswith(("zram", "ram", "loop", "nbd")):
             continue
         disks.append(Disk(size, _kind(name, entry), told(str(entry.get("model") or ""))))
@@ -162,14 +162,14 @@ def _cards(probe: Probe) -> Iterator[Card]:
         kind, speed, flags, carrier = (
             probe.file(f"{base}/{name}") for name in ("type", "speed", "flags", "carrier")
         )
-        mbit = int(speed.raw) if speed and speed.raw.isdecimal() else None
+        mbit = whole_number(speed.raw) if speed else None
         yield Card(
             name=folder.name,
             device=device.resolve().name,
             driver=driver.resolve().name if driver.exists() else "no driver",
             link=_LINKS.get(kind.raw if kind else "", "other link"),
             speed=mbit or None,
-            is_up=bool(flags and int(flags.raw, 16) & _UP),
+            is_up=bool(flags and re.fullmatch(r"0x[0-9a-f]{1,8}", flags.raw) and int(flags.raw, 16) & _UP),
             is_connected=bool(carrier and carrier.raw == "1"),
         )
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from mlperf_submission.description.fields import FieldValue, ask, counted, found
-from mlperf_submission.description.probe import Probe, Reading, blocks_in, facts_in, told
+from mlperf_submission.description.probe import Probe, Reading, blocks_in, facts_in, told, whole_number
 
 _GIB = 1 << 30
 
@@ -22,11 +22,9 @@ def processor_fields(probe: Probe) -> Iterator[FieldValue]:
     def either(name: str, key: str, other: str | None) -> FieldValue:
         if facts.get(key) and lscpu:
             value = facts[key]
-            return found(
-                name, int(value) if value.isdecimal() else value, probe.said(lscpu.source, f"{key}: {value}")
-            )
+            return found(name, _plainest(value), probe.said(lscpu.source, f"{key}: {value}"))
         if other and info:
-            return found(name, int(other) if other.isdecimal() else other, probe.said(info.source, other))
+            return found(name, _plainest(other), probe.said(info.source, other))
         return ask(name, "neither lscpu nor /proc/cpuinfo tells it")
 
     packages = {block["physical id"] for block in listed if "physical id" in block}
@@ -71,7 +69,7 @@ def memory_fields(probe: Probe) -> Iterator[FieldValue]:
         yield found("host_memory_configuration", counted(names), reading, "the part numbers are not told")
         return
     meminfo = probe.file("/proc/meminfo")
-    total = re.search(r"MemTotal:\s*(\d+) kB", meminfo.raw) if meminfo else None
+    total = re.search(r"MemTotal:\s*([0-9]{1,15}) kB", meminfo.raw) if meminfo else None
     if meminfo and total:
         gib = int(total[1]) * 1024 / _GIB
         note = "what the kernel can use, less than what is installed; dmidecode as root tells the modules"
@@ -168,6 +166,11 @@ def _frequency(
     return ask(name, "neither lscpu nor /proc/cpuinfo tells it")
 
 
+def _plainest(text: str) -> int | str:
+    number = whole_number(text)
+    return text if number is None else number
+
+
 def _number(text: str | None) -> float | None:
     """Return a number above 0 of a tool; None if it says none."""
     return float(text) if text and re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text) else None
@@ -193,7 +196,7 @@ def _dmi_modules(probe: Probe) -> tuple[Reading, list[int], list[str]] | None:
         return None
     sizes, names = [], []
     for facts in blocks_in(reading.raw):
-        size = re.fullmatch(r"(\d+) (MB|GB|TB|MiB|GiB)", facts.get("Size", ""))
+        size = re.fullmatch(r"([0-9]{1,9}) (MB|GB|TB|MiB|GiB)", facts.get("Size", ""))
         if not size:
             continue
         count = int(size[1]) * {"M": 1 << 20, "G": 1 << 30, "T": 1 << 40}[size[2][0]]
@@ -210,9 +213,10 @@ def _edac_modules(probe: Probe) -> tuple[Reading, list[int], list[str]] | None:
         for module in probe.folders(f"{base}/{controller.name}"):
             path = f"{base}/{controller.name}/{module.name}"
             size, kind = probe.file(f"{path}/size"), probe.file(f"{path}/dimm_mem_type")
-            if module.name.startswith(("dimm", "rank")) and size and size.raw.isdecimal() and int(size.raw):
-                sizes.append(int(size.raw) << 20)
-                names.append(f"{int(size.raw) / 1024:g}GB {kind.raw if kind else ''}".strip())
+            megabytes = whole_number(size.raw) if size else None
+            if module.name.startswith(("dimm", "rank")) and megabytes:
+                sizes.append(megabytes << 20)
+                names.append(f"{megabytes / 1024:g}GB {kind.raw if kind else ''}".strip())
     return (probe.said(base, "\n".join(names)), sizes, names) if sizes else None
 
 
@@ -229,7 +233,7 @@ def _supplies(probe: Probe) -> Iterator[FieldValue]:
     reading = probe.tool("dmidecode", "-t", "39")
     watts, details = [], []
     for facts in blocks_in(reading.raw) if reading else []:
-        power = re.fullmatch(r"(\d+) W", facts.get("Max Power Capacity", ""))
+        power = re.fullmatch(r"([0-9]{1,9}) W", facts.get("Max Power Capacity", ""))
         if power:
             watts.append(f"{power[1]} W")
             parts = [facts[key] for key in ("Manufacturer", "Model Part Number") if key in facts]

@@ -134,6 +134,11 @@ def told(text: str) -> str:
     return "" if _PLACEHOLDERS.fullmatch(plain) else text
 
 
+def whole_number(text: str) -> int | None:
+    """Return the number that a text is, if it is one that a tool could mean: 18 digits at most."""
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
+
+
 def facts_in(text: str) -> dict[str, str]:
     """Return what the lines `name: value` of a text say; placeholders are left out."""
     pairs = (line.partition(":") for line in text.splitlines())

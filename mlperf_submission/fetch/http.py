@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
-from mlperf_submission.addresses import is_loopback, scrubbed, shown
+from mlperf_submission.addresses import PROXY, is_loopback, scrubbed, shown
 from mlperf_submission.deadline import Limits, NotInTimeError, within
-from mlperf_submission.errors import PipelineError, SourceError, UnreachableError
+from mlperf_submission.errors import PipelineError, SettingError, SourceError, UnreachableError
 
 _CONNECT_SECONDS = 10.0
 _LEAST_RATE = 10_000
@@ -43,6 +44,24 @@ class Opened:
 
 
 @contextmanager
+def environment_named() -> Iterator[None]:
+    """Say so where httpx cannot make a client of what the environment says of proxies and certificates.
+
+    Raises:
+        SettingError: it cannot.
+    """
+    try:
+        yield
+    except (httpx.InvalidURL, ImportError, OSError, ValueError) as error:
+        raise SettingError(
+            f"the settings for proxies or certificates cannot be used: {scrubbed(str(error))}",
+            where="the environment",
+            remedy="correct or unset HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY (in lower case too), "
+            "SSL_CERT_FILE and SSL_CERT_DIR",
+        ) from error
+
+
+@contextmanager
 def open_url(url: str, offset: int, limits: Limits) -> Iterator[Opened]:
     """Open a URL for reading from an offset.
 
@@ -54,6 +73,7 @@ def open_url(url: str, offset: int, limits: Limits) -> Iterator[Opened]:
     Raises (here or while the blocks are read):
         UnreachableError: no answer, a break or silence: a retry can help.
         SourceError: the file is not there, or is refused.
+        SettingError: the proxy or the certificates that the environment names cannot be used.
         StepTimeoutError: the deadline passed.
     """
     headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={offset}-"} if offset else {})}
@@ -63,7 +83,9 @@ def open_url(url: str, offset: int, limits: Limits) -> Iterator[Opened]:
     )
     local = is_loopback(urlsplit(url).hostname or "")
     try:
-        with httpx.Client(timeout=timeout, follow_redirects=True, trust_env=not local) as client:
+        with environment_named():
+            opened = httpx.Client(timeout=timeout, follow_redirects=True, trust_env=not local)
+        with opened as client:
             request = client.build_request("GET", url, headers=headers)
             # A server may send its headers byte by byte: httpx limits only the pauses between them.
             response = within(
@@ -157,11 +179,22 @@ def _http_error(url: str, error: httpx.HTTPError, limits: Limits) -> PipelineErr
             where=shown(url),
             remedy="check this machine's clock and certificate authorities (SSL_CERT_FILE)",
         )
+    if isinstance(error, httpx.ProxyError) or (isinstance(error, httpx.ConnectError) and _has_proxy(url)):
+        return UnreachableError(
+            f"the proxy refuses or does not answer ({why})", where=shown(url), remedy=f"{PROXY}; {_AGAIN}"
+        )
     if isinstance(error, httpx.TimeoutException):
         what = f"the server sent nothing for {limits.stall_seconds:.0f} s"
     else:
         what = f"the connection failed or broke off ({why or type(error).__name__})"
     return UnreachableError(what, where=shown(url), remedy=_AGAIN)
+
+
+def _has_proxy(url: str) -> bool:
+    """Whether the environment names a proxy for a URL."""
+    parts, named = urlsplit(url), getproxies()
+    host = parts.hostname or ""
+    return bool(parts.scheme in named or "all" in named) and not (is_loopback(host) or proxy_bypass(host))
 
 
 _AGAIN = "try again; what has arrived is kept"

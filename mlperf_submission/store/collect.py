@@ -15,6 +15,8 @@ from mlperf_submission.store.marks import Collection, Marks
 
 LEAST_AGE = timedelta(hours=24)
 """Younger content may be of an upload that broke off and goes on."""
+_DAY = timedelta(days=1)
+_MOST_DAYS = 36_500
 _OBJECTS = "objects/sha256/"
 _KEY_PARTS = 4
 _BATCH = 200
@@ -49,6 +51,21 @@ class Garbage:
     def size(self) -> int:
         """Bytes of the objects; what unfinished uploads hold, no server says."""
         return sum(item.size for item in self.objects)
+
+
+def age(days: float) -> timedelta:
+    """Return a limit for `collect_garbage` in days.
+
+    Raises:
+        SettingError: there is no such length of time, or it is too short.
+    """
+    if not LEAST_AGE / _DAY <= days <= _MOST_DAYS:
+        raise SettingError(
+            f"content of {days:g} days cannot be asked for: what is younger than {LEAST_AGE / _DAY:g} may "
+            "belong to an upload that goes on",
+            remedy=f"give {LEAST_AGE / _DAY:g} to {_MOST_DAYS} days",
+        )
+    return timedelta(days=days)
 
 
 def collect_garbage(

@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
-from mlperf_submission.addresses import is_loopback, scrubbed, shown
+from mlperf_submission.addresses import PROXY, is_loopback, scrubbed, shown
 from mlperf_submission.errors import PipelineError, SettingError, StoreError, UnreachableError
 from mlperf_submission.store.connections import ANSWER_SECONDS, LimitedConnections
 
@@ -189,7 +189,9 @@ def _endpoint(url: str) -> str:
         proper = False
     if not proper:
         raise SettingError(
-            f"{shown(url)!r} is no S3 endpoint", where="S3 endpoint", remedy="write http(s)://host[:port]"
+            f"{shown(url)!r} is no S3 endpoint",
+            where="store.endpoint_url or AWS_ENDPOINT_URL",
+            remedy="write http(s)://host[:port]",
         )
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
@@ -309,6 +311,8 @@ def _of_transport(error: Exception, where: str) -> PipelineError:
             where=where,
             remedy="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile in ~/.aws",
         )
+    if isinstance(error, exceptions.ProxyConnectionError):
+        return UnreachableError("the proxy does not answer", where=where, remedy=f"{PROXY}; start again")
     broken = (
         exceptions.ConnectionError,
         exceptions.HTTPClientError,

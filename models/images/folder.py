@@ -55,7 +55,7 @@ def read_list(path: Path, *, classes: int, count: int | None, labels: bool = Tru
             raise _list_error(path, number, f"{line[:80]!r} is not {wanted}")
         label = None
         if len(fields) == 2:
-            if not (fields[1].isascii() and fields[1].isdigit() and int(fields[1]) < classes):
+            if not (re.fullmatch(r"[0-9]{1,9}", fields[1]) and int(fields[1]) < classes):
                 raise _list_error(
                     path, number, f"the class {fields[1][:20]!r} is not one of 0 to {classes - 1}"
                 )

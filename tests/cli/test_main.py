@@ -15,7 +15,7 @@ COMMANDS = ("run", "plan", "validate", "report", "merge", "publish", "fetch", "d
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", "from cli.main import main; main()", *arguments],
+        [sys.executable, "-m", "cli.main", *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -37,8 +37,12 @@ with prefect_server(home, home.with_name("prefect.log")) as address:
 print("over")
 """
 HOSTILE = {
-    **dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"), "http://127.0.0.1:9"),
-    "NO_PROXY": "example.org",
+    **dict.fromkeys(("HTTP_PROXY", "http_proxy"), "http://127.0.0.1:9"),
+    **dict.fromkeys(("ALL_PROXY", "all_proxy"), "socks5://127.0.0.1:9"),
+    "HTTPS_PROXY": "::::",
+    "NO_PROXY": "example.org,http://[::1",
+    "SSL_CERT_FILE": "/no/such",
+    "SSL_CERT_DIR": "/no/such",
     "PREFECT_API_AUTH_STRING": "another:password",
     "PREFECT_API_KEY": "a key of Prefect Cloud",
     "PREFECT_SERVER_API_BASE_PATH": "/elsewhere",
@@ -84,6 +88,30 @@ def test_a_server_that_cannot_start_is_told_with_its_own_words(tmp_path: Path) -
     ):
         pass
     assert "PREFECT_API_URL" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("PREFECT_LOGGING_LEVEL", "loud"),
+        ("NO_PROXY", "http://[::1"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named(tmp_path: Path, variable: str, value: str) -> None:
+    program = f"from cli.server import prefect_server\nwith prefect_server({tmp_path!r}, None): pass"
+    program = program.replace("PosixPath", "__import__('pathlib').Path")
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=clean_environment(
+            PYTHONPATH=str(ROOT), PREFECT_API_URL="http://127.0.0.1:9/api", **{variable: value}
+        ),
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert "SettingError: " in done.stderr.splitlines()[-2]
+    assert variable.partition("_")[0] in done.stderr.splitlines()[-2] + done.stderr.splitlines()[-1]
 
 
 def test_a_server_that_the_person_names_is_used_with_their_settings(

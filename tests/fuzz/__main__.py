@@ -34,8 +34,6 @@ def main() -> int:
     for reader in readers:
         faults = sum(key.startswith(f"{reader.name}: ") for key in found)
         print(f"{reader.name:<24}{tried[reader.name]:>10,} inputs, {faults} faults")
-    for where, told in found.items():
-        print(f"\n{where}\n{told}")
     return 1 if found else 0
 
 
@@ -61,7 +59,9 @@ def _turn(reader: Reader, tried: Counter[str], found: dict[str, str]) -> None:
     except Exception as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
         key = f"{reader.name}: {type(error).__name__} in {Path(last.filename).name}:{last.lineno}"
-        found.setdefault(key, "".join(traceback.format_exception(error)))
+        if key not in found:
+            found[key] = "".join(traceback.format_exception(error))
+            print(f"{key}\n{found[key]}", flush=True)
 
 
 if __name__ == "__main__":

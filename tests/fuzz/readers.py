@@ -82,6 +82,16 @@ MANIFEST = json.dumps(
         ],
     }
 ).encode()
+_NET, _MEMORY = "sys/class/net/eth0", "sys/devices/system/edac/mc/mc0/dimm0"
+MACHINE_FILES = (
+    "proc/cpuinfo",
+    "proc/meminfo",
+    "etc/os-release",
+    "sys/devices/system/cpu/cpu0/cache/index0/size",
+    "sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq",
+    *(f"{_MEMORY}/{name}" for name in ("size", "dimm_mem_type")),
+    *(f"{_NET}/{name}" for name in ("flags", "speed", "carrier", "device/vendor")),
+)
 PIECES = (
     b'"',
     b"{",
@@ -173,6 +183,10 @@ def _conf(content: bytes, _folder: Path) -> None:
 
 def _machine(content: bytes, folder: Path) -> None:
     text = content.decode(errors="replace")
+    for name in MACHINE_FILES:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
     described = describe_machine(probe=Probe(folder, lambda _: ToolOutput(text)), gpus="none")
     read_yaml(described.as_yaml().encode(), "description")
     described.as_table()
@@ -238,6 +252,9 @@ READERS = (
         (
             b'{"lscpu": [{"field": "Socket(s):", "data": "2", "children": [{"field": "X", "data": "Y"}]}]}',
             b'{"blockdevices": [{"name": "sda", "size": 480103981056, "rota": false, "type": "disk"}]}',
+            b"processor : 0\nphysical id : 0\ncpu cores : 8\ncpu MHz : 2100.5\nMemTotal:  65536 kB\n",
+            b"0x1003\n",
+            b"16384\n",
             b"Memory Device\n\tSize: 32 GB\n\tType: DDR5\n\nPower Supply\n\tMax Power Capacity: 1800 W\n",
         ),
     ),

@@ -329,6 +329,20 @@ def test_a_tool_that_is_missing_or_refuses_says_why() -> None:
     assert run_tool(["uname", "-r"]).text.strip() == platform.release()
 
 
+@pytest.mark.parametrize("digits", ["9" * 5000, "-1", "\u0663", "0x10"])
+def test_what_is_no_number_of_a_tool_or_file_is_none(tmp_path: Path, digits: str) -> None:
+    memory = f"Memory Device\n\tSize: {digits} GB\n\nPower Supply\n\tMax Power Capacity: {digits} W\n"
+    disks = json.dumps({"blockdevices": [{"name": "sda", "size": digits, "type": "disk"}]})
+    card, module = "/sys/class/net/eth0", "/sys/devices/system/edac/mc/mc0/dimm0"
+    files = {f"{card}/{name}": digits for name in ("flags", "speed", "device/vendor")}
+    files |= {f"{module}/size": digits, "/proc/meminfo": f"MemTotal: {digits} kB"}
+    machine = describe_machine(
+        probe=_machine(tmp_path, {"dmidecode": memory, "lsblk": disks}, files), gpus=NO_GPU
+    )
+    for name in ("host_memory_capacity", "host_storage_capacity", "power_supply_details"):
+        assert machine.value(name) is None
+
+
 @pytest.mark.parametrize("text", ["", "{", '{"lscpu": 3}', '{"lscpu": [{"data": 1}]}', "[]"])
 def test_damaged_output_of_tools_is_no_value(tmp_path: Path, text: str) -> None:
     machine = describe_machine(probe=_machine(tmp_path, {"lscpu": text, "lsblk": text}, {}), gpus=NO_GPU)

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from mlperf_submission.deadline import Limits
 from mlperf_submission.errors import (
     DiskFullError,
     PipelineError,
@@ -27,6 +28,7 @@ from mlperf_submission.errors import (
     StepTimeoutError,
     UnreachableError,
 )
+from mlperf_submission.fetch.http import open_url
 from mlperf_submission.fetch.sources import fetch_all, fetch_source
 from tests.web import web_server
 
@@ -378,6 +380,39 @@ def test_a_file_of_this_machine_is_linked_or_copied_and_verified(
     with pytest.raises(SourceError, match="another digest"):
         fetch_source(source, tmp_path / "changed")
     assert list((tmp_path / "changed").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("ALL_PROXY", "nosuch://127.0.0.1:9"),
+        ("HTTP_PROXY", "http://[::1"),
+        ("NO_PROXY", "http://[::1"),
+        ("SSL_CERT_FILE", "/no/such"),
+    ],
+)
+def test_a_proxy_or_certificate_setting_that_cannot_be_used_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with (
+        pytest.raises(PipelineError, match="settings for proxies or certificates") as raised,
+        open_url("https://example.invalid/x", 0, Limits()),
+    ):
+        pass
+    assert variable in raised.value.remedy
+
+
+def test_a_proxy_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    for name in ("NO_PROXY", "no_proxy", "http_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with (
+        pytest.raises(UnreachableError, match="the proxy") as raised,
+        open_url("http://example.invalid/x", 0, Limits()),
+    ):
+        pass
+    assert "HTTP_PROXY" in raised.value.remedy
 
 
 def test_mirrors_are_tried_in_order_and_all_are_named(

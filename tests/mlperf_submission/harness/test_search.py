@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from mlperf_submission.errors import SettingError
-from mlperf_submission.harness.interference import DisturbanceLimits
 from mlperf_submission.harness.record import RunOutcome
-from mlperf_submission.harness.run import RunRequest
+from mlperf_submission.harness.run import RunRequest, measure
 from mlperf_submission.harness.search import find_server_qps, limits_for, planned_seconds
 from mlperf_submission.harness.settings import RunSettings
 from mlperf_submission.rounds import Scenario
@@ -17,22 +16,29 @@ MakeSettings = Callable[..., RunSettings]
 MakeRequest = Callable[..., RunRequest]
 
 
+@pytest.fixture
+def known_limit(monkeypatch: pytest.MonkeyPatch) -> float:
+    """Return the rate up to which the system keeps its latency; how fast this machine is, is left out."""
+
+    def measured(request: RunRequest, folder: Path, *, timeout_seconds: float) -> RunOutcome:
+        outcome = measure(request, folder, timeout_seconds=timeout_seconds)
+        assert outcome.latencies is not None
+        holds = request.settings.target_qps <= limit
+        p99 = request.settings.target_latency_ns // 2 * (1 if holds else 3)
+        latencies = outcome.latencies.model_copy(update={"p99": p99})
+        return outcome.model_copy(update={"latencies": latencies, "valid": holds, "disturbances": ()})
+
+    limit = 130.0
+    monkeypatch.setattr("mlperf_submission.harness.search.measure", measured)
+    return limit
+
+
 def test_a_search_keeps_its_probes_and_a_later_one_starts_from_them(
-    tmp_path: Path, make_settings: MakeSettings, null_request: MakeRequest
+    tmp_path: Path, make_settings: MakeSettings, null_request: MakeRequest, known_limit: float
 ) -> None:
-    # One sample takes 1 ms, so 1,000/s is the most for long; half a second of 1,600/s has a backlog of 0.3 s.
-    # All is coarse, for busy machines: what is shown is the evidence; tools/benchmarks/ shows the exactness.
-    settings = make_settings(Scenario.SERVER, target_qps=1000, seconds=0.6).model_copy(
-        update={"target_latency_ns": 300_000_000}
-    )
-    request = null_request(
-        settings,
-        batch_size=1,
-        batch_seconds=0.001,
-        max_wait_us=0,
-        disturbance_limits=DisturbanceLimits(other_cpu_share=100, stolen_share=100),
-    )
-    limits = limits_for(request, 10, probe_seconds=0.5, tolerance=0.45, margin=0.2, setup_seconds=0.5)
+    settings = make_settings(Scenario.SERVER, target_qps=100, seconds=0.6)
+    request = null_request(settings)
+    limits = limits_for(request, 100_000, probe_seconds=0.5, tolerance=0.45, margin=0.2)
     folder = tmp_path / "search"
     messages: list[str] = []
     assert planned_seconds(request, limits, folder) > 1
@@ -40,18 +46,15 @@ def test_a_search_keeps_its_probes_and_a_later_one_starts_from_them(
     assert found.new_probes == len(found.probes) == len(list(folder.glob("probe-*.json"))) > 1
     for number in range(1, found.new_probes + 1):
         assert (folder / f"probe-{number:03d}" / "mlperf_log_detail.txt").exists()
-    assert found.target_qps < 3000
+    assert found.target_qps <= known_limit
     assert any("99th percentile" in message for message in messages)
-    confirmation = [probe for probe in found.probes if probe.confirmation]
-    assert found.confirmed == any(probe.valid for probe in confirmation)
+    assert found.confirmed
+    assert found.probes[-1].confirmation
 
     again = find_server_qps(request, limits, folder)
-    if found.confirmed:
-        assert again.new_probes == 0
-        assert again.target_qps == found.target_qps
-        assert planned_seconds(request, limits, folder) == 0
-    else:
-        assert again.probes[: len(found.probes)] == found.probes
+    assert again.new_probes == 0
+    assert again.target_qps == found.target_qps
+    assert planned_seconds(request, limits, folder) == 0
 
     other = request.model_copy(update={"batch_size": 2})
     assert planned_seconds(other, limits, folder) > 1  # another system: nothing is known of it

@@ -13,6 +13,7 @@ import pytest
 
 from mlperf_submission.errors import SettingError, StepTimeoutError, StoreError
 from mlperf_submission.store.bucket import Bucket
+from mlperf_submission.store.collect import LEAST_AGE, age
 from mlperf_submission.store.embedded import Endpoint
 from mlperf_submission.store.manifest import object_key
 from mlperf_submission.store.s3 import make_client
@@ -151,6 +152,13 @@ def test_what_a_damaged_manifest_still_names_is_kept_and_the_rest_goes(
 def test_a_limit_that_is_too_short_is_refused(store: Store) -> None:
     with pytest.raises(SettingError, match="an upload that goes on"):
         store.collect(older_than=timedelta(hours=1))
+
+
+@pytest.mark.parametrize("days", [float("nan"), float("inf"), 1e12, -1.0, 0.0, 0.99])
+def test_an_age_that_cannot_be_is_refused(days: float) -> None:
+    with pytest.raises(SettingError, match="an upload that goes on"):
+        age(days)
+    assert age(1) == LEAST_AGE
 
 
 def test_unfinished_uploads_are_aborted_when_they_are_old(

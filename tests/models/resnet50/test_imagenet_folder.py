@@ -36,6 +36,7 @@ def test_blanks_and_tabs_separate_and_the_order_stays(tmp_path: Path) -> None:
         ("a.JPEG 1\n\nb.JPEG 2\n", 2, "not a file name and a class"),
         ("a.JPEG 1 2\n", 1, "not a file name and a class"),
         ("a.JPEG 1\nb.JPEG 10\n", 2, "'10' is not one of 0 to 9"),
+        (f"a.JPEG {'9' * 5000}\n", 1, "is not one of 0 to 9"),
         ("a.JPEG -1\n", 1, "'-1' is not one of 0 to 9"),
         ("a.JPEG one\n", 1, "'one' is not one of 0 to 9"),
         ("a.JPEG 1\nb.JPEG 2\na.JPEG 3\n", 3, "already on line 1"),
