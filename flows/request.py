@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from mlperf_submission.config.system import BenchmarkSettings, System, Tuning, load_system
 from mlperf_submission.errors import SettingError
 from mlperf_submission.rounds import ModelRules, Round, Scenario, get_round
+from mlperf_submission.validation.official import require_checker
 from models.benchmark import Benchmark, Edition, Weights
 from models.registry import benchmark_names, get_benchmark
 
@@ -67,10 +68,13 @@ class SubmissionRequest:
 
         Raises:
             SettingError: an unknown system, benchmark or scenario, or one that the system file does not name;
-                or a submission would be without a scenario that the round asks for.
+                a submission would be without a scenario that the round asks for; or the official checker
+                that the file names is not there, or does not know the round.
         """
         loaded = load_system(system)
         _check_sources(loaded)
+        if loaded.official_checker:
+            require_checker(loaded.official_checker, loaded.round)
         chosen_models = _choose("benchmark", models, list(loaded.benchmarks), loaded.name)
         named = {scenario.value for settings in loaded.benchmarks.values() for scenario in settings.scenarios}
         known = [name for name in get_args(ScenarioName) if name in named]
