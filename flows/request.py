@@ -98,6 +98,13 @@ class SubmissionRequest:
             )  # a benchmark that the round knows, but this version does not run, is an error now
         if search_minutes is not None and not search_minutes > 0:
             raise SettingError(f"the search cannot take {search_minutes} minutes", remedy="give more than 0")
+        if search_minutes is not None and not any(one.scenario is Scenario.SERVER for one in results):
+            raise SettingError(
+                f"a search finds a target of Server, and only {', '.join(chosen_scenarios)} is asked for",
+                where=loaded.name,
+                remedy="leave the search out: the result of SingleStream and MultiStream is a latency, and a "
+                "probe finds what Offline expects",
+            )
         if search_minutes is not None and weights == "random":
             raise SettingError(
                 "a Server target is not searched with random weights: it would be none of the result's",

@@ -129,3 +129,12 @@ def test_an_official_checker_is_a_step_of_the_plan(rehearsal_file: Path, tmp_pat
     assert "check_officially" not in planned()
     with_checker(rehearsal_file, checkout(tmp_path / "clone", ""))
     assert planned() == ["package", "validate", "check_officially", "report", "upload"]
+
+
+def test_a_search_without_a_server_is_refused() -> None:
+    with pytest.raises(SettingError, match="only Offline, SingleStream, MultiStream is asked for") as caught:
+        SubmissionRequest.checked("rehearsal_edge", search_minutes=1)
+    assert "is a latency" in caught.value.remedy
+    with pytest.raises(SettingError, match="only Offline is asked for"):
+        SubmissionRequest.checked("rehearsal", scenarios=["Offline"], search_minutes=1)
+    assert SubmissionRequest.checked("rehearsal", search_minutes=1).search_seconds == 60
