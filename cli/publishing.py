@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from flows.terminal import user_name
 from mlperf_submission.config.system import known_systems, load_system
 from mlperf_submission.errors import SettingError
 from mlperf_submission.store.store import Area, Store, StoredRun
+from tasks.check_officially import OFFICIAL, OFFICIAL_FILE, OfficialCheck
 from tasks.upload import store_for
 from tasks.workspace import Workspace
 
@@ -113,11 +115,23 @@ def _show(console: Console, found: StoredRun, store: Store) -> None:
         soft_wrap=True,
         markup=False,
     )
+    for note in _official_notes(found, store):
+        console.print(note, soft_wrap=True, markup=False)
     console.print(
         f"its page: mlperf-submission fetch {found.address} --only page --to page",
         soft_wrap=True,
         markup=False,
     )
+
+
+def _official_notes(found: StoredRun, store: Store) -> list[str]:
+    """Return what the official checker said of a stored run; nothing if the run was made without it."""
+    if not any(file.path == f"{OFFICIAL}/{OFFICIAL_FILE}" for file in found.manifest.files):
+        return []
+    with tempfile.TemporaryDirectory() as folder:
+        store.fetch_run(str(found.address), Path(folder, "run"), only=[OFFICIAL])
+        text = Path(folder, "run", OFFICIAL, OFFICIAL_FILE).read_text()
+    return OfficialCheck.model_validate_json(text).notes()
 
 
 def _asked(console: Console, user: str | None = None, comment: str = "") -> Decision | None:

@@ -11,6 +11,7 @@ from flows.request import SubmissionRequest
 from flows.runner import runner_of
 from mlperf_submission.steps.cache import StepRecord, code_version
 from mlperf_submission.store.store import Store
+from tasks.check_officially import OFFICIAL, check_officially
 from tasks.describe import describe, described, read_description
 from tasks.engine.pending import derived, later
 from tasks.engine.runner import Runner
@@ -31,13 +32,14 @@ class Delivered:
     tree: StepRecord
     page: StepRecord
     verdict: StepRecord
+    official: StepRecord | None
     stored: Stored
     notice: str
 
     @property
     def parts(self) -> dict[str, StepRecord]:
         """The folders of the run that are no result's."""
-        return {"tree": self.tree, "page": self.page, "verdict": self.verdict}
+        return parts_of(self.tree, self.page, self.verdict, self.official)
 
 
 def deliver(
@@ -63,13 +65,24 @@ def deliver(
         system = described(system, found)
     tree = run(package(label, system, request.full_length, results))
     judged = run(validate(label, system, tree))
-    name = later(lambda: run_name([*prepared, *placed(results).values(), tree, judged]))
+    checkout = request.system.official_checker
+    official = run(check_officially(label, system, tree, judged, checkout)) if checkout else None
+    made = [tree, judged] if official is None else [tree, judged, official]
+    name = later(lambda: run_name([*prepared, *placed(results).values(), *made]))
     notice = notice_of(request, results)
-    evidence = page_evidence(system, results, prepared, name, notice, found)
+    evidence = page_evidence(system, results, prepared, name, notice, found, official)
     page = run(report(label, system, tree, judged, evidence))
-    parts = {"tree": tree, "page": page, "verdict": judged}
+    parts = parts_of(tree, page, judged, official)
     stored = run(upload(label, system, name, parts, results, prepared, store, lacks))
-    return Delivered(name, tree, page, judged, stored, notice)
+    return Delivered(name, tree, page, judged, official, stored, notice)
+
+
+def parts_of(
+    tree: StepRecord, page: StepRecord, verdict: StepRecord, official: StepRecord | None
+) -> dict[str, StepRecord]:
+    """Return the folders of a run that are no result's."""
+    parts = {"tree": tree, "page": page, "verdict": verdict}
+    return parts if official is None else parts | {OFFICIAL: official}
 
 
 def run_name(records: Sequence[StepRecord], modules: Sequence[str] = ("tasks.report", "tasks.upload")) -> str:

@@ -12,6 +12,7 @@ from mlperf_submission.benchmark.parts import Benchmark
 from mlperf_submission.config.system import BenchmarkSettings, System, Tuning, load_system
 from mlperf_submission.errors import SettingError
 from mlperf_submission.rounds import ModelRules, Round, Scenario, get_round
+from mlperf_submission.validation.official import require_checker
 from models.registry import benchmark_names, get_benchmark
 
 if TYPE_CHECKING:
@@ -69,10 +70,13 @@ class SubmissionRequest:
 
         Raises:
             SettingError: an unknown system, benchmark or scenario, or one that the system file does not name;
-                or a submission would be without a scenario that the round asks for.
+                a submission would be without a scenario that the round asks for; or the official checker
+                that the file names is not there, or does not know the round.
         """
         loaded = load_system(system)
         _check_sources(loaded)
+        if loaded.official_checker:
+            require_checker(loaded.official_checker, loaded.round)
         chosen_models = _choose("benchmark", models, list(loaded.benchmarks), loaded.name)
         named = {scenario.value for settings in loaded.benchmarks.values() for scenario in settings.scenarios}
         known = [name for name in get_args(ScenarioName) if name in named]
@@ -96,6 +100,13 @@ class SubmissionRequest:
             )  # a benchmark that the round knows, but this version does not run, is an error now
         if search_minutes is not None and not 0 < search_minutes < math.inf:
             raise SettingError(f"the search cannot take {search_minutes} minutes", remedy="give more than 0")
+        if search_minutes is not None and not any(one.scenario is Scenario.SERVER for one in results):
+            raise SettingError(
+                f"a search finds a target of Server, and only {', '.join(chosen_scenarios)} is asked for",
+                where=loaded.name,
+                remedy="leave the search out: the result of SingleStream and MultiStream is a latency, and a "
+                "probe finds what Offline expects",
+            )
         if search_minutes is not None and weights == "random":
             raise SettingError(
                 "a Server target is not searched with random weights: it would be none of the result's",

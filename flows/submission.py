@@ -24,6 +24,7 @@ from flows.results import notes_on, result_line
 from mlperf_submission.benchmark.facts import Weights
 from mlperf_submission.config.system import load_system
 from mlperf_submission.errors import SettingError
+from tasks.check_officially import read_check
 from tasks.engine.perform import run_logger
 from tasks.engine.runner import Live
 from tasks.handover import HandedOver, hand_over
@@ -143,7 +144,11 @@ def submission(
             rehearsal=request.system.is_rehearsal,
             verdict=verdict.summary(),
             results=[result_line(one) for one in results],
-            notes=[*notes_on(results), *notes_on_missing(request, results, failures)],
+            notes=[
+                *(read_check(delivered.official).notes() if delivered.official else ()),
+                *notes_on(results),
+                *notes_on_missing(request, results, failures),
+            ],
             lacks=lacks,
             page=place / "page" / PAGE_FILE,
             place=place,

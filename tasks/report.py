@@ -30,6 +30,7 @@ from mlperf_submission.page import (
 from mlperf_submission.steps.cache import StepRecord, code_version
 from mlperf_submission.store.bucket import s3_address
 from mlperf_submission.store.store import Area
+from tasks.check_officially import read_check
 from tasks.describe import to_fill_in
 from tasks.engine.pending import derived
 from tasks.engine.perform import Recorder
@@ -40,7 +41,7 @@ from tasks.validate import read_verdict
 from tasks.versions import files_version
 
 PAGE_FILE = "index.html"
-REPORT = StepSpec("report", "deliver", ("validate",), 0.2, 2.0)
+REPORT = StepSpec("report", "deliver", ("validate", "check_officially"), 0.2, 2.0)
 
 
 def page_templates_version() -> str:
@@ -83,6 +84,7 @@ def page_evidence(
     run: str,
     notice: str,
     described: MachineDescription | None = None,
+    official: StepRecord | None = None,
 ) -> PageEvidence:
     """Collect what a page shows beyond the tree: engines, links into the stored run, the time line.
 
@@ -93,6 +95,7 @@ def page_evidence(
         run: the run's name.
         notice: what ran the networks.
         described: of a rehearsal: what the machine told, field by field.
+        official: the official checker's verdict, where the system file asks for it.
     """
     area = Area.REHEARSALS if system.is_rehearsal else Area.RUNS  # a submission's, once it is published
     address = s3_address(system.store.bucket, system.store.prefix, f"{area}/{system.name}/{run}")
@@ -103,7 +106,11 @@ def page_evidence(
         tree_link="../tree",
         notice=notice,
         rehearsal=system.is_rehearsal,
-        warnings=(*_differences(system, results), *_left_to_a_person(described)),
+        warnings=(
+            *([] if official is None else read_check(official).notes()),
+            *_differences(system, results),
+            *_left_to_a_person(described),
+        ),
         field_sources=tuple(Fact(label=name, value=source) for name, source in described.sources().items())
         if described
         else (),

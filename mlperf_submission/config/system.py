@@ -236,6 +236,11 @@ class System(_Settings):
         description="your own copy of a published source, in place of its owner's address: a folder, a file "
         "or an https address, e.g. gptj-99.network: /data/gptj",
     )
+    official_checker: Annotated[Path, Field(strict=False)] | None = Field(
+        default=None,
+        description="your clone of https://github.com/mlcommons/inference: its submission checker judges the "
+        "tree beside ours, and its verdict is shown wherever ours is",
+    )
     rehearsal_seconds: float = Field(
         default=2.0, gt=0, le=86_400, description="length of a timed run of a rehearsal"
     )
@@ -282,6 +287,13 @@ class System(_Settings):
         for key, own in value.items():
             if not (own.startswith("https://") or Path(own).is_absolute()):
                 raise ValueError(f"{key} is neither an absolute path nor an https address: {own!r}")
+        return value
+
+    @field_validator("official_checker")
+    @classmethod
+    def _is_absolute(cls, value: Path | None) -> Path | None:
+        if value and not value.is_absolute():
+            raise ValueError(f"{str(value)!r} is no absolute path, so it depends on who runs this")
         return value
 
     @field_validator("description")

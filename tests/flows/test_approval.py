@@ -22,6 +22,8 @@ from mlperf_submission.config.system import load_system
 from mlperf_submission.errors import SettingError, StoreError
 from mlperf_submission.store.embedded import Endpoint, embedded_s3
 from mlperf_submission.store.store import RunFile, RunInfo, Store
+from mlperf_submission.validation.official import OfficialVerdict
+from tasks.check_officially import OFFICIAL, OFFICIAL_FILE, OfficialCheck
 from tasks.publish import PARTS
 from tasks.workspace import Workspace
 from tests.conftest import PROGRAM, ROOT, clean_environment
@@ -57,6 +59,9 @@ def store(endpoint: Endpoint, system_file: Path, tmp_path: Path) -> Store:
     store.ensure_bucket()
     page = tmp_path / "index.html"
     page.write_text("<html>")
+    refused = OfficialVerdict(checker="submission_checker.py", ok=False, results={}, errors=("no",))
+    official = tmp_path / OFFICIAL_FILE
+    official.write_text(OfficialCheck(ours="", official=refused, differences=()).model_dump_json())
     info = RunInfo(
         system=SYSTEM,
         run="aaaa",
@@ -66,7 +71,8 @@ def store(endpoint: Endpoint, system_file: Path, tmp_path: Path) -> Store:
         tool_version="0.1",
         figures={"resnet50/Server": 132008.0},
     )
-    store.upload_run(info, [RunFile(f"{part}/index.html", page) for part in PARTS])
+    files = [RunFile(f"{part}/index.html", page) for part in PARTS]
+    store.upload_run(info, [*files, RunFile(f"{OFFICIAL}/{OFFICIAL_FILE}", official)])
     return store
 
 
@@ -141,6 +147,7 @@ def test_without_a_terminal_nobody_is_asked_and_yes_publishes_exactly_the_run(
     )
     assert done.returncode == 0, done.stderr
     assert "published, approved by Ada: fine" in done.stdout
+    assert "REFUSED BY THE OFFICIAL CHECKER" in done.stdout
     assert addresses(store) == ["runs/Small/aaaa", "candidates/Small/aaaa"]
     kept = system_file.parent / "work" / "submissions" / SYSTEM / "aaaa" / "approval.json"
     assert json.loads(kept.read_text())["decision"]["comment"] == "fine"

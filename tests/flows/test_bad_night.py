@@ -17,6 +17,7 @@ from mlperf_submission.harness import settings
 from mlperf_submission.rounds import Round
 from tests.conftest import Rehearsal, shell
 from tests.flows.short_round import FEW_QUERIES, short
+from tests.mlperf_submission.validation.sample_official import checkout
 from tests.planned import left_to_do
 from tests.small_system import prepared_folder
 
@@ -28,6 +29,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, prefect_home: Callable[[Pat
     return folder
 
 
+REFUSES = 'log.error("closed/Rehearsal is refused"); log.error("SUMMARY: submission has errors"); sys.exit(1)'
+"""Of a stand-in for the official checker."""
 ENDS_TOO_EARLY, LASTS = 1, 40_000
 """Targets of Offline whose run is too short, or long enough, on any machine: of 1 and of 8,800 samples."""
 
@@ -38,6 +41,7 @@ def system_file(folder: Path, rehearsal_file: Path, *, offline_qps: float) -> Pa
     resnet50 = content["benchmarks"]["resnet50"]
     resnet50["Offline"]["target_qps"] = offline_qps
     resnet50["Server"]["target_qps"] = 125
+    content["official_checker"] = str(folder / "inference")
     path = folder / "system.yaml"
     path.write_text(yaml.safe_dump(content))
     return path
@@ -60,6 +64,7 @@ def test_the_others_are_delivered_and_the_same_command_measures_only_what_is_mis
     rehearsal: Rehearsal, folder: Path, rehearsal_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepared_folder(folder / "work", rehearsal.work)
+    checkout(folder / "inference", REFUSES)
     system_file(folder, rehearsal_file, offline_qps=ENDS_TOO_EARLY)
     night = run(folder)
     assert night.returncode == 1, night.stdout + night.stderr
@@ -78,6 +83,11 @@ def test_the_others_are_delivered_and_the_same_command_measures_only_what_is_mis
     stored = json.loads(manifest.read_text())
     assert stored["lacks"] == ["resnet50/Offline"]
     assert any(file["path"].startswith("evidence/resnet50/Server/performance/") for file in stored["files"])
+    # Beside it stands what the official checker says.
+    assert "refused by the official checker: 0 of 0 results, 1 errors" in night.stdout
+    assert any(file["path"] == "official/official.json" for file in stored["files"])
+    (page,) = (folder / "work" / "submissions").glob("*/*/page/index.html")
+    assert "refused by the official checker: 0 of 0 results, 1 errors" in page.read_text()
 
     system_file(folder, rehearsal_file, offline_qps=LASTS)
     monkeypatch.setitem(cast("dict[str, Round]", rounds.ROUNDS), "v4.1", short(rounds.ROUNDS["v4.1"]))

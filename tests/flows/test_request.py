@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from flows.plan import make_plan
 from flows.request import SubmissionRequest
 from mlperf_submission.errors import SettingError
 from models.registry import get_benchmark
 from tasks.download import DOWNLOADS, download
+from tasks.workspace import Workspace
+from tests.mlperf_submission.validation.sample_official import MODULE, checkout
 
 
 def test_everything_that_the_file_names_is_the_default() -> None:
@@ -92,3 +95,46 @@ def test_what_is_in_a_persons_folder_is_part_of_the_download(tmp_path: Path) -> 
     file.write_bytes(b"other")
     assert network.inputs() != first
     assert data.inputs() == download("", "gptj-99", published, "data", 1.0).inputs()
+
+
+def with_checker(system: Path, clone: Path | str) -> str:
+    system.write_text(yaml.safe_dump(yaml.safe_load(system.read_text()) | {"official_checker": str(clone)}))
+    return str(system)
+
+
+def test_an_official_checker_that_cannot_judge_is_refused_before_anything_runs(
+    rehearsal_file: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingError, match="there is no submission checker here"):
+        SubmissionRequest.checked(with_checker(rehearsal_file, tmp_path / "nowhere"))
+    with pytest.raises(SettingError, match="'clone' is no absolute path"):
+        SubmissionRequest.checked(with_checker(rehearsal_file, "clone"))
+    broken = checkout(tmp_path / "broken", "")
+    program = broken / MODULE
+    program.write_text(f"import no_such_library\n{program.read_text()}")
+    with pytest.raises(SettingError, match=r"does not start: ModuleNotFoundError.*no_such_library"):
+        SubmissionRequest.checked(with_checker(rehearsal_file, broken))
+    other = checkout(tmp_path / "other", "")
+    program = other / MODULE
+    program.write_text(program.read_text().replace('"v4.1", ', ""))
+    with pytest.raises(SettingError, match=r"the checker does not know v4\.1"):
+        SubmissionRequest.checked(with_checker(rehearsal_file, other))
+
+
+def test_an_official_checker_is_a_step_of_the_plan(rehearsal_file: Path, tmp_path: Path) -> None:
+    def planned() -> list[str]:
+        plan = make_plan(Workspace.at(tmp_path / "work"), SubmissionRequest.checked(str(rehearsal_file)))
+        return [step.name for step in plan.steps][-5:]
+
+    assert "check_officially" not in planned()
+    with_checker(rehearsal_file, checkout(tmp_path / "clone", ""))
+    assert planned() == ["package", "validate", "check_officially", "report", "upload"]
+
+
+def test_a_search_without_a_server_is_refused() -> None:
+    with pytest.raises(SettingError, match="only Offline, SingleStream, MultiStream is asked for") as caught:
+        SubmissionRequest.checked("rehearsal_edge", search_minutes=1)
+    assert "is a latency" in caught.value.remedy
+    with pytest.raises(SettingError, match="only Offline is asked for"):
+        SubmissionRequest.checked("rehearsal", scenarios=["Offline"], search_minutes=1)
+    assert SubmissionRequest.checked("rehearsal", search_minutes=1).search_seconds == 60

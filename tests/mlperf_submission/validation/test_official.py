@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -11,30 +10,9 @@ from mlperf_submission.errors import SettingError
 from mlperf_submission.validation import validate_tree
 from mlperf_submission.validation.official import OfficialVerdict, differences, official_verdict
 from tests.mlperf_submission.validation.sample_later import build_later
+from tests.mlperf_submission.validation.sample_official import FILE, MODULE, checkout
 
-CHECKER = """
-import argparse, logging, os, sys
-FORM = "[%(asctime)s %(filename)s:%(lineno)d %(levelname)s] %(message)s"
-logging.basicConfig(level=logging.INFO, format=FORM)
-log = logging.getLogger("main")
-parser = argparse.ArgumentParser()
-parser.add_argument("--input", required=True)
-parser.add_argument("--version", choices=["v5.1", "v6.0"])
-parser.add_argument("--csv")
-args = parser.parse_args()
-base = args.input + "/closed/Acme/results/tin/resnet50/"
-run = "/performance/run_1/mlperf_log_detail.txt"
-log.info("Loading System log from %s", args.input)
-"""
-MODULE = Path("tools", "submission", "submission_checker", "main.py")
-FILE = Path("tools", "submission", "submission_checker.py")
 PLACE = "closed/Acme/results/tin/resnet50"
-
-
-def checkout(folder: Path, rest: str, place: Path = MODULE) -> Path:
-    (folder / place).parent.mkdir(parents=True)
-    (folder / place).write_text(CHECKER + textwrap.dedent(rest))
-    return folder
 
 
 def test_every_difference_is_told(tmp_path: Path) -> None:
@@ -69,7 +47,7 @@ def test_where_both_agree_nothing_differs(tmp_path: Path) -> None:
     tree = build_later(tmp_path / "tree", "v6.0", "tin").root
     ours = validate_tree(tree, "v6.0")
     lines = "".join(
-        f'log.info("Results %s {one.value}", base + "{one.scenario}" + run)\n' for one in ours.results
+        f'log.info("Results %s {one.value}", base + "{one.scenario.lower()}" + run)\n' for one in ours.results
     )
     clone = checkout(tmp_path / "clone", lines + 'log.info("SUMMARY: submission looks OK")\n', FILE)
     official = official_verdict(tree, "v6.0", clone)
