@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from uuid import UUID
 
+import httpx
 from prefect import get_client
-from prefect.artifacts import create_table_artifact
-from prefect.client.schemas.filters import (
-    ArtifactFilter,
-    ArtifactFilterFlowRunId,
-    ArtifactFilterKey,
-)
-from prefect.client.schemas.sorting import ArtifactSort
+from prefect.context import FlowRunContext
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mlperf_submission.errors import StoreError
-from tasks.artifacts import publish
+from mlperf_submission.errors import StoreError, UnreachableError
 
 _KEY = "stored-run"
 
@@ -45,13 +38,34 @@ class HandedOver(BaseModel):
 
 
 def hand_over(run: HandedOver) -> None:
-    """Leave the address of a stored run with the current flow run, as an artifact on its page."""
-    publish(
-        create_table_artifact,
-        key=f"{run.system}-{_KEY}",
-        table=[run.model_dump(mode="json")],
-        description=f"{run.name} is in the store",
-    )
+    """Keep with the current flow run where its run lies in the store, for the flow that started it.
+
+    It is an input of the flow run, by Prefect's word for values that are kept with one: a flow's result lies
+    on the disk of its host. A flow that is resumed or retried comes here again. Outside of a flow run there
+    is nobody to hand anything to.
+
+    Raises:
+        UnreachableError: Prefect's server does not take it; the client has waited for it before.
+    """
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return
+    flow_run = context.flow_run.id
+    try:
+        with get_client(sync_client=True) as client:
+            try:
+                client.create_flow_run_input(flow_run, _KEY, run.model_dump_json())
+            except httpx.HTTPStatusError as error:
+                if error.response.status_code != httpx.codes.CONFLICT:
+                    raise
+                client.delete_flow_run_input(flow_run, _KEY)
+                client.create_flow_run_input(flow_run, _KEY, run.model_dump_json())
+    except httpx.HTTPError as error:
+        raise UnreachableError(
+            f"Prefect's server does not keep where {run.name} lies ({type(error).__name__})",
+            where=f"flow run {flow_run}",
+            remedy=f"the run is in the store, at {run.address}; start it again: what is finished is found",
+        ) from error
 
 
 def handed_over(flow_run: UUID) -> HandedOver:
@@ -59,22 +73,21 @@ def handed_over(flow_run: UUID) -> HandedOver:
 
     Raises:
         StoreError: it left none, or the record is not one of ours.
+        UnreachableError: Prefect's server does not answer; the client has waited for it before.
     """
-    with get_client(sync_client=True) as client:
-        found = client.read_artifacts(
-            artifact_filter=ArtifactFilter(
-                flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run]),
-                key=ArtifactFilterKey(like_=f"%-{_KEY}"),
-            ),
-            sort=ArtifactSort.UPDATED_DESC,
-            limit=1,
-        )
     try:
-        (record,) = json.loads(str(found[0].data)) if found else []
-        return HandedOver.model_validate(record)
-    except (ValueError, ValidationError) as error:
-        raise StoreError(
-            "the flow run left no record of a stored run",
+        with get_client(sync_client=True) as client:
+            return HandedOver.model_validate_json(client.read_flow_run_input(flow_run, _KEY))
+    except (httpx.HTTPError, ValidationError) as error:
+        missing = isinstance(error, httpx.HTTPStatusError) and error.response.status_code == 404
+        if isinstance(error, ValidationError) or missing:
+            raise StoreError(
+                "the flow run left no record of a stored run",
+                where=f"flow run {flow_run}",
+                remedy="run it again: what is finished is found, and the record is written anew",
+            ) from error
+        raise UnreachableError(
+            f"Prefect's server does not answer ({type(error).__name__})",
             where=f"flow run {flow_run}",
-            remedy="run it again: what is finished is found, and the record is written anew",
+            remedy="check the server, and start the flow again: it takes up the runs that it has started",
         ) from error

@@ -18,7 +18,7 @@ from mlperf_submission.steps.cache import StepRecord
 from mlperf_submission.steps.records import record_file
 from mlperf_submission.store.embedded import embedded_s3
 from mlperf_submission.store.store import Encryption, MadeBy, RunFile, RunInfo, Store
-from tasks.credentials import credentials_from_block
+from tasks.credentials import StoreAccess, access_from_block, names_a_server
 from tasks.engine.perform import Recorder
 from tasks.engine.spec import Act, Done, StepSpec
 from tasks.package import PROJECT, Measured
@@ -64,20 +64,23 @@ def store_at(workspace: Workspace, location: StoreLocation, *, own: bool) -> Ite
     """Yield the store at a location; without any endpoint, if `own`, one that is started and ended here.
 
     Credentials come from the Prefect block that the file names, else from the standard AWS chain; those of a
-    server of our own are made for it alone.
+    server of our own are made for it alone. A block of prefect-aws may name the endpoint and region that the
+    file leaves out.
 
     Raises:
         SettingError: the block is missing, or does not hold a key.
     """
-    configured = location.endpoint_url or next(filter(None, map(os.environ.get, _ENDPOINT_VARIABLES)), None)
-    if configured or not own:
-        block = location.credentials_block
+    block = location.credentials_block
+    environment = next(filter(None, map(os.environ.get, _ENDPOINT_VARIABLES)), None)
+    configured = location.endpoint_url or environment
+    if configured or not own or (block and names_a_server(block)):
+        access = access_from_block(location) if block else StoreAccess(None)
         yield Store(
             location.bucket,
             location.prefix,
-            endpoint_url=configured,
-            credentials=credentials_from_block(block) if block else None,
-            region=location.region,
+            endpoint_url=location.endpoint_url or access.endpoint_url or environment,
+            credentials=access.credentials,
+            region=location.region or access.region,
             encryption=Encryption(location.encryption, location.kms_key_id),
         )
         return

@@ -158,8 +158,9 @@ class StoreLocation(_Settings):
     credentials_block: str | None = Field(
         default=None,
         min_length=1,
-        description="a Prefect Secret block, JSON with aws_access_key_id and aws_secret_access_key; by "
-        "default the standard AWS chain (environment, files, instance role)",
+        description="a Prefect Secret block, JSON with aws_access_key_id and aws_secret_access_key, or one "
+        "of prefect-aws as aws-credentials/NAME, minio-credentials/NAME or s3-bucket/NAME; by default the "
+        "standard AWS chain (environment, files, instance role)",
     )
     encryption: Literal["none", "AES256", "aws:kms"] = Field(
         default="none", description="encryption at rest that is asked of the server for every object"

@@ -45,6 +45,43 @@ with prefect_server(home / "prefect", home / "prefect.log"):
     print(look())
     Secret(value=json.dumps(key)).save("s3-key", overwrite=True)
     print(look())
+
+    from prefect_aws import AwsClientParameters, AwsCredentials, MinIOCredentials, S3Bucket
+
+    @flow
+    def look_at(block: str, **place: str) -> str:
+        system = load_system(system_file)
+        location = {"bucket": "kept", "credentials_block": block, **place}
+        system = system.model_copy(update={"store": type(system.store).model_validate(location)})
+        try:
+            workspace = Workspace.at(home)
+            with store_for(workspace, system) as store:
+                return Live(workspace)(check_store("small", store))
+        except SettingError as error:
+            return error.what
+
+    here = AwsClientParameters(endpoint_url=os.environ["ENDPOINT"])
+    aws = AwsCredentials(**key, region_name="us-east-1", aws_client_parameters=here)
+    aws.save("aws")
+    user = {"minio_root_user": os.environ["KEY"], "minio_root_password": os.environ["SECRET"]}
+    minio = MinIOCredentials(**user, aws_client_parameters=here)
+    minio.save("minio")
+    S3Bucket(bucket_name="kept", bucket_folder="of/us/", credentials=aws).save("of-aws")
+    S3Bucket(bucket_name="kept", credentials=minio).save("of-minio")
+    AwsCredentials(profile_name="mlperf").save("profile")
+    AwsCredentials(aws_access_key_id="AKIA").save("half")
+    print("---")
+    print(look_at("aws-credentials/aws"))
+    print(look_at("minio-credentials/minio"))
+    print(look_at("s3-bucket/of-aws", prefix="of/us"))
+    print(look_at("s3-bucket/of-minio"))
+    print(look_at("s3-bucket/of-aws"))
+    print(look_at("aws-credentials/profile"))
+    print(look_at("aws-credentials/half"))
+    print(look_at("aws-credentials/nosuch"))
+    print(look_at("gcp-credentials/s3"))
+    sys.modules["prefect_aws"] = None
+    print(look_at("aws-credentials/aws"))
 """
 
 
@@ -67,17 +104,33 @@ def test_a_key_comes_out_of_its_block_and_into_no_text(
             text=True,
             timeout=900,
             env=clean_environment(
-                KEY=endpoint.access_key, SECRET=endpoint.secret_key, PREFECT_LOGGING_LEVEL="DEBUG"
+                KEY=endpoint.access_key,
+                SECRET=endpoint.secret_key,
+                ENDPOINT=endpoint.url,
+                PREFECT_LOGGING_LEVEL="DEBUG",
             ),
             check=False,
         )
     assert done.returncode == 0, done.stderr
-    missing, wrong, found, as_text = done.stdout.splitlines()[-4:]
+    secrets, of_prefect_aws = done.stdout.split("---\n")
+    missing, wrong, found, as_text = secrets.splitlines()[-4:]
     assert missing == "there is no Secret block 's3-key'"
     assert wrong == (
         "the Secret block 's3-key' does not hold an S3 key; wrong or missing: aws_secret_access_key, password"
     )
     assert found == as_text == "s3://kept/"
+    assert of_prefect_aws.splitlines() == [
+        "s3://kept/",
+        "s3://kept/",
+        "s3://kept/of/us/",
+        "s3://kept/",
+        "the block is of s3://kept/of/us/, the system file of s3://kept/",
+        "the block has profile_name, which is not taken from a block",
+        "the block has one half of a key only",
+        "there is no aws-credentials block 'nosuch'",
+        "no block of the type 'gcp-credentials' can hold an S3 key",
+        "a block of the type aws-credentials needs prefect-aws, which is not installed",
+    ]
     logs = [path.read_text(errors="replace") for path in tmp_path.rglob("*.log")]
     assert logs
     assert not any(endpoint.secret_key in text for text in [done.stdout, done.stderr, *logs])
