@@ -184,11 +184,12 @@ def _preparation(request: SubmissionRequest) -> Iterator[tuple[str, Need]]:
 def _converting(request: SubmissionRequest) -> Iterator[tuple[str, Need]]:
     """Yield the host memory that full-sized networks take on their way to an engine."""
     for benchmark in request.benchmarks:
-        if request.on_mini_data and (request.weights == "trained" or request.layers_of(benchmark.name)):
-            continue
-        sizes, precision = benchmark.facts.sizes, request.settings_of(benchmark.name).precision
-        label = weights_label(f"{benchmark.name} {precision}", request.weights)
-        yield "build_engine", Need("host: network", label, sizes.converting, sizes.converting_source)
+        size = request.host_bytes_to_convert(benchmark.name)
+        if size is not None:
+            precision = request.settings_of(benchmark.name).precision
+            label = weights_label(f"{benchmark.name} {precision}", request.weights)
+            source = benchmark.facts.sizes.converting_source
+            yield "build_engine", Need("host: network", label, size, source)
 
 
 def _logs(request: SubmissionRequest) -> Iterator[tuple[str, Need]]:

@@ -46,9 +46,8 @@ class Prepared:
     steps: Sequence[StepRecord]
 
 
-_BYTES_EACH = {True: 1_000_000_000, False: 32_000_000_000}
-"""Host memory that is set aside for each benchmark in work, of the mini and of the full editions: a guess
-from the largest conversions (docs/full_edition.md)."""
+_SMALL = 1_000_000_000
+"""Bytes of host memory that are set aside for a benchmark whose network is small: a guess."""
 
 
 def prepare_all(
@@ -63,7 +62,8 @@ def prepare_all(
         PipelineError: one that is of the request or the host (`flows.incomplete.ENDS_ALL`).
     """
     stories = {one.name: partial(prepare, run, request, one) for one in request.benchmarks}
-    memory = psutil.virtual_memory().total // _BYTES_EACH[request.on_mini_data]
+    each = max((request.host_bytes_to_convert(name) or _SMALL for name in stories), default=_SMALL)
+    memory = psutil.virtual_memory().total // each
     width = max(1, min(len(stories), len(os.sched_getaffinity(0)), memory))
     with run.side_by_side("prepare", stories, width) as waiting:
         return outcomes(waiting)

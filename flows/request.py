@@ -171,6 +171,12 @@ class SubmissionRequest:
         """Return how many layers of a random network are asked for; None: the official number."""
         return None if get_benchmark(benchmark).facts.layers is None else self.layers
 
+    def host_bytes_to_convert(self, benchmark: str) -> int | None:
+        """Return the host memory that the network takes on its way to an engine; None: it is a small one."""
+        if self.on_mini_data and (self.weights == "trained" or self.layers_of(benchmark)):
+            return None
+        return get_benchmark(benchmark).facts.sizes.converting
+
     @property
     def round(self) -> Round:
         """The round of the system."""

@@ -14,19 +14,23 @@ class PipelineError(Exception):
         what: what is wrong, with the value that was found.
         where: the file, setting, URL or run that it was found in.
         remedy: what the person can do about it.
-        code: its entry in the table of failures (`failures.toml`), where its class says too little.
+        code: its entry in the table of failures (`failures.toml`), where its class says too little; the
+            class's own if it has one.
 
     `codes` are those of all that is wrong. `diagnosis` is set at the edge, once: what the table knows of it.
     """
 
     retryable: ClassVar[bool] = False
     """Whether the same call may succeed if it is simply made again (network, S3)."""
+    usual_code: ClassVar[str] = ""
+    """The code of an error that is given none."""
 
     def __init__(self, what: str, *, where: object = "", remedy: str = "", code: str = "") -> None:
         super().__init__(what)
         self.what = what
         self.where = str(where)
         self.remedy = remedy
+        code = code or self.usual_code
         self.codes: tuple[str, ...] = (code,) if code else ()
         self.diagnosis = ""
 

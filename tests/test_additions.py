@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,17 +9,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import PROGRAM, ROOT, Rehearsal, shell
-
-SHIPPED = ("cli", "deployments", "flows", "mlperf_submission", "models", "tasks")
+from tests.conftest import PROGRAM, Rehearsal, shell
+from tests.copies import copy_project
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """A copy of what is shipped, to add to."""
-    for name in SHIPPED:
-        shutil.copytree(ROOT / name, tmp_path / "copy" / name, ignore=shutil.ignore_patterns("__pycache__"))
-    return tmp_path / "copy"
+    return copy_project(tmp_path / "copy")
 
 
 def in_copy(copy: Path, *command: str) -> str:

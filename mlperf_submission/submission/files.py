@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 DIVISIONS = ("closed", "network", "open")
 LARGEST_FILE = 50 << 20
@@ -36,8 +36,7 @@ class Listing:
     problem: str = ""
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One file, folder or symbolic link of a submitter's folder; links to folders are not entered."""
 
     path: str

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
@@ -29,7 +30,6 @@ MESSAGES_KEPT = 200
 """Errors and warnings of a log that are kept as text; more are only counted."""
 
 _BLOCK = 1 << 20
-_BUFFER = 1 << 17
 _WHOLE = 8 << 20
 """Bytes; a log up to this size is read at once, a longer one line by line."""
 _KEY = re.compile(rb'\s*\{\s*"key"\s*:\s*"([^"\\]*)"\s*,')
@@ -75,6 +75,13 @@ _BOOKKEEPING = re.compile(
 )
 """Messages of LoadGen about its own logger, the queries that it made and the samples that it loaded."""
 _LIST_BEGINS = b'"value": ['
+_LAST_ASCII = 0x7F
+_ROOMS = threading.local()
+_LISTS_KNOWN = 128
+_LONGEST_KNOWN = 1 << 17
+_TELLING = 64
+_KNOWN_LISTS: dict[tuple[int, bytes], bytes] = {}
+"""Lists of numbers that were looked at, by length and first bytes; at most 16 MiB."""
 _COMMA, _ZERO = np.uint8(ord(",")), np.uint8(ord("0"))
 _TIME_MS = re.compile(rb'"time_ms"\s*:\s*([0-9.eE+-]{1,40})')
 _TELL_THE_TIME = frozenset({"test_datetime", "power_begin", "power_end"})
@@ -166,14 +173,15 @@ def read_detail(
     """
     reader = _Reader(path, wanted, bookkeeping)
     try:
-        with path.open("rb", buffering=_BUFFER) as stream:
-            data = stream.read(_WHOLE + 1)
-            if len(data) > _WHOLE or b"\r" in data:
+        with path.open("rb") as stream:
+            room = _room()
+            size = stream.readinto(room)
+            if size > _WHOLE or room.find(b"\r", 0, size) >= 0:
                 stream.seek(0)
                 for number, line in _lines(stream):
                     reader.take_line(number, line)
             else:
-                reader.take_all(data)
+                reader.take_all(room, size)
     except OSError as error:
         raise LogError(
             f"the log cannot be read: {error.strerror or error}", where=path, remedy="see that it exists"
@@ -253,33 +261,33 @@ class _Reader:
             self.last_ms,
         )
 
-    def take_all(self, data: bytes) -> None:
-        """Take the whole text of a log, whose lines end as LoadGen ends them.
+    def take_all(self, data: bytearray, size: int) -> None:
+        """Take the whole text of a log, the first `size` bytes of `data`; its lines end as LoadGen ends them.
 
         Most bytes of a log are one list of numbers and most lines are of one form, so both have ways of their
         own: this loop is the time that the validation of a round takes.
         """
-        if not data.isascii():
-            data.decode("utf-8")
-        self.first = data.startswith(MARKER) if data else None
+        if size and np.frombuffer(data, np.uint8, size).max() > _LAST_ASCII:
+            data[:size].decode("utf-8")
+        self.first = data.startswith(MARKER, 0, size) if size else None
         usual, wanted, values, lines = _USUAL.match, self.wanted, self.values, self.lines
         keep: dict[bytes, str] = {}
         skipped = _BOOKKEEPING.match
-        at, number, size = 0, 0, len(data)
+        at, number = 0, 0
         while at < size:
-            if not self.bookkeeping and (match := skipped(data, at)):
+            if not self.bookkeeping and (match := skipped(data, at, size)):
                 number += data.count(b"\n", at, match.end())
                 at = match.end()
                 if at == size:
                     break
             number += 1
-            match = usual(data, at)
+            match = usual(data, at, size)
             if match is None:
-                end = data.find(b"\n", at)
+                end = data.find(b"\n", at, size)
                 end = size if end < 0 else end
-                if data.startswith(MARKER, at):
+                if data.startswith(MARKER, at, end):
                     line = _without_long_list(data, at, end)
-                    text = data[at:end] if line is None else line
+                    text = bytes(data[at:end]) if line is None else line
                     self._take(_message(text[len(MARKER) :], self.path, number, line is not None), number)
                 at = end + 1
                 continue
@@ -304,7 +312,7 @@ class _Reader:
                         self.written_ms[key] = float(time)
                 elif values[key] != value:
                     self.later[key] = value
-        self.last_ms = _last_time(data)
+        self.last_ms = _last_time(data, size)
 
     def take_line(self, number: int, line: bytes) -> None:
         """Take one line without its end."""
@@ -337,10 +345,20 @@ class _Reader:
             self.later[message.key] = message.value
 
 
-def _last_time(data: bytes) -> float | None:
+def _room() -> bytearray:
+    """Return the memory that logs are read into, a thread's own.
+
+    Fresh memory for each log would cost as much time as reading it.
+    """
+    if not hasattr(_ROOMS, "room"):
+        _ROOMS.room = bytearray(_WHOLE + 1)
+    return cast(bytearray, _ROOMS.room)
+
+
+def _last_time(data: bytearray, size: int) -> float | None:
     """Return the time of the last message of a log."""
-    begin = data.rfind(MARKER)
-    found = _TIME_MS.findall(data, begin) if begin >= 0 else []
+    begin = data.rfind(MARKER, 0, size)
+    found = _TIME_MS.findall(data, begin, size) if begin >= 0 else []
     return _as_time(found[-1]) if found else None
 
 
@@ -398,10 +416,11 @@ def _as_time(value: object) -> float | None:
         return None
 
 
-def _without_long_list(data: bytes, at: int, end: int) -> bytes | None:
+def _without_long_list(data: bytes | bytearray, at: int, end: int) -> bytes | None:
     """Return the line of `data` from `at` to `end` with its list of numbers emptied; None if it has none.
 
-    Looking at the characters of a list is many times faster than parsing it.
+    Looking at the characters of a list is many times faster than parsing it. Comparing it with one that was
+    looked at is faster still, and the seeds of a round give most of its logs the same lists.
     """
     if end - at <= LONG_LIST:
         return None
@@ -412,13 +431,21 @@ def _without_long_list(data: bytes, at: int, end: int) -> bytes | None:
     begin += len(_LIST_BEGINS)
     if close == begin:
         return None
+    kind = close - begin, bytes(data[begin : begin + _TELLING])
+    known = _KNOWN_LISTS.get(kind)
+    if known is not None and data.startswith(known, begin):
+        return bytes(data[at:begin] + data[close:end])
     numbers = np.frombuffer(data, np.uint8, close - begin, begin)
     commas = numbers == _COMMA
     if commas[0] or commas[-1] or (commas[1:] & commas[:-1]).any():
         return None
     if not (commas | (numbers - _ZERO < 10)).all():  # unsigned: what is below 0 is above 9
         return None
-    return data[at:begin] + data[close:end]
+    if close - begin <= _LONGEST_KNOWN:
+        if len(_KNOWN_LISTS) >= _LISTS_KNOWN:
+            _KNOWN_LISTS.clear()
+        _KNOWN_LISTS[kind] = bytes(data[begin:close])
+    return bytes(data[at:begin] + data[close:end])
 
 
 def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:

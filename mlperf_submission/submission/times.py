@@ -8,6 +8,7 @@ its own. So the begin of a log in UTC is `power_end` less the time at which that
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from typing import Generic, TypeVar
 from mlperf_submission.submission.logs import DetailLog
 
 _FORM = "%m-%d-%Y %H:%M:%S.%f"
+_USUAL = re.compile(r"(\d\d)-(\d\d)-(\d{4}) (\d\d):(\d\d):(\d\d)\.(\d{3})", re.ASCII)
 _LONGEST_RUN_MS = 30 * 24 * 3600 * 1000
 """Above this a time is LoadGen's wrapped negative number (bert Server logs of v4.1), not a time."""
 RESOLUTION = timedelta(seconds=1)
@@ -50,6 +52,9 @@ class Overlap(Generic[_T]):
 def moment(text: object) -> datetime | None:
     """Return a moment like `07-22-2024 16:03:53.740`, which is UTC; None if the text is none."""
     try:
+        if usual := _USUAL.fullmatch(str(text)):
+            month, day, year, hour, minute, second, millis = map(int, usual.groups())
+            return datetime(year, month, day, hour, minute, second, millis * 1000, UTC)
         return datetime.strptime(str(text), _FORM).replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return None

@@ -20,6 +20,7 @@ from mlperf_submission.failures import (
     messages_in,
     table,
 )
+from mlperf_submission.harness.backends.tensorrt.cuda import CudaError, out_of_memory
 from mlperf_submission.validation.judge import all_rules
 from tasks.engine.spec import PARTS, all_steps, made_again, said_again
 from tests.conftest import ROOT
@@ -118,6 +119,13 @@ def test_every_kind_of_error_is_known_and_says_what_to_do(kind: type[errors.Pipe
     assert entry.cause and entry.remedy
     told = explanation(kind("surprise"), said_again)
     assert told.startswith(f"  Cause: {entry.cause}\n  What to do: {entry.remedy}")
+
+
+def test_a_gpu_that_failed_has_its_code_and_one_that_is_full_has_not() -> None:
+    assert CudaError("no answer").codes == ("gpu-failed",)
+    assert CudaError("other shapes", code="engine-shape").codes == ("engine-shape",)
+    assert out_of_memory("an engine").codes == ()
+    assert pickle.loads(pickle.dumps(out_of_memory("an engine"))).codes == ()  # noqa: S301
 
 
 def test_no_cause_guesses() -> None:

@@ -10,19 +10,17 @@ from pathlib import Path
 
 import yaml
 
-from tests.conftest import shell
+from tests.conftest import ROOT, shell
+from tests.copies import copy_project
 from tests.small_system import small_system
 
-ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("cli", "deployments", "flows", "mlperf_submission", "models", "tasks")
 LISTED = "models=table(\n        (\n            *_COMMON,\n"
 RULES = LISTED + '            replace(RESNET, name="toy", datacenter=SERVER, both=ALL_FOUR, audits=()),\n'
 
 
 def house_with_a_toy(folder: Path) -> Path:
     """Return a copy of the project with a benchmark more, made of resnet50's folder as the how-to says."""
-    for room in ROOMS:
-        shutil.copytree(ROOT / room, folder / room, ignore=shutil.ignore_patterns("__pycache__"))
+    copy_project(folder)
     shutil.copy(ROOT / "pyproject.toml", folder)
     toy = shutil.copytree(folder / "models" / "resnet50", folder / "models" / "toy")
     for path in toy.rglob("*.py"):

@@ -13,7 +13,7 @@ from mlperf_submission.errors import SettingError
 from mlperf_submission.rounds import get_round
 from mlperf_submission.steps.code import code_version
 from models.registry import benchmark_names, get_benchmark
-from tests.conftest import ROOT
+from tests.copies import copy_project
 
 
 @pytest.mark.parametrize("name", benchmark_names())
@@ -24,8 +24,7 @@ def test_a_benchmark_has_the_name_and_the_metric_of_the_round(name: str) -> None
 
 
 def test_a_changed_score_measures_nothing_again(tmp_path: Path) -> None:
-    for room in ("mlperf_submission", "models"):
-        shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("*.onnx", "__pycache__"))
+    copy_project(tmp_path, ("mlperf_submission", "models"), "*.onnx")
     benchmark = get_benchmark("resnet50")
     measured = (benchmark.module("data"), benchmark.module("answer"), "mlperf_submission.harness.child")
     before = code_version(*measured, project=tmp_path)
@@ -37,8 +36,7 @@ def test_a_changed_score_measures_nothing_again(tmp_path: Path) -> None:
 
 
 def test_a_new_folder_is_a_new_benchmark(tmp_path: Path) -> None:
-    for room in ("mlperf_submission", "models"):
-        shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("*.onnx", "__pycache__"))
+    copy_project(tmp_path, ("mlperf_submission", "models"), "*.onnx")
     toy = shutil.copytree(tmp_path / "models" / "resnet50", tmp_path / "models" / "toy")
     facts = (toy / "facts.py").read_text()
     (toy / "facts.py").write_text(facts.replace('name="resnet50"', 'name="toy"'))

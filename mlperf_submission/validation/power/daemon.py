@@ -115,22 +115,25 @@ def _errors(content: Sequence[str], ranging: tuple[float, float], span: tuple[fl
             if not found or not said:
                 continue
             said = said.strip()
-            time = _sortable(line)
             if mark == "ERROR:":
                 if said == _USB:
                     return ""
-                if not first < time < last:
+                if not _is_between(line, first, last):
                     return f"ptd_logs.txt: {line.strip()[:160]}"
                 if not said.startswith(_COMMON_IN_RANGING):
                     return ""
-            elif begin < time < end:
+            elif _is_between(line, begin, end):
                 return f"ptd_logs.txt: {line.strip()[:160]}" if _UNCERTAIN.search(said) else ""
     return ""
 
 
+def _is_between(line: str, begin: str, end: str) -> bool:
+    """Whether a line says a moment between two sortable ones. Logs have 100,000 lines."""
+    return begin < _sortable(line) < end and _DATE.match(line) is not None
+
+
 def _sortable(line: str) -> str:
-    """Return the moment of a line in a form that sorts; empty if it has none. Logs have 100,000 lines."""
-    return f"{line[6:10]}{line[:5]}{line[10:23]}" if _DATE.match(line) else ""
+    return f"{line[6:10]}{line[:5]}{line[10:23]}"
 
 
 def _sortable_moment(seconds: float) -> str:
@@ -148,7 +151,16 @@ def moment(text: str) -> float:
     Raises:
         ValueError: the text is none.
     """
-    return datetime.fromisoformat(f"{text[6:10]}-{text[:5]}{text[10:]}").replace(tzinfo=UTC).timestamp()
+    return utc(text).timestamp()
+
+
+def utc(text: str) -> datetime:
+    """Return such a moment, which is UTC.
+
+    Raises:
+        ValueError: the text is none.
+    """
+    return datetime.fromisoformat(f"{text[6:10]}-{text[:5]}{text[10:]}").replace(tzinfo=UTC)
 
 
 def channels(command: Sequence[Any]) -> list[str]:

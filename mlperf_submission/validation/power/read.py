@@ -9,6 +9,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from mlperf_submission.rounds import Round, RunKind, Scenario
 from mlperf_submission.rounds.power import PowerRules
 from mlperf_submission.submission.files import Json, Tree, lines
 from mlperf_submission.validation.frames import Power
-from mlperf_submission.validation.power.daemon import channels, log_problem, messages_problem, moment
+from mlperf_submission.validation.power.daemon import channels, log_problem, messages_problem, moment, utc
 from mlperf_submission.validation.read_run import NO_LOG, Place, Rows, Run, read_run
 
 POWER_FILES = frozenset({"client.json", "client.log", "ptd_logs.txt", "server.json", "server.log"})
@@ -223,15 +224,18 @@ def _log_span(tree: Tree, folder: str) -> tuple[float, float]:
 
 def _powers(tree: Tree, folder: str, span: tuple[float, float]) -> list[float]:
     """Return the positive watts of spl.txt strictly between begin and end (W-13)."""
-    powers = []
+    powers: list[float] = []
+    if math.isnan(sum(span)):
+        return powers
+    begin, end = (datetime.fromtimestamp(seconds, UTC) for seconds in span)
     text = tree.text(f"{folder}/spl.txt", limit=1 << 26)
     for line in lines(text.content):
         parts = line.split(",", 4)
         if not line.startswith("Time") or len(parts) < 5:
             continue
         try:
-            if span[0] < moment(parts[1]) < span[1] and float(parts[3]) > 0:
-                powers.append(float(parts[3]))
+            if begin < utc(parts[1]) < end and (watts := float(parts[3])) > 0:
+                powers.append(watts)
         except ValueError:
             return []
     return powers

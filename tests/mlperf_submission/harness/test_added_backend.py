@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,8 +14,8 @@ from mlperf_submission.harness.settings import RunSettings
 from mlperf_submission.rounds import RunKind
 from mlperf_submission.submission.logs import read_accuracy
 from models.images.arrays import SAMPLES_FILE
+from tests.copies import copy_project
 
-ROOT = Path(__file__).resolve().parents[3]
 SAMPLES = 48
 TOY = '''
 """Answers with three times the sample's index."""
@@ -59,9 +58,7 @@ Path("outcome.json").write_text(measure(request, Path("run"), timeout_seconds=30
 
 
 def test_a_backend_is_one_file(tmp_path: Path, lock: Path, make_settings: Callable[..., RunSettings]) -> None:
-    house = tmp_path / "house"
-    for room in ("mlperf_submission", "models"):
-        shutil.copytree(ROOT / room, house / room, ignore=shutil.ignore_patterns("__pycache__"))
+    house = copy_project(tmp_path / "house", ("mlperf_submission", "models"))
     (house / "mlperf_submission" / "harness" / "backends" / "toy.py").write_text(TOY)
     np.save(house / SAMPLES_FILE, np.zeros((SAMPLES, 3, 224, 224), np.int8))
     (house / "engine").write_bytes(b"")

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from tests.conftest import ROOT
+from tests.copies import copy_project
 
 RULE = """
         "+toy": Rule(
@@ -24,8 +25,7 @@ COPIED = ("mlperf_submission", "tools", f"{TESTS}/validation")
 
 
 def test_a_rule_is_its_section_and_its_mutation(tmp_path: Path) -> None:
-    for room in COPIED:
-        shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
+    copy_project(tmp_path, COPIED)
     for file in ("tests/conftest.py", f"{TESTS}/test_failures.py"):
         shutil.copy(ROOT / file, tmp_path / file)
     (tmp_path / "docs").mkdir()

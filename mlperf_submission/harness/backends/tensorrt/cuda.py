@@ -12,6 +12,14 @@ from mlperf_submission.errors import PipelineError, SettingError, StepFailedErro
 class CudaError(StepFailedError):
     """CUDA or TensorRT refused a call."""
 
+    usual_code = "gpu-failed"
+
+
+class GpuMemoryError(CudaError):
+    """The memory of a GPU does not hold what is asked for; the GPU did not fail."""
+
+    usual_code = ""
+
 
 @dataclass(frozen=True)
 class GpuFacts:
@@ -118,7 +126,6 @@ def cuda_error(cuda: Any, error: Any, function: str) -> PipelineError:
         f"CUDA refused {function}: {text}",
         where="the GPU",
         remedy="look for errors in nvidia-smi and the kernel's log, then start the same command again",
-        code="gpu-failed",
     )
 
 
@@ -131,9 +138,9 @@ def _no_gpu(text: str) -> SettingError:
     )
 
 
-def out_of_memory(what: str) -> CudaError:
+def out_of_memory(what: str) -> GpuMemoryError:
     """Return the error for a lack of device memory."""
-    return CudaError(
+    return GpuMemoryError(
         f"out of memory for {what}",
         where="the GPU",
         remedy="choose a smaller batch_size or fewer streams, or end what else uses the GPU (nvidia-smi)",

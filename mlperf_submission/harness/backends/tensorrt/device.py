@@ -223,9 +223,7 @@ class GpuDevice:
         if context is None:
             raise out_of_memory(f"an execution context on {self.name}: {self._messages.last}")
         if not context.set_optimization_profile_async(profile, stream):
-            raise CudaError(
-                f"TensorRT refused the profile {profile}: {self._messages.last}", code="gpu-failed"
-            )
+            raise CudaError(f"TensorRT refused the profile {profile}: {self._messages.last}")
         self.wait(stream)
         for name, address in addresses.items():
             self.set_address(context, name, address)
@@ -234,9 +232,7 @@ class GpuDevice:
     def set_address(self, context: Handle, name: str, address: int) -> None:
         """Let a context's input or output lie elsewhere from the next `enqueue` on."""
         if not context.set_tensor_address(name, address):
-            raise CudaError(
-                f"TensorRT refused the address of {name}: {self._messages.last}", code="gpu-failed"
-            )
+            raise CudaError(f"TensorRT refused the address of {name}: {self._messages.last}")
 
     def set_shape(self, context: Handle, batch: int, shapes: Mapping[str, Shape]) -> None:
         """Let a context's batches have this size and these inputs from now on; a state is whole."""
@@ -251,7 +247,7 @@ class GpuDevice:
     def enqueue(self, context: Handle, stream: Handle) -> None:
         """Run the engine on a batch in the order of the stream."""
         if not context.execute_async_v3(stream):
-            raise CudaError(f"TensorRT did not run a batch: {self._messages.last}", code="gpu-failed")
+            raise CudaError(f"TensorRT did not run a batch: {self._messages.last}")
 
     def capture(self, stream: Handle, work: Callable[[], None]) -> Handle:
         """Return the calls of `work` on the stream as a graph.
