@@ -172,8 +172,9 @@ def _parsed(lines: list[str], root: str, checker: str, status: int) -> OfficialV
 
 
 def _number(text: str | None) -> float:
+    """Return the value of a result's line; of one with power more words follow it."""
     try:
-        return float(text or "")
+        return float((text or "").partition(" ")[0])
     except ValueError:
         return math.nan
 

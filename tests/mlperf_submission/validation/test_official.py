@@ -46,8 +46,10 @@ def test_every_difference_is_told(tmp_path: Path) -> None:
 def test_where_both_agree_nothing_differs(tmp_path: Path) -> None:
     tree = build_later(tmp_path / "tree", "v6.0", "tin").root
     ours = validate_tree(tree, "v6.0")
+    with_power = "{} with power_metric = 5.0 and power_efficiency (samples/J) = 9.9"
     lines = "".join(
-        f'log.info("Results %s {one.value}", base + "{one.scenario.lower()}" + run)\n' for one in ours.results
+        f'log.info("Results %s {with_power.format(one.value)}", base + "{one.scenario.lower()}" + run)\n'
+        for one in ours.results
     )
     clone = checkout(tmp_path / "clone", lines + 'log.info("SUMMARY: submission looks OK")\n', FILE)
     official = official_verdict(tree, "v6.0", clone)
