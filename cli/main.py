@@ -12,7 +12,7 @@ import typer
 from cli import store_commands
 from flows.terminal import Console, tolerate_output
 from mlperf_submission.errors import PipelineError, SettingError
-from mlperf_submission.files import disk_full_named, refusal_named
+from mlperf_submission.files import disk_full_named, make_folder, own_folder, refusal_named
 
 app = typer.Typer(
     name="mlperf-submission",
@@ -107,7 +107,8 @@ def run(
         layers=layers,
         without=names_in(without),
     )
-    home = work.expanduser().resolve()
+    home = own_folder(work)
+    make_folder(home / "logs")
     try:
         server = prefect_server(home / "prefect", home / "logs" / "prefect.log", used_by="cli.run")
         with disk_full_named(home), server:

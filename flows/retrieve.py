@@ -16,6 +16,7 @@ from rich.table import Table
 from mlperf_submission.addresses import shown
 from mlperf_submission.config.system import System, known_systems, load_system
 from mlperf_submission.errors import SettingError
+from mlperf_submission.files import own_folder
 from mlperf_submission.store.store import Area
 from tasks.artifacts import publish
 from tasks.engine.perform import run_logger
@@ -68,7 +69,7 @@ class RetrieveRequest:
             )
         if only is not None and not all(part.strip("/ ") for part in only):
             raise SettingError("an empty name asks for no part of a run", remedy="leave it out")
-        folder = to.expanduser().resolve()
+        folder = own_folder(to)
         if folder.exists() and not folder.is_dir():
             raise SettingError(
                 "a run cannot be fetched into a file", where=folder, remedy="name a folder, new or empty"

@@ -96,6 +96,41 @@ def _opened(path: Path) -> BinaryIO:
     return os.fdopen(os.dup(number), "wb")
 
 
+def own_folder(path: Path) -> Path:
+    """Return the whole path of a folder that a person names for what is ours.
+
+    Raises:
+        SettingError: its name is no text, so no record, address or message could hold it.
+    """
+    whole = path.expanduser().resolve()
+    try:
+        str(whole).encode()
+    except UnicodeEncodeError:
+        raise SettingError(
+            "the folder's name is not UTF-8", where=whole, remedy="rename it, or name another folder"
+        ) from None
+    return whole
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder below one that a person names, where it is not there.
+
+    Raises:
+        SettingError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            raise
+        raise refusal_named(error) or SettingError(
+            f"the folder cannot be made: {error.strerror}",
+            where=folder,
+            remedy="name another folder, which can be made and written",
+            code="file-refused",
+        ) from error
+
+
 def copy_durably(source: Path, target: Path) -> Path:
     """Copy a file's content and make it durable; return the target."""
     shutil.copyfile(source, target)
@@ -191,7 +226,8 @@ def disk_full_named(where: Path) -> Iterator[None]:
         raise
     except Exception as error:
         named = isinstance(error, OSError) and error.errno in _NO_SPACE
-        if not named and shutil.disk_usage(_existing(where)).free > _FULL_BYTES:
+        disk = shutil.disk_usage(_existing(where))
+        if not named and (disk.free > _FULL_BYTES or disk.total == 0):  # /proc and its like have no size
             raise
         said = (error.strerror if isinstance(error, OSError) else None) or str(error).partition("\n")[0]
         raise DiskFullError(

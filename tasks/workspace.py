@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from mlperf_submission.files import own_folder
 from mlperf_submission.steps.cache import StepCache
 
 
@@ -23,7 +24,7 @@ class Workspace(BaseModel):
     @staticmethod
     def at(path: Path) -> Workspace:
         """Return the workspace at a path, made absolute."""
-        return Workspace(root=path.expanduser().resolve())
+        return Workspace(root=own_folder(path))
 
     @property
     def cache(self) -> StepCache:

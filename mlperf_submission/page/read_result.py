@@ -14,7 +14,14 @@ from mlperf_submission.page.data import AccuracyFigure, Audit, Figure, Percentil
 from mlperf_submission.page.text import clean, duration, number
 from mlperf_submission.rounds import ModelRules, Round, RunKind, Scenario
 from mlperf_submission.submission import results
-from mlperf_submission.submission.accuracy_text import Line, Reading, all_metrics, official_part, read_lines
+from mlperf_submission.submission.accuracy_text import (
+    Line,
+    Reading,
+    all_metrics,
+    as_number,
+    official_part,
+    read_lines,
+)
 from mlperf_submission.submission.files import DETAIL, SUMMARY, Tree
 from mlperf_submission.submission.logs import DetailLog, read_detail
 from mlperf_submission.submission.times import run_span
@@ -214,7 +221,7 @@ def _run(kind: RunKind, path: str, log: DetailLog | None) -> Run:
 
 
 def _figure(path: str, found: tuple[Reading, Line] | None) -> tuple[float | None, Place | None]:
-    if found is None or math.isnan(found[0].number):
+    if found is None or not math.isfinite(found[0].number):
         return None, None
     return found[0].number, Place(path, found[1].number)
 
@@ -275,7 +282,5 @@ def _figures(path: str, log: DetailLog, scenario: Scenario) -> list[Figure]:
 
 def _named(text: str, name: str) -> float | None:
     match = re.search(rf"^{name}\s*=\s*([0-9.eE+-]{{1,40}})\s*$", text, re.MULTILINE)
-    try:
-        return float(match[1]) if match else None
-    except ValueError:
-        return None
+    value = as_number(match[1]) if match else math.nan
+    return value if math.isfinite(value) else None

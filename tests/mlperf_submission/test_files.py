@@ -21,6 +21,8 @@ from mlperf_submission.files import (
     disk_full_named,
     files_below,
     inside,
+    make_folder,
+    own_folder,
     require_free_space,
     sha256_of,
     write_atomic,
@@ -167,6 +169,19 @@ def test_whatever_fails_on_a_full_disk_failed_for_want_of_space(tmp_path: Path) 
             raise ValueError("the log ends")
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_a_folder_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="not UTF-8"):
+        own_folder(Path(os.fsdecode(bytes(tmp_path) + b"/\xff\xfe")))
+    assert own_folder(tmp_path / "a" / ".." / "Ä \n#?") == tmp_path / "Ä \n#?"
+
+
+def test_where_no_folder_can_be_the_disk_is_not_called_full() -> None:
+    with pytest.raises(SettingError, match="cannot be made"), disk_full_named(Path("/proc")):
+        make_folder(Path("/proc/x/y"))
+    with pytest.raises(ValueError, match="another"), disk_full_named(Path("/proc")):
+        raise ValueError("another")
 
 
 def test_links_are_not_followed(tmp_path: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
+
+import pytest
 
 from mlperf_submission.page import write_page
 from mlperf_submission.page.read import find_system, read_system, systems_of
@@ -49,6 +52,16 @@ def test_tokens_are_the_result_where_the_round_counts_tokens(make_tree: MakeTree
         ("GEN_LEN", 4111576.0),
     ]
     assert all(one.reached for one in result.accuracy)
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "1e400", "-1e400", "nan", "inf", "76.1.2", "..", ""])
+def test_an_accuracy_that_is_no_finite_number_is_none(
+    make_tree: MakeTree, tmp_path: Path, scenario: Any, number: str
+) -> None:
+    tree = make_tree(results=(scenario(accuracy=f"accuracy={number}%, good=1, total=1\n"),))
+    page = write_page(tree, "server_4", tmp_path / "out", round_name="v4.1")
+    (result,) = json.loads((page.parent / "results.json").read_text())["systems"][0]["results"]
+    assert set(result["accuracy"].values()) <= {None, 76.1}
 
 
 def test_a_model_that_the_round_does_not_know_is_shown_without_target(
