@@ -109,7 +109,7 @@ def fleet(
         run(check_store(made.name, place))
         delivered = run.part(f"deliver {made.name}", lambda: _deliver(run, made, submitter, place))
         candidate = _candidate(workspace, made, delivered)
-        show(candidate)
+        show(candidate, place, store.page_link_hours)
         publication = settle(candidate, place, publish)
         if publication.status == "published":
             for member in made.members:
