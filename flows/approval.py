@@ -24,7 +24,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from flows.notify import Happening, tell
 from flows.results import ResultLine, markdown_table
 from mlperf_submission.files import write_atomic
-from mlperf_submission.store.store import Store
+from mlperf_submission.store.store import Area, Store
 from tasks.artifacts import publish as publish_artifact
 from tasks.engine.perform import perform, run_logger
 from tasks.engine.runner import Live
@@ -69,6 +69,12 @@ class Candidate(BaseModel):
         """What `publish` and `fetch` call it."""
         return f"{self.system}/{self.run}"
 
+    @property
+    def fetch_page(self) -> str:
+        """The command that brings the page to any host."""
+        area = Area.REHEARSALS if self.rehearsal else Area.CANDIDATES
+        return f"mlperf-submission fetch {area}/{self.name} --only page --to page"
+
     def description(self) -> str:
         """Return the text of the form: verdict, table of results, where run and page lie."""
         return "\n".join(
@@ -78,8 +84,7 @@ class Candidate(BaseModel):
                 f"{markdown_table(self.results)}\n",
                 *(f"- {note}" for note in self.notes),
                 f"- Run: `{self.address}`",
-                f"- Page: `{self.page}` on the host that ran it; on any other: "
-                f"`mlperf-submission fetch candidates/{self.name} --only page --to page`\n",
+                f"- Page: `{self.page}` on the host that ran it; on any other: `{self.fetch_page}`\n",
                 "**approve** publishes exactly this run. **refuse** keeps it and publishes nothing.",
             ]
         )

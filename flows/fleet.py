@@ -112,7 +112,7 @@ def fleet(
         delivered = run.part(f"deliver {made.name}", story)
         lay_out(workspace.submission(made.name, delivered.run), delivered.parts)
         candidate = _candidate(workspace, made, delivered)
-        show(candidate)
+        show(candidate, place, store.page_link_hours)
         publication = settle(candidate, place, publish)
         if publication.status == "published":
             for member in made.members:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from platform import node
 from typing import Any
 
-from prefect.artifacts import create_link_artifact, create_table_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from pydantic import BaseModel, ConfigDict
 
 from flows.approval import Candidate, Publication
 from flows.results import ResultLine
+from mlperf_submission.errors import PipelineError
+from mlperf_submission.store.store import Store
 from mlperf_submission.validation import Verdict
 from tasks.artifacts import publish
+from tasks.engine.perform import run_logger
+from tasks.report import PAGE_FILE
 
 
 class Outcome(BaseModel):
@@ -64,8 +70,17 @@ def outcome_fields(candidate: Candidate, verdict: Verdict, publication: Publicat
     }
 
 
-def show(candidate: Candidate) -> None:
-    """Leave the table of results and the page with the flow run."""
+def show(candidate: Candidate, store: Store, link_hours: int) -> None:
+    """Leave the table of results and the page with the flow run.
+
+    A page in the store gets a link that opens in a browser, for a time. Whoever can see the flow run has it,
+    and it is in no log, result or form. A page whose server ends with this command is named by its place.
+
+    Args:
+        candidate: what was stored.
+        store: where it lies.
+        link_hours: how long the link holds; 0: none is made.
+    """
     publish(
         create_table_artifact,
         key=f"{candidate.system}-results",
@@ -74,10 +89,25 @@ def show(candidate: Candidate) -> None:
             ["REHEARSAL, NOT A RESULT"] * candidate.rehearsal + [candidate.verdict, *candidate.notes]
         ),
     )
+    key, link = f"{candidate.system}-page", None
+    try:
+        link = store.link(candidate.address, f"page/{PAGE_FILE}", link_hours) if link_hours else None
+    except PipelineError as error:
+        run_logger().warning("the results page has no link: %s", error.what)
+    stored = f"Stored at `{candidate.address}`; on any host: `{candidate.fetch_page}`."
+    if link is None:
+        publish(
+            create_markdown_artifact,
+            key=key,
+            markdown=f"The results page is `{candidate.page}` on {node()}.\n\n{stored}",
+            description="results page",
+        )
+        return
+    ends = datetime.now(UTC) + timedelta(hours=link_hours)
     publish(
         create_link_artifact,
-        key=f"{candidate.system}-page",
-        link=candidate.page.as_uri(),
+        key=key,
+        link=link,
         link_text="results page",
-        description=f"Stored at {candidate.address}",
+        description=f"The link holds until {ends:%Y-%m-%d %H:%M} UTC at most, for whoever has it. {stored}",
     )

@@ -162,7 +162,7 @@ def submission(
                 address=candidate.address,
             )
         )
-        show(candidate)
+        show(candidate, store, request.system.store.page_link_hours)
         publication = settle(candidate, store, publish)
     outcome = SubmissionOutcome(
         system=candidate.system,

@@ -168,6 +168,12 @@ class StoreLocation(_Settings):
     kms_key_id: str | None = Field(
         default=None, min_length=1, description="for aws:kms; by default the bucket's own key"
     )
+    page_link_hours: int = Field(
+        default=24,
+        ge=0,
+        le=168,
+        description="how long a link on Prefect's page opens the results page for whoever has it; 0: none",
+    )
     retain_days: int = Field(
         default=RETAIN_DAYS,
         ge=0,

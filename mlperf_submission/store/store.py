@@ -7,12 +7,21 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from mlperf_submission.deadline import Limits, limited
+from mlperf_submission.errors import StoreError
 from mlperf_submission.steps.hashing import Differences
 from mlperf_submission.store.bucket import Bucket
 from mlperf_submission.store.catalogue import Catalogue, Listing
 from mlperf_submission.store.collect import Garbage, collect_garbage
 from mlperf_submission.store.deposit import Deposit, OnBytes, RunFile, Uploaded, ignore_bytes
-from mlperf_submission.store.manifest import Area, MadeBy, Manifest, RunAddress, RunInfo, StoredRun
+from mlperf_submission.store.manifest import (
+    Area,
+    MadeBy,
+    Manifest,
+    RunAddress,
+    RunInfo,
+    StoredRun,
+    object_key,
+)
 from mlperf_submission.store.restore import Restored, compare_folder, restore_run
 from mlperf_submission.store.s3 import Credentials, Encryption
 
@@ -84,6 +93,7 @@ class Store:
         self._catalogue = Catalogue(self._bucket)
         self._deposit = Deposit(self._bucket, self._catalogue, workers)
         self._workers = workers
+        self._isolated = isolated
 
     @property
     def address(self) -> str:
@@ -193,6 +203,31 @@ class Store:
         return self._bucket.address(key)
 
     # Out of the store
+
+    def link(self, run: str, path: str, hours: int) -> str | None:
+        """Return an http(s) address that opens a page of a run in a browser, for a time; it is a secret.
+
+        Whoever has it can read this one file, without a key. With a key that is lent for a time (a role), it
+        ends with the key.
+
+        Args:
+            run: as for `find`.
+            path: of an HTML file in the run.
+            hours: how long it holds, at most 168, a week.
+
+        Returns:
+            None if the server is one of our own, which ends with this process.
+
+        Raises:
+            StoreError: there is no such run, or no such file in it.
+        """
+        if self._isolated:
+            return None
+        found = self.find(run).manifest
+        key = next((object_key(file.sha256) for file in found.files if file.path == path), None)
+        if key is None:
+            raise StoreError(f"the run {found.run} has no {path}", where=self.address, code="stored-run")
+        return self._bucket.link(key, 3600 * hours, "text/html; charset=utf-8")
 
     def list_runs(self) -> list[StoredRun]:
         """Return all complete runs: published ones, candidates, rehearsals, each kind newest first."""

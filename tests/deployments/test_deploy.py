@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -13,10 +15,15 @@ from prefect import flow
 from prefect.context import FlowRunContext
 
 from cli.server import send_what_is_queued
-from mlperf_submission.errors import SettingError, StepFailedError, StoreError
+from flows.approval import Candidate
+from flows.outcome import show
+from mlperf_submission.errors import SettingError, StepFailedError, StoreError, UnreachableError
 from mlperf_submission.harness.settings import SUPPORTED_SCENARIOS
+from mlperf_submission.store.embedded import embedded_s3
+from mlperf_submission.store.store import RunFile, RunInfo, Store
 from models.registry import benchmark_names
 from tasks.handover import HandedOver, hand_over, handed_over
+from tasks.report import PAGE_FILE
 from tasks.submissions import require_deployments, start_submission, wait_for
 from tests.conftest import ROOT
 from tests.deployments.hosts import Cluster, cluster
@@ -150,19 +157,87 @@ def test_one_system_that_fails_is_named_after_the_others_have_ended(client: Clus
 
 def test_a_stored_run_is_found_by_the_flow_run_that_stored_it(client: Cluster) -> None:
     @flow(name="storing")
-    def storing(left: bool) -> UUID:
-        if left:
-            hand_over(STORED)
+    def storing(*left: HandedOver) -> UUID:
+        for one in left:
+            hand_over(one)
         context = FlowRunContext.get()
         assert context
         assert context.flow_run
         return context.flow_run.id
 
-    found = handed_over(storing(True))
-    assert (found.name, found.round, found.rehearsal) == ("one/abc", "v4.1", True)
-    assert found.address == "s3://mlperf/rehearsals/one/abc"
+    assert handed_over(storing(STORED)) == STORED
+    made_anew = STORED.model_copy(update={"run": "def"})
+    assert handed_over(storing(STORED, STORED, made_anew)) == made_anew
     with pytest.raises(StoreError, match="left no record of a stored run"):
-        handed_over(storing(False))
+        handed_over(storing())
+
+
+def test_a_run_that_cannot_be_handed_over_fails(client: Cluster) -> None:
+    @flow(name="storing")
+    def storing() -> None:
+        context = FlowRunContext.get()
+        assert context
+        assert context.flow_run
+        unknown = context.flow_run.model_copy(update={"id": uuid4()})  # the server refuses it
+        with context.model_copy(update={"flow_run": unknown}):
+            hand_over(STORED)
+
+    with pytest.raises(UnreachableError, match="does not keep where one/abc lies") as caught:
+        storing()
+    assert STORED.address in caught.value.remedy
+
+
+@pytest.mark.parametrize("hours", [1, 0])
+def test_the_page_of_a_stored_run_opens_by_a_link_that_no_log_has(
+    client: Cluster, tmp_path: Path, hours: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    page = tmp_path / PAGE_FILE
+    page.write_text("<html>the page")
+    with embedded_s3(tmp_path / "s3", tmp_path / "s3.log") as endpoint:
+        store = Store("mlperf", endpoint_url=endpoint.url, credentials=endpoint.credentials)
+        store.ensure_bucket()
+        created = datetime(2026, 1, 1, tzinfo=UTC)
+        made = RunInfo(
+            system="one", run="abc", round="v4.1", created=created, rehearsal=True, tool_version="1"
+        )
+        store.upload_run(made, [RunFile(f"page/{PAGE_FILE}", page)])
+        candidate = Candidate(
+            system="one",
+            run="abc",
+            address=STORED.address,
+            rehearsal=True,
+            verdict="accepted",
+            results=[],
+            page=page,
+            place=tmp_path,
+        )
+
+        @flow(name="showing")
+        def showing() -> UUID:
+            show(candidate, store, hours)
+            context = FlowRunContext.get()
+            assert context
+            assert context.flow_run
+            return context.flow_run.id
+
+        with caplog.at_level("DEBUG"):
+            run = str(showing())
+        (artifact,) = client.post(
+            "artifacts/filter",
+            {"artifacts": {"flow_run_id": {"any_": [run]}, "key": {"any_": ["one-page"]}}},
+        )
+        assert "fetch rehearsals/one/abc --only page" in str(artifact)
+        if not hours:
+            assert str(page) in artifact["data"]
+            assert "http" not in artifact["data"]
+            return
+        link = re.search(r"\((http[^)]+)\)", artifact["data"])
+        assert link
+        assert httpx.get(link[1]).text == "<html>the page"
+    secret = link[1].rpartition("X-Amz-Signature=")[2]
+    assert len(secret) == 64
+    assert f"X-Amz-Signature={secret}" not in caplog.text
+    assert caplog.text
 
 
 def test_a_worker_takes_one_flow_of_its_host_at_a_time(server: Cluster) -> None:

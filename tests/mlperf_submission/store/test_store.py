@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 
 from mlperf_submission.errors import SettingError, SourceError, StepTimeoutError, StoreError, UnreachableError
@@ -26,6 +27,20 @@ from tests.mlperf_submission.store.stored_runs import (
     info,
     key_of,
 )
+
+
+def test_a_link_opens_a_page_without_a_key_and_only_that(store: Store, files: list[RunFile]) -> None:
+    store.upload_run(info(), files)
+    link = store.link("candidates/sys/one", "page/index.html", hours=1)
+    assert link
+    answer = httpx.get(link)
+    assert (answer.status_code, answer.content) == (200, CONTENTS["page/index.html"])
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    other = link.replace(key_of(store.manifest("one"), "page/index.html")[-64:], "0" * 64)
+    assert httpx.get(other).status_code in (400, 403)
+    assert httpx.get(link.partition("?")[0]).status_code in (400, 403)
+    with pytest.raises(StoreError, match=r"the run one has no page/other.html"):
+        store.link("sys/one", "page/other.html", hours=1)
 
 
 def test_run_comes_out_as_it_went_in(store: Store, files: list[RunFile], tmp_path: Path) -> None:
