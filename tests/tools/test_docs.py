@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 import subprocess
 import sys
@@ -53,6 +54,14 @@ def test_the_commands_of_the_pages_exist_with_their_options() -> None:
             if section not in SECTIONS or any(f"`{option}" not in SECTIONS[section] for option in options):
                 wrong.append(f"{page.relative_to(ROOT)}: {line}")
     assert wrong == []
+
+
+def test_the_functions_that_a_result_passes_exist() -> None:
+    text = (ROOT / "docs" / "one_result.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:cli|flows|tasks|models|mlperf_submission)(?:\.\w+)+)`", text)
+    assert len(named) > 20
+    for name in named:
+        pkgutil.resolve_name(name)  # raises where it is gone
 
 
 @pytest.mark.skipif(not PUBLISHED.is_dir(), reason="the folder ../shared with the published tree is not here")
