@@ -52,7 +52,9 @@ class OfficialCheck(BaseModel):
         return [said, *(f"the official checker differs: {one}" for one in self.differences)]
 
 
-CHECK_OFFICIALLY = StepSpec("check_officially", "deliver", ("package", "validate"), 3.0, 10.0)
+CHECK_OFFICIALLY = StepSpec(
+    "check_officially", "deliver", ("package", "validate"), 3.0, 10.0, on_request=True
+)
 
 
 def check_officially(

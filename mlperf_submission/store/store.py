@@ -226,7 +226,12 @@ class Store:
         found = self.find(run).manifest
         key = next((object_key(file.sha256) for file in found.files if file.path == path), None)
         if key is None:
-            raise StoreError(f"the run {found.run} has no {path}", where=self.address, code="stored-run")
+            raise StoreError(
+                f"the run {found.run} has no {path}",
+                where=self.address,
+                remedy="fetch the run and look at what it has",
+                code="stored-run",
+            )
         return self._bucket.link(key, 3600 * hours, "text/html; charset=utf-8")
 
     def list_runs(self) -> list[StoredRun]:

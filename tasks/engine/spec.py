@@ -45,6 +45,7 @@ class StepSpec:
         retries: how often a failure is tried again, after 1, 2, 4, … seconds.
         again: which errors are.
         quiet: it is no work, only looked at: nothing is told of it.
+        on_request: few system files ask for it, so it is not named in what is done again.
     """
 
     name: str
@@ -55,6 +56,7 @@ class StepSpec:
     retries: int = 0
     again: Callable[[BaseException], bool] = may_be_tried_again
     quiet: bool = False
+    on_request: bool = False
 
     @property
     def is_run(self) -> bool:
@@ -142,6 +144,8 @@ def made_again(first: Iterable[str]) -> tuple[StepSpec, ...]:
     wanted, found = {*first}, {*first}
     again = []
     for spec in all_steps():
+        if spec.on_request and spec.name not in wanted:
+            continue
         if wanted & {spec.name, spec.part} or found & {*spec.takes}:
             found |= {spec.name, spec.part}
             again.append(spec)
