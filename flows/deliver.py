@@ -26,20 +26,12 @@ _RUN_DIGITS = 12
 
 @dataclass(frozen=True)
 class Delivered:
-    """A finished submission: the run's name, its parts and where it is stored."""
+    """A finished submission: the run's name, its folders that are no result's, and where it is stored."""
 
     run: str
-    tree: StepRecord
-    page: StepRecord
-    verdict: StepRecord
-    official: StepRecord | None
+    parts: dict[str, StepRecord]
     stored: Stored
     notice: str
-
-    @property
-    def parts(self) -> dict[str, StepRecord]:
-        """The folders of the run that are no result's."""
-        return parts_of(self.tree, self.page, self.verdict, self.official)
 
 
 def deliver(
@@ -65,24 +57,16 @@ def deliver(
         system = described(system, found)
     tree = run(package(label, system, request.full_length, results))
     judged = run(validate(label, system, tree))
+    parts = {"tree": tree, "verdict": judged}
     checkout = request.system.official_checker
-    official = run(check_officially(label, system, tree, judged, checkout)) if checkout else None
-    made = [tree, judged] if official is None else [tree, judged, official]
-    name = later(lambda: run_name([*prepared, *placed(results).values(), *made]))
+    if checkout:
+        parts[OFFICIAL] = run(check_officially(label, system, tree, judged, checkout))
+    name = later(lambda: run_name([*prepared, *placed(results).values(), *parts.values()]))
     notice = notice_of(request, results)
-    evidence = page_evidence(system, results, prepared, name, notice, found, official)
-    page = run(report(label, system, tree, judged, evidence))
-    parts = parts_of(tree, page, judged, official)
+    evidence = page_evidence(system, results, prepared, name, notice, found, parts.get(OFFICIAL))
+    parts["page"] = run(report(label, system, tree, judged, evidence))
     stored = run(upload(label, system, name, parts, results, prepared, store, lacks))
-    return Delivered(name, tree, page, judged, official, stored, notice)
-
-
-def parts_of(
-    tree: StepRecord, page: StepRecord, verdict: StepRecord, official: StepRecord | None
-) -> dict[str, StepRecord]:
-    """Return the folders of a run that are no result's."""
-    parts = {"tree": tree, "page": page, "verdict": verdict}
-    return parts if official is None else parts | {OFFICIAL: official}
+    return Delivered(name, parts, stored, notice)
 
 
 def run_name(records: Sequence[StepRecord], modules: Sequence[str] = ("tasks.report", "tasks.upload")) -> str:

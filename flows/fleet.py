@@ -23,6 +23,7 @@ from mlperf_submission.errors import SettingError
 from mlperf_submission.rounds import ROUNDS
 from mlperf_submission.steps.cache import StepRecord
 from mlperf_submission.store.store import Store
+from mlperf_submission.validation import Verdict
 from tasks.engine.perform import run_logger
 from tasks.engine.runner import Live, Runner
 from tasks.handover import HandedOver, handed_over
@@ -111,7 +112,8 @@ def fleet(
         story = partial(_deliver, made=made, submitter=submitter, store=place)
         delivered = run.part(f"deliver {made.name}", story)
         lay_out(workspace.submission(made.name, delivered.run), delivered.parts)
-        candidate = _candidate(workspace, made, delivered)
+        verdict = read_verdict(delivered.parts["verdict"])
+        candidate = _candidate(workspace, made, delivered, verdict)
         show(candidate, place, store.page_link_hours)
         publication = settle(candidate, place, publish)
         if publication.status == "published":
@@ -120,7 +122,7 @@ def fleet(
     outcome = FleetOutcome(
         name=made.name,
         members=list(made.members),
-        **outcome_fields(candidate, read_verdict(delivered.parts["verdict"]), publication),
+        **outcome_fields(candidate, verdict, publication),
     )
     return ended(outcome, publication)
 
@@ -163,8 +165,8 @@ def _deliver(run: Runner, made: Fleet, submitter: str | None, store: Store) -> _
     return _Delivered(name, delivered, stored.address)
 
 
-def _candidate(workspace: Workspace, made: Fleet, delivered: _Delivered) -> Candidate:
-    place, verdict = workspace.submission(made.name, delivered.run), read_verdict(delivered.parts["verdict"])
+def _candidate(workspace: Workspace, made: Fleet, delivered: _Delivered, verdict: Verdict) -> Candidate:
+    place = workspace.submission(made.name, delivered.run)
     return Candidate(
         system=made.name,
         run=delivered.run,

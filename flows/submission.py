@@ -24,7 +24,7 @@ from flows.results import notes_on, result_line
 from mlperf_submission.benchmark.facts import Weights
 from mlperf_submission.config.system import load_system
 from mlperf_submission.errors import SettingError
-from tasks.check_officially import read_check
+from tasks.check_officially import OFFICIAL, read_check
 from tasks.engine.perform import run_logger
 from tasks.engine.runner import Live
 from tasks.handover import HandedOver, hand_over
@@ -136,7 +136,7 @@ def submission(
         delivered = run.part(f"deliver {name}", story)
         place = workspace.submission(name, delivered.run)
         lay_out(place, {**placed(results), **delivered.parts})
-        verdict = read_verdict(delivered.verdict)
+        verdict, official = read_verdict(delivered.parts["verdict"]), delivered.parts.get(OFFICIAL)
         candidate = Candidate(
             system=name,
             run=delivered.run,
@@ -145,7 +145,7 @@ def submission(
             verdict=verdict.summary(),
             results=[result_line(one) for one in results],
             notes=[
-                *(read_check(delivered.official).notes() if delivered.official else ()),
+                *(read_check(official).notes() if official else ()),
                 *notes_on(results),
                 *notes_on_missing(request, results, failures),
             ],

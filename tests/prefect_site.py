@@ -176,9 +176,9 @@ def asked(method: str, url: str, content: object = None, **more: Any) -> Any:
     while time.monotonic() < deadline:
         try:
             answer = httpx.request(method, url, json=content, timeout=WAIT_SECONDS, **more)
-        except httpx.ConnectError:
+        except (httpx.NetworkError, httpx.RemoteProtocolError):  # trials kill it while it answers
             answer = None
-        if answer is not None and answer.status_code != 503:  # SQLite is locked; Prefect's client waits, too
+        if answer is not None and answer.status_code < 500:  # SQLite is locked: Prefect's client waits, too
             answer.raise_for_status()
             return answer.json() if answer.content else None
         time.sleep(0.5)

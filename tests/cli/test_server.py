@@ -91,15 +91,14 @@ def test_a_server_that_cannot_start_is_told_with_its_own_words(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("variable", "value"),
+    ("variable", "value", "told"),
     [
-        ("PREFECT_LOGGING_LEVEL", "loud"),
-        ("NO_PROXY", "http://[::1"),
+        ("PREFECT_LOGGING_LEVEL", "loud", "Prefect refuses a setting of "),
+        ("NO_PROXY", "http://[::1", "the settings for proxies or certificates cannot be used: "),
     ],
 )
-def test_a_setting_that_cannot_be_used_is_named(tmp_path: Path, variable: str, value: str) -> None:
-    program = f"from cli.server import prefect_server\nwith prefect_server({tmp_path!r}, None): pass"
-    program = program.replace("PosixPath", "__import__('pathlib').Path")
+def test_a_setting_that_cannot_be_used_is_named(variable: str, value: str, told: str) -> None:
+    program = "from cli.server import prefect_server\nwith prefect_server(None, None): pass"
     done = subprocess.run(
         [sys.executable, "-c", program],
         env=clean_environment(
@@ -110,8 +109,7 @@ def test_a_setting_that_cannot_be_used_is_named(tmp_path: Path, variable: str, v
         timeout=900,
         check=False,
     )
-    assert "SettingError: " in done.stderr.splitlines()[-2]
-    assert variable.partition("_")[0] in done.stderr.splitlines()[-2] + done.stderr.splitlines()[-1]
+    assert f"SettingError: {told}" in done.stderr
 
 
 def test_a_server_that_the_person_names_is_used_with_their_settings(
