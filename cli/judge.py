@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from rich.console import Console
@@ -14,12 +15,13 @@ from mlperf_submission.failures import diagnose_rule
 from mlperf_submission.files import write_output
 from mlperf_submission.rounds import get_round
 from mlperf_submission.submission.round import round_of
-from mlperf_submission.validation import Verdict, validate_tree
+from mlperf_submission.validation import Failure, Verdict, validate_tree
 from mlperf_submission.validation.official import OfficialVerdict, differences, official_verdict
 from tasks.engine.spec import said_again
 
 ACCEPTED, REFUSED = 0, 1
-_SHOWN = 40
+_SHOWN = 3
+"""Failures of one rule that are shown; each rule that failed is shown, whatever the others are."""
 
 
 def judge_tree(
@@ -78,7 +80,7 @@ def show_official(console: Console, ours: Verdict, official: OfficialVerdict) ->
 
 
 def show_verdict(console: Console, verdict: Verdict) -> None:
-    """Print the results, every failure with its remedy, and the verdict in one line."""
+    """Print the results, each rule that failed with its places and remedies, and the verdict in one line."""
     results = Table(header_style="bold")
     for heading in ("system", "benchmark", "scenario", "result", "accuracy", "accepted"):
         results.add_column(heading, justify="right" if heading == "result" else "left")
@@ -92,22 +94,36 @@ def show_verdict(console: Console, verdict: Verdict) -> None:
             "[green]yes[/]" if one.ok else "[red]no[/]",
         )
     console.print(results)
-    failures = (*verdict.errors, *verdict.warnings)
-    for failure in failures[:_SHOWN]:
-        colour = "red" if failure.severity == "error" else "yellow"
-        console.print(
-            f"[{colour}]{failure.severity:<8}[/] [bold]{escape(failure.rule):<6}[/] {escape(failure.path)}\n"
-            f"         {escape(failure.message)}\n         [dim]{escape(failure.remedy)}[/]",
-            soft_wrap=True,
-        )
-        if failure.severity == "error":
-            redo = said_again(diagnose_rule(failure.rule, failure.message).redo)
-            console.print(f"         [dim]Done again: {escape(redo)}[/]", soft_wrap=True)
-    if len(failures) > _SHOWN:
-        console.print(f"… and {len(failures) - _SHOWN} more; --json FILE has them all")
+    for of_rule in _by_rule((*verdict.errors, *verdict.warnings)):
+        for failure in of_rule[:_SHOWN]:
+            _show_failure(console, failure)
+        if len(of_rule) > _SHOWN:
+            more = f"… and {len(of_rule) - _SHOWN} more of {of_rule[0].rule}; --json FILE has them all"
+            console.print(escape(more), soft_wrap=True)
     for fact in verdict.by_design:
         console.print(f"[dim]{'notice':<8}[/] {escape(fact)}, by design", soft_wrap=True)
     console.print(f"[bold]{escape(verdict.summary())}[/]", soft_wrap=True)
+
+
+def _by_rule(failures: Iterable[Failure]) -> Iterable[list[Failure]]:
+    """Return the failures of each rule together, errors before warnings, in the order of the verdict."""
+    rules: dict[tuple[str, str], list[Failure]] = {}
+    for failure in failures:
+        rules.setdefault((failure.severity, failure.rule), []).append(failure)
+    return rules.values()
+
+
+def _show_failure(console: Console, failure: Failure) -> None:
+    """Print one failure: the rule, the place, what is wrong, what to do, and what is done again."""
+    colour = "red" if failure.severity == "error" else "yellow"
+    console.print(
+        f"[{colour}]{failure.severity:<8}[/] [bold]{escape(failure.rule):<6}[/] {escape(failure.path)}\n"
+        f"         {escape(failure.message)}\n         [dim]{escape(failure.remedy)}[/]",
+        soft_wrap=True,
+    )
+    if failure.severity == "error":
+        redo = said_again(diagnose_rule(failure.rule, failure.message).redo)
+        console.print(f"         [dim]Done again: {escape(redo)}[/]", soft_wrap=True)
 
 
 def make_pages(
