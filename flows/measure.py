@@ -224,7 +224,7 @@ def bench_of(
             kind,
             result.scenario,
             target_qps=target_qps * (tuning.audit_qps_factor if kind.is_audit else 1.0),
-            performance_sample_count=settings.performance_sample_count,
+            performance_sample_count=request.loaded_samples(result.benchmark),
             length=long_enough,
         )
 

@@ -209,8 +209,7 @@ def _logs(request: SubmissionRequest) -> Iterator[tuple[str, Need]]:
 def _memory(request: SubmissionRequest, result: ResultRequest, runner: Runner) -> tuple[Need, ...]:
     """Return what the performance run of a result takes of the host."""
     name, label = result.benchmark, f"{result.benchmark} {result.scenario}"
-    count = request.settings_of(name).performance_sample_count
-    count = count or request.rules_of(name).performance_sample_count
+    count = request.loaded_samples(name)
     sample, source = _sample_bytes(request, name)
     resident = None if sample is None else sample * min(count, request.sample_count(name))
     rate = result.tuning.rate

@@ -70,8 +70,8 @@ class SubmissionRequest:
 
         Raises:
             SettingError: an unknown system, benchmark or scenario, or one that the system file does not name;
-                a submission would be without a scenario that the round asks for; or the official checker
-                that the file names is not there, or does not know the round.
+                a submission would be without a scenario that the round asks for, or keep too few samples
+                loaded; or the official checker that the file names is not there, or does not know the round.
         """
         loaded = load_system(system)
         _check_sources(loaded)
@@ -126,6 +126,8 @@ class SubmissionRequest:
             layers,
             tuple(without or ()),
         )
+        for name in request.models:
+            request.require_enough_loaded(name)
         for name in without or ():
             request.require_may_go(name.partition("/")[0])
         return request
@@ -160,6 +162,16 @@ class SubmissionRequest:
                 f"handed in with {' and '.join(present)} alone",
                 where=self.system.name,
                 remedy=f"take out the benchmark as a whole: --without {benchmark}",
+            )
+
+    def require_enough_loaded(self, benchmark: str) -> None:
+        """Raise SettingError if official runs would keep fewer samples loaded than the round asks for."""
+        loaded, official = self.loaded_samples(benchmark), self.rules_of(benchmark).performance_sample_count
+        if self.full_length and loaded < official:
+            raise SettingError(
+                f"performance_sample_count is {loaded}, round {self.round.name} asks for at least {official}",
+                where=f"{self.system.name}: {benchmark}",
+                remedy="raise it in the system file, or leave it out",
             )
 
     @property
@@ -210,9 +222,17 @@ class SubmissionRequest:
         rules, settings = self.rules_of(benchmark), self.settings_of(benchmark)
         if self.full_length:
             return rules.dataset_size
-        loaded = settings.performance_sample_count or rules.performance_sample_count
-        least = loaded if self.weights == "random" else 1
+        least = self.loaded_samples(benchmark) if self.weights == "random" else 1
         return min(max(settings.mini_samples, least), rules.dataset_size)
+
+    def loaded_samples(self, benchmark: str) -> int:
+        """Return how many samples LoadGen keeps loaded in a performance run.
+
+        A rehearsal of full length takes the official number where its system file names a smaller one.
+        """
+        official = self.rules_of(benchmark).performance_sample_count
+        own = self.settings_of(benchmark).performance_sample_count or official
+        return max(own, official) if self.full_length and self.system.is_rehearsal else own
 
     def largest_batch(self, benchmark: str) -> int:
         """Return the largest batch of the benchmark's scenarios, which its engine is built for."""

@@ -32,6 +32,20 @@ def test_full_length_takes_the_samples_of_the_round() -> None:
     request = SubmissionRequest.checked("rehearsal", scenarios=["Server"], full_length=True)
     assert request.scenarios == ["Server"]
     assert request.sample_count("resnet50") == 50_000
+    assert request.loaded_samples("resnet50") == 1024, "the file names 500"
+
+
+def test_a_submission_that_would_keep_too_few_samples_loaded_is_refused_before_anything_runs(
+    tmp_path: Path,
+) -> None:
+    system = tmp_path / "few.yaml"
+    content = yaml.safe_load(Path("deployments/systems/SE455i_V3_2xL4_TRT.yaml").read_text())
+    content["benchmarks"]["resnet50"]["performance_sample_count"] = 500
+    system.write_text(yaml.safe_dump(content))
+    with pytest.raises(
+        SettingError, match=r"performance_sample_count is 500, round v6\.1 asks for at least 1024"
+    ):
+        SubmissionRequest.checked(str(system))
 
 
 @pytest.mark.parametrize(
