@@ -55,8 +55,21 @@ _OURS: Mapping[str, str] = {
     # By default it is SSL_CERT_FILE, also where no certificate is looked at.
     "PREFECT_API_SSL_CERT_FILE": certifi.where(),
 }
+IDLE_SERVICES = (
+    "SCHEDULER",
+    "LATE_RUNS",
+    "FOREMAN",
+    "TRIGGERS",
+    "PAUSE_EXPIRATIONS",
+    "CANCELLATION_CLEANUP",
+    "REPOSSESSOR",
+    "CLEANUP_RECONCILER",
+)
+"""What Prefect does for deployments, workers and automations, of which a server of our own has none. Beside a
+measurement it would only take time."""
 _SERVER: Mapping[str, str] = {
     **_OURS,
+    **{f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in IDLE_SERVICES},
     "PREFECT_LOGGING_SERVER_LEVEL": "ERROR",
     # Relative to the folder that it works in: SQLAlchemy has no way to quote a path in an address.
     "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{_DATABASE}",

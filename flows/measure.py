@@ -34,6 +34,8 @@ PROBE_QPS = 16.0
 PROBE_SECONDS = 1.0
 FULL_LENGTH_MARGIN = 1.05
 """LoadGen adds 10 % of its own to the expected samples of an Offline run."""
+LONGER = (1.5, 3.0)
+"""Times the target: what a run that ended too soon is measured at next."""
 SERVER_SHARE = 0.25
 """Of the rate that a rehearsal's probe reached: queueing and neighbours hardly matter there."""
 LEAST_SERVER_QUERIES = 2
@@ -110,12 +112,12 @@ def measure(run: Runner, request: SubmissionRequest, prepared: Prepared, result:
 def measure_performance(run: Runner, label: str, benches: Sequence[Bench]) -> tuple[Bench, StepRecord]:
     """Measure at the first target that is met; return its bench and run.
 
-    A lower target that was met in an earlier call is found, and the ones above it are not measured again.
+    A target that was met in an earlier call is found, and the ones before it are not measured again.
 
     Args:
         run: does it.
         label: of the result.
-        benches: the result at its target, then at lower ones (`benches_of`).
+        benches: the result at its target, then at the others that it may take (`benches_of`).
 
     Raises:
         InvalidRunError: INVALID at every target.
@@ -125,9 +127,10 @@ def measure_performance(run: Runner, label: str, benches: Sequence[Bench]) -> tu
         try:
             return bench, run(performance(label, bench))
         except InvalidRunError as error:
-            if not error.over_latency or bench is benches[-1]:
+            if not (error.over_latency or error.too_short) or bench is benches[-1]:
                 raise
-            run_logger().warning("%s\n%s is measured again at a lower target", error, label)
+            other = "higher" if error.too_short else "lower"
+            run_logger().warning("%s\n%s is measured again at a %s target", error, label, other)
     raise AssertionError("no bench was given")
 
 
@@ -181,18 +184,25 @@ def probe_bench(request: SubmissionRequest, prepared: Prepared, result: ResultRe
 def benches_of(
     request: SubmissionRequest, prepared: Prepared, result: ResultRequest, target_qps: float
 ) -> list[Bench]:
-    """Return a result at its target, and a submission's Server result at the lower ones that it may take."""
+    """Return a result at its target, and one of official length at the others that it may take.
+
+    In Server they are lower: the target has to be met. Elsewhere they are higher: there the target only says
+    how many queries a run has, and a system that is faster than a file or a disturbed probe says ends too
+    soon.
+    """
     floor = result.tuning.target_qps_floor
     shares = [1.0]
-    if result.scenario is Scenario.SERVER and request.full_length and floor < 1:
+    if request.full_length and result.scenario is not Scenario.SERVER:
+        shares += LONGER
+    elif request.full_length and floor < 1:
         shares += [(1 + floor) / 2, floor]
-    return [bench_of(request, prepared, result, lowered(target_qps, share)) for share in shares]
+    return [bench_of(request, prepared, result, share_of(target_qps, share)) for share in shares]
 
 
 @derived
-def lowered(target_qps: float, share: float) -> float:
+def share_of(target_qps: float, share: float) -> float:
     """Return a share of a target, to six digits."""
-    return float(f"{target_qps * share:.6g}") if share < 1 else target_qps
+    return float(f"{target_qps * share:.6g}") if share != 1 else target_qps
 
 
 def backend_of(request: SubmissionRequest) -> str:

@@ -99,11 +99,13 @@ class LogError(PipelineError):
 class InvalidRunError(PipelineError):
     """LoadGen called the run INVALID, or its log does not show the settings that were asked for.
 
-    `over_latency`: its latency is over the limit, so a lower target may be met. `disturbed`: something else
-    on the host disturbed it, so the same target may be met as well.
+    `over_latency`: its latency is over the limit, so a lower target may be met. `too_short`: the queries that
+    its target asks for were answered too soon, so a higher target may be long enough. `disturbed`: something
+    else on the host disturbed it, so the same target may be met as well.
     """
 
     over_latency = False
+    too_short = False
     disturbed = False
 
 

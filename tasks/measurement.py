@@ -173,7 +173,8 @@ def require_valid(outcome: RunOutcome, what: str) -> None:
         remedy="; ".join(dict.fromkeys(reason.remedy for reason in reasons)),
     )
     error.codes = tuple(dict.fromkeys(reason.code for reason in reasons if reason.code))
-    error.over_latency, error.disturbed = outcome.over_latency, bool(outcome.disturbances)
+    error.over_latency, error.too_short = outcome.over_latency, outcome.too_short
+    error.disturbed = bool(outcome.disturbances)
     raise error
 
 

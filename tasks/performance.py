@@ -19,7 +19,11 @@ PERFORMANCE = StepSpec(
     retries=RETRIES,
     again=lambda error: (
         isinstance(error, DisturbedRunError)
-        or (isinstance(error, InvalidRunError) and (error.disturbed or not error.over_latency))
+        or (
+            isinstance(error, InvalidRunError)
+            and not error.too_short
+            and (error.disturbed or not error.over_latency)
+        )
     ),
 )
 
@@ -28,8 +32,8 @@ def performance(label: str, bench: Bench) -> Step:
     """Run LoadGen in performance mode. Figures: those of `tasks.measurement.run_loadgen`.
 
     Raises:
-        InvalidRunError: INVALID in each attempt, or for its latency with nothing to blame but the target;
-            every attempt is kept as evidence.
+        InvalidRunError: INVALID in each attempt, or at once where only another target can help; every attempt
+            is kept as evidence.
         DisturbedRunError: something disturbed it, and a retry is left.
     """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
@@ -18,7 +19,7 @@ Stage = Literal["make_mini", "preprocess", "score"]
 
 def versions_of(*distributions: str) -> dict[str, str]:
     """Return `version_<distribution>` for each installed distribution, `absent` for the others."""
-    return {f"version_{name.replace('-', '_')}": _version(name) for name in distributions}
+    return {f"version_{name.replace('-', '_')}": installed_version(name) for name in distributions}
 
 
 def library_versions(benchmark: str, stage: Stage) -> dict[str, str]:
@@ -48,7 +49,9 @@ def files_version(folder: Path) -> str:
     return hashlib.sha256(listing.encode()).hexdigest()
 
 
-def _version(distribution: str) -> str:
+@cache
+def installed_version(distribution: str) -> str:
+    """Return the version of a distribution, looked up once per process; `absent` if it is not installed."""
     try:
         return version(distribution)
     except PackageNotFoundError:

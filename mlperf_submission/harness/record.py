@@ -203,6 +203,12 @@ class RunOutcome(BaseModel):
         return self.latencies.p99 > self.settings.target_latency_ns
 
     @property
+    def too_short(self) -> bool:
+        """Whether a run, whose target says how many queries it has, ended before its least duration."""
+        server = self.settings.scenario is Scenario.SERVER
+        return not server and any(reason.code == "run-too-short" for reason in self.reasons)
+
+    @property
     def backend_name(self) -> str:
         """The backend's name with its version."""
         return self.child.backend

@@ -95,6 +95,7 @@ def _with_parents(name: str) -> list[str]:
     return [".".join(parts[: count + 1]) for count in range(len(parts))]
 
 
+@cache
 def _source_file(project: Path, name: str) -> Path | None:
     place = project.joinpath(*name.split("."))
     for path in (place / "__init__.py", place.with_name(place.name + ".py")):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.server import prefect_server
+from cli.server import IDLE_SERVICES, prefect_server
 from mlperf_submission.errors import UnreachableError
 from tests.conftest import ROOT, clean_environment
 
@@ -76,6 +76,12 @@ def test_a_server_of_our_own_is_private_and_out_of_reach_of_the_persons_settings
     assert home.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in home.glob("prefect.db*")} == {0o600}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "w?x%20#y"]
+
+
+def test_the_services_that_are_turned_off_are_prefects() -> None:
+    from prefect.settings.models.server.services import ServerServicesSettings
+
+    assert {name.lower() for name in IDLE_SERVICES} <= ServerServicesSettings.model_fields.keys()
 
 
 def test_a_server_that_cannot_start_is_told_with_its_own_words(tmp_path: Path) -> None:

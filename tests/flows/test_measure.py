@@ -56,17 +56,26 @@ def test_a_server_result_of_a_submission_may_be_measured_a_little_lower(
 ) -> None:
     submission = SubmissionRequest.checked(MODEL_SYSTEM, ["resnet50"])
     assert ladder(submission, "Server", monkeypatch) == [1000.0, 975.0, 950.0]
-    assert ladder(submission, "Offline", monkeypatch) == [1000.0]
     rehearsal = SubmissionRequest.checked("rehearsal", ["resnet50"])
     assert ladder(rehearsal, "Server", monkeypatch) == [1000.0]
+
+
+def test_where_the_target_says_how_long_a_run_is_a_longer_one_may_be_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    edge = SubmissionRequest.checked("rehearsal_edge", ["resnet50"], full_length=True)
+    for scenario in ("Offline", "SingleStream", "MultiStream"):
+        assert ladder(edge, scenario, monkeypatch) == [1000.0, 1500.0, 3000.0]
+    rehearsal = SubmissionRequest.checked("rehearsal", ["resnet50"])
+    assert ladder(rehearsal, "Offline", monkeypatch) == [1000.0], "its runs are as long as its file says"
 
 
 class Measuring(Dry):
     """Does performance runs, which are valid up to a rate; without Prefect."""
 
-    def __init__(self, workspace: Workspace, most_qps: float, *, over_latency: bool = True) -> None:
+    def __init__(self, workspace: Workspace, most_qps: float, *, wrong: str = "over_latency") -> None:
         super().__init__(workspace, lambda _spec, _label: 0.0)
-        self.most_qps, self.over_latency = most_qps, over_latency
+        self.most_qps, self.wrong = most_qps, wrong
         self.asked: list[float] = []
 
     def __call__(self, step: Work[Any]) -> Any:
@@ -75,7 +84,7 @@ class Measuring(Dry):
         self.asked.append(rate)
         if rate > self.most_qps:
             error = InvalidRunError(f"INVALID at {rate}")
-            error.over_latency = self.over_latency
+            setattr(error, self.wrong, True)
             raise error
         return perform(self.workspace, step).value
 
@@ -102,11 +111,14 @@ def test_a_target_that_is_missed_by_a_little_is_lowered_and_the_lower_one_is_fou
 
 
 @pytest.mark.usefixtures("run_by_rate")
-@pytest.mark.parametrize(("over_latency", "asked"), [(True, [1000, 975, 950]), (False, [1000])])
-def test_a_run_is_given_up_at_the_floor_or_where_its_latency_is_not_what_is_wrong(
-    tmp_path: Path, over_latency: bool, asked: list[float]
+@pytest.mark.parametrize(
+    ("wrong", "asked"),
+    [("over_latency", [1000, 975, 950]), ("too_short", [1000, 975, 950]), ("disturbed", [1000])],
+)
+def test_a_run_is_given_up_at_the_last_target_or_where_the_target_is_not_what_is_wrong(
+    tmp_path: Path, wrong: str, asked: list[float]
 ) -> None:
-    run = Measuring(Workspace.at(tmp_path), 900, over_latency=over_latency)
+    run = Measuring(Workspace.at(tmp_path), 900, wrong=wrong)
     with pytest.raises(InvalidRunError):
         measure_performance(run, "resnet50 Server", BENCHES)
     assert run.asked == asked

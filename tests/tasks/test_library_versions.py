@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from datetime import UTC, datetime
-from importlib.metadata import packages_distributions, version
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import get_args
 
@@ -26,6 +26,7 @@ from tasks.mini import make_mini
 from tasks.performance import performance
 from tasks.preprocess import preprocess
 from tasks.quantize import quantize
+from tasks.versions import installed_version
 from tests.conftest import ROOT
 
 SCORED_UNAUDITED = {"quantize", "accuracy"}
@@ -110,7 +111,9 @@ def test_another_version_repeats_exactly_what_it_determines(
 ) -> None:
     before = keys()
     monkeypatch.setattr(
-        versions, "version", lambda name: "another" if name == distribution else version(name)
+        versions,
+        "installed_version",
+        lambda name: "another" if name == distribution else installed_version(name),
     )
     changed = {place for place, key in keys().items() if key != before[place]}
     assert changed == {(name, step) for name, names in EXPECTED[distribution].items() for step in names}

@@ -39,6 +39,7 @@ def outcome(*reasons: Reason, official: bool, disturbances: tuple[str, ...] = ()
         disturbances=disturbances,
         faults=tuple(reason for reason in reasons if not reason.speed),
         over_latency=bool(reasons),
+        too_short=False,
     )
     return cast(RunOutcome, made)
 

@@ -185,6 +185,7 @@ def test_too_short_is_said_with_the_rate_that_was_reached(
 ) -> None:
     outcome = run(null_request(make_settings(Scenario.OFFLINE, target_qps=100)), tmp_path / "run")
     assert not outcome.valid
+    assert outcome.too_short and not outcome.over_latency
     assert "too short" in outcome.reasons[0].text
     assert "raise target_qps" in outcome.reasons[0].remedy
 
