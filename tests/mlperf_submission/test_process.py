@@ -6,14 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from mlperf_submission.errors import SourceError, StepFailedError, StepTimeoutError
 from mlperf_submission.process import companion, progress_in, revived, run_command, run_module
+from tests.waiting import PATIENCE_SECONDS, until
 
 ROOT = Path(__file__).resolve().parents[2]
 CHILD = """
@@ -55,13 +54,6 @@ def alive(process: int) -> bool:
         return False
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 10) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return condition()
-
-
 def test_a_child_gets_its_request_and_gives_its_result(
     child: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -69,14 +61,15 @@ def test_a_child_gets_its_request_and_gives_its_result(
     lines: list[str] = []
     log = tmp_path / "log"
     request = {"do": "echo", "deep": [1, {"two": None}]}
-    assert run_module(child, request, timeout_seconds=20, on_line=lines.append, log=log) == {"got": request}
+    got = run_module(child, request, timeout_seconds=PATIENCE_SECONDS, on_line=lines.append, log=log)
+    assert got == {"got": request}
     assert [progress_in(line) for line in lines] == [0.25, None]
     assert log.read_text().splitlines()[-1] == "a line ✓"
 
 
 def test_an_error_of_ours_comes_back_with_its_place_and_remedy(child: str) -> None:
     with pytest.raises(SourceError) as caught:
-        run_module(child, {"do": "refuse"}, timeout_seconds=20)
+        run_module(child, {"do": "refuse"}, timeout_seconds=PATIENCE_SECONDS)
     assert (caught.value.what, caught.value.where, caught.value.remedy) == (
         "a file is missing",
         "there",
@@ -86,7 +79,7 @@ def test_an_error_of_ours_comes_back_with_its_place_and_remedy(child: str) -> No
 
 def test_a_child_that_dies_is_named_with_its_signal_and_last_words(child: str) -> None:
     with pytest.raises(StepFailedError, match=r"SIGABRT.*last words"):
-        run_module(child, {"do": "die"}, timeout_seconds=20)
+        run_module(child, {"do": "die"}, timeout_seconds=PATIENCE_SECONDS)
 
 
 def test_a_child_over_its_limit_is_ended(child: str) -> None:
@@ -102,8 +95,8 @@ def test_the_whole_group_is_ended_at_the_limit(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     script = f"sleep 61 & echo $! > {pid_file}; wait"
     with pytest.raises(StepTimeoutError):
-        run_command(["sh", "-c", script], timeout_seconds=0.7)
-    assert eventually(lambda: not alive(int(pid_file.read_text())))
+        run_command(["sh", "-c", script], timeout_seconds=3)
+    until(lambda: not alive(int(pid_file.read_text())))
 
 
 def test_a_companion_sees_nothing_of_the_persons_settings(
@@ -121,7 +114,7 @@ def test_a_companion_sees_nothing_of_the_persons_settings(
     monkeypatch.setenv("TZ", "Asia/Kathmandu")
     log = tmp_path / "log"
     with companion(["env"], log=log, environment={"OURS": "1"}, cwd=tmp_path) as server:
-        server.wait(20)
+        server.wait(PATIENCE_SECONDS)
     seen = dict(line.split("=", 1) for line in log.read_text().splitlines())
     assert "the person's" not in seen.values()
     assert (seen["OURS"], seen["TZ"], seen["PATH"]) == ("1", "Asia/Kathmandu", os.environ["PATH"])
@@ -150,17 +143,17 @@ def test_children_and_companions_end_with_a_parent_that_is_killed(child: str, tm
         tasks = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
         return [int(pid) for pid in tasks.read_text().split()] if tasks.exists() else []
 
-    assert eventually(lambda: len(children()) == 2)
+    until(lambda: len(children()) == 2)
     working = [pid for pid in children() if pid != server]
     parent.send_signal(signal.SIGKILL)
     parent.wait()
-    assert eventually(lambda: not any(map(alive, [server, *working]))), "a child outlived its parent"
+    until(lambda: not any(map(alive, [server, *working])), "the end of every child")
 
 
 def test_a_companion_runs_for_the_length_of_its_block(tmp_path: Path) -> None:
     log = tmp_path / "logs" / "log"
     with companion(["sh", "-c", "echo hello $WHO; sleep 60"], log=log, environment={"WHO": "you"}) as server:
-        assert eventually(lambda: log.read_text() == "hello you\n")
+        until(lambda: log.read_text() == "hello you\n")
         assert server.poll() is None
     assert not alive(server.pid)
 
@@ -173,10 +166,10 @@ def test_a_companion_that_is_killed_is_started_again_until_its_block_ends(tmp_pa
         return [int(pid) for pid in pids.read_text().split()] if pids.exists() else []
 
     with companion(argv, log=log) as server, revived(server, argv, log=log):
-        assert eventually(lambda: len(started()) == 1)
+        until(lambda: len(started()) == 1)
         os.kill(started()[-1], signal.SIGKILL)
-        assert eventually(lambda: len(started()) == 2)
+        until(lambda: len(started()) == 2)
         os.kill(started()[-1], signal.SIGKILL)
-        assert eventually(lambda: len(started()) == 3)
+        until(lambda: len(started()) == 3)
     assert "started again" in log.read_text()
     assert not any(alive(pid) for pid in started())

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mlperf_submission.harness.batching import Batch, BatchSource, Collector, QueryCutter, Waiting
+from tests.waiting import until
 
 FOREVER_NS = 3600 * 10**9
 COSTS = np.arange(7) * 10
@@ -198,7 +199,7 @@ def test_a_full_batch_goes_out_without_waiting_for_the_deadline() -> None:
     workers = Streams(source, 1)
     for number in range(8):
         source.put([number], [number])
-    wait_for(lambda: len(workers.batches) == 2)
+    until(lambda: len(workers.batches) == 2)
     assert [len(batch.ids) for batch in workers.batches] == [4, 4]
     workers.join()
 
@@ -208,7 +209,7 @@ def test_an_incomplete_batch_goes_out_at_its_deadline() -> None:
     workers = Streams(source, 2)
     put_at = time.monotonic()
     source.put([1], [5])
-    wait_for(lambda: len(workers.batches) == 1)
+    until(lambda: len(workers.batches) == 1)
     assert workers.taken_at[0] - put_at >= 0.02  # it did wait for others
     workers.join()
 
@@ -220,7 +221,7 @@ def test_an_incomplete_batch_without_a_deadline_in_sight_waits_for_the_flush() -
     time.sleep(0.05)
     assert workers.batches == []
     source.flush()
-    wait_for(lambda: len(workers.batches) == 1)
+    until(lambda: len(workers.batches) == 1)
     source.put([3], [7])
     time.sleep(0.05)
     assert len(workers.batches) == 1  # a flush concerns only what was there
@@ -235,11 +236,3 @@ def test_a_backlog_is_cut_into_full_batches() -> None:
     workers = Streams(source, 1)
     workers.join()
     assert [len(batch.ids) for batch in workers.batches] == [8, 8, 4]
-
-
-def wait_for(condition: object, seconds: float = 10.0) -> None:
-    assert callable(condition)
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.001)

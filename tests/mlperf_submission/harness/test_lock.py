@@ -16,9 +16,11 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from mlperf_submission.harness.lock import host_lock
-with host_lock(Path(sys.argv[1]), sys.argv[2] == "shared", 30, what="the long run"):
+def waiting(_):
+    print("waiting", flush=True)
+with host_lock(Path(sys.argv[1]), sys.argv[2] == "shared", 900, what="the long run", on_wait=waiting):
     print("held", flush=True)
-    time.sleep(60)
+    time.sleep(900)
 """
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -31,7 +33,14 @@ def start_holder(path: Path, kind: str) -> subprocess.Popen[str]:
 
 def wait_until_held(child: subprocess.Popen[str]) -> None:
     assert child.stdout is not None
-    assert child.stdout.readline() == "held\n"
+    while (said := child.stdout.readline()) == "waiting\n":
+        pass
+    assert said == "held\n"
+
+
+def wait_until_it_waits(child: subprocess.Popen[str]) -> None:
+    assert child.stdout is not None
+    assert child.stdout.readline() == "waiting\n"
 
 
 def end(*children: subprocess.Popen[str]) -> None:
@@ -84,7 +93,7 @@ def test_a_waiting_measurement_is_not_overtaken_by_later_preparation(lock: Path)
     first = start_holder(lock, "shared")
     wait_until_held(first)
     measurement = start_holder(lock, "alone")
-    time.sleep(0.5)  # long enough to be in the queue
+    wait_until_it_waits(measurement)
     later = start_holder(lock, "shared")
     try:
         end(first)
@@ -101,7 +110,7 @@ def test_a_lock_file_that_was_removed_while_somebody_waited_is_not_taken_for_the
     first = start_holder(lock, "alone")
     wait_until_held(first)
     waiting = start_holder(lock, "alone")
-    time.sleep(0.5)  # long enough to wait at the old file
+    wait_until_it_waits(waiting)
     lock.unlink()
     try:
         with host_lock(lock.with_name("other"), False, 1):  # somebody else makes the file anew and locks it

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -20,6 +19,7 @@ from mlperf_submission.harness.run import RunOutcome, RunRequest, measure
 from mlperf_submission.harness.settings import RunLength, RunSettings, settings_for
 from mlperf_submission.rounds import RunKind, Scenario, get_round
 from mlperf_submission.submission.logs import read_accuracy, read_detail
+from tests.waiting import PATIENCE_SECONDS, until
 
 MakeSettings = Callable[..., RunSettings]
 MakeRequest = Callable[..., RunRequest]
@@ -27,7 +27,7 @@ T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def run(request: RunRequest, folder: Path, timeout_seconds: float = 60) -> RunOutcome:
+def run(request: RunRequest, folder: Path, timeout_seconds: float = PATIENCE_SECONDS) -> RunOutcome:
     return measure(request, folder, timeout_seconds=timeout_seconds)
 
 
@@ -44,7 +44,9 @@ def test_a_run_leaves_the_official_files_and_its_outcome(
     batch_seconds = {Scenario.OFFLINE: 0.02, Scenario.SERVER: 0.0}.get(scenario, 0.001)
     request = null_request(settings, batch_seconds=batch_seconds)
     progress: list[float] = []
-    outcome = measure(request, tmp_path / "run", timeout_seconds=60, on_progress=progress.append)
+    outcome = measure(
+        request, tmp_path / "run", timeout_seconds=PATIENCE_SECONDS, on_progress=progress.append
+    )
     assert outcome.valid, outcome.reasons
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         "harness.log",
@@ -205,7 +207,7 @@ def test_a_run_that_hangs_is_ended_by_its_limit_and_frees_the_host(
     request = null_request(make_settings(Scenario.OFFLINE), batch_seconds=600)
     with pytest.raises(StepTimeoutError):
         run(request, tmp_path / "run", timeout_seconds=1)
-    with host_lock(lock, False, 5):
+    with host_lock(lock, False, PATIENCE_SECONDS):
         pass
 
 
@@ -215,7 +217,7 @@ from pathlib import Path
 from typing import TypeVar
 from mlperf_submission.harness.run import RunRequest, measure
 request = RunRequest.model_validate_json(Path(sys.argv[1]).read_text())
-measure(request, Path(sys.argv[2]), timeout_seconds=120)
+measure(request, Path(sys.argv[2]), timeout_seconds=900)
 """
 
 
@@ -227,13 +229,13 @@ def test_a_killed_parent_leaves_no_child_and_no_lock_and_the_rerun_succeeds(
     parent = subprocess.Popen(
         [sys.executable, "-c", MEASURE, str(tmp_path / "request.json"), str(tmp_path / "run")], cwd=ROOT
     )
-    held = wait_for(lambda: holders(lock))
-    wait_for(lambda: (tmp_path / "run" / "mlperf_log_detail.txt").exists())
+    held = until(lambda: holders(lock))
+    until(lambda: (tmp_path / "run" / "mlperf_log_detail.txt").exists())
     child = int(held[0].split()[1])
     parent.send_signal(signal.SIGKILL)
     parent.wait()
-    wait_for(lambda: not alive(child))
-    with host_lock(lock, False, 5):
+    until(lambda: not alive(child))
+    with host_lock(lock, False, PATIENCE_SECONDS):
         pass
     again = request.model_copy(update={"settings": make_settings(Scenario.SERVER, patient=True)})
     assert run(again, tmp_path / "run").valid
@@ -246,7 +248,7 @@ def test_a_run_whose_lock_file_was_removed_is_flagged(
         lock.unlink(missing_ok=True)
 
     request = null_request(make_settings(Scenario.SERVER, seconds=1.5))
-    outcome = measure(request, tmp_path / "run", timeout_seconds=60, on_progress=remove)
+    outcome = measure(request, tmp_path / "run", timeout_seconds=PATIENCE_SECONDS, on_progress=remove)
     assert any("was removed" in text for text in outcome.disturbances)
 
 
@@ -301,9 +303,9 @@ def test_a_batch_that_fails_ends_the_run_with_its_error(
     settings = make_settings(scenario, kind=RunKind.ACCURACY, samples=20)
     request = onnx_request(settings, lock, little_network, poisoned_folder)
     with pytest.raises(StepFailedError, match="a batch failed"):
-        run(request, tmp_path / "run", timeout_seconds=30)
+        run(request, tmp_path / "run", timeout_seconds=PATIENCE_SECONDS)
     assert "Traceback" in (tmp_path / "run" / "harness.log").read_text()
-    with host_lock(lock, False, 5):
+    with host_lock(lock, False, PATIENCE_SECONDS):
         pass
 
 
@@ -362,11 +364,3 @@ def alive(process: int) -> bool:
         return False
     status = Path(f"/proc/{process}/stat")
     return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
-
-
-def wait_for(condition: Callable[[], T], seconds: float = 30.0) -> T:
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    return value

@@ -9,21 +9,20 @@ import random
 import shutil
 import socket
 import subprocess
-import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from mlperf_submission.process import companion
 from mlperf_submission.store.embedded import Endpoint
+from tests.waiting import PATIENCE_SECONDS, until
 
 PROGRAMS = ("ceph", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin")
 KMS_KEY = "test-key"
 """A key that the gateway knows by this name."""
-_START_SECONDS = 120
 _SETTINGS = """
 [global]
 fsid = {cluster}
@@ -84,7 +83,7 @@ def ceph_s3(folder: Path) -> Iterator[Endpoint]:
 
     def call(*command: str) -> None:
         with log.open("ab") as sink:
-            subprocess.run(command, stdout=sink, stderr=sink, timeout=_START_SECONDS, check=True)
+            subprocess.run(command, stdout=sink, stderr=sink, timeout=PATIENCE_SECONDS, check=True)
 
     address = f"[v2:127.0.0.1:{monitor_port}]"
     call("monmaptool", "--create", "--clobber", "--fsid", cluster, "--addv", "a", address, monitors)
@@ -97,7 +96,7 @@ def ceph_s3(folder: Path) -> Iterator[Endpoint]:
             keys = ["--access-key", key.access_key, "--secret-key", key.secret_key]
             call("radosgw-admin", *settings, "user", "create", "--uid=test", "--display-name=test", *keys)
             with companion(["radosgw", *settings, "-n", "client.rgw", "-f"], log=log):
-                _wait_for(lambda: _answers(key.url), log)
+                until(lambda: _answers(key.url), f"Ceph ({log})")
                 yield key
 
 
@@ -107,13 +106,6 @@ def _answers(url: str) -> bool:
             return True
     except (urllib.error.URLError, OSError):
         return False
-
-
-def _wait_for(condition: Callable[[], bool], log: Path) -> None:
-    limit = time.monotonic() + _START_SECONDS
-    while not condition():
-        assert time.monotonic() < limit, f"Ceph did not start: {log.read_text(errors='replace')[-2000:]}"
-        time.sleep(0.1)
 
 
 def _free_ports(count: int) -> list[int]:
