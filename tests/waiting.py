@@ -8,8 +8,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-PATIENCE_SECONDS = 900.0
-"""Longer than anything that a test waits for takes on a slow and busy machine: it ends tests that hang."""
+PATIENCE = 900.0
+"""Seconds, more than whatever a test waits for takes on a slow and busy machine; it ends tests that hang."""
 
 
 def until(condition: Callable[[], T], what: str = "what a test waits for") -> T:
@@ -18,7 +18,7 @@ def until(condition: Callable[[], T], what: str = "what a test waits for") -> T:
     Raises:
         AssertionError: it did not hold in all that time.
     """
-    end = time.monotonic() + PATIENCE_SECONDS
+    end = time.monotonic() + PATIENCE
     while not (value := condition()):
         assert time.monotonic() < end, f"{what} did not come"
         time.sleep(0.02)

@@ -74,4 +74,4 @@ def stored(system: str, tree: Path, bucket: str, publish: PublishChoice) -> None
 @flow(name="measurement", persist_result=True, result_serializer="json", on_failure=[tell_of_failure])
 def measurement(request: RunRequest, folder: Path) -> None:
     """Measure once with the real LoadGen; an INVALID run fails as in the submission flow."""
-    require_valid(measure(request, folder, timeout_seconds=60), "performance of resnet50 Server")
+    require_valid(measure(request, folder, timeout_seconds=900), "performance of resnet50 Server")

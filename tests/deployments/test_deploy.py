@@ -151,8 +151,8 @@ def test_one_system_that_fails_is_named_after_the_others_have_ended(client: Clus
     assert f"SR650_V3_3xL40S_TRT (flow run {started[1].name}): has not ended" in caught.value.what
     client.set_state(started[1].flow_run, "COMPLETED")
     with pytest.raises(StepFailedError, match="1 of 2 systems"):
-        wait_for(started, seconds=60)
-    wait_for(started[1:], seconds=60)
+        wait_for(started, seconds=900)
+    wait_for(started[1:], seconds=900)
 
 
 def test_a_stored_run_is_found_by_the_flow_run_that_stored_it(client: Cluster) -> None:

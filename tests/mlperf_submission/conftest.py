@@ -24,7 +24,7 @@ from mlperf_submission.submission.results import STREAMS
 from mlperf_submission.tree.plan import AuditPlan, Calibration, ResultPlan, RunFolder, TreePlan
 from mlperf_submission.tree.write import write_tree
 from tests.conftest import ROOT
-from tests.waiting import PATIENCE_SECONDS
+from tests.waiting import PATIENCE
 
 CHILD = Path(__file__).with_name("loadgen_run.py")
 RATE = 2000.0
@@ -74,7 +74,7 @@ def _measured(
             rate = AUDIT_RATE if kind.is_audit and scenario is Scenario.SERVER else RATE
             command = [sys.executable, str(CHILD), scenario, kind, str(rate), str(seconds), round_name]
             environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-            subprocess.run(command, cwd=folder, check=True, timeout=PATIENCE_SECONDS, env=environment)
+            subprocess.run(command, cwd=folder, check=True, timeout=PATIENCE, env=environment)
     return found
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from mlperf_submission.errors import SourceError, StepFailedError, StepTimeoutError
 from mlperf_submission.process import companion, progress_in, revived, run_command, run_module
-from tests.waiting import PATIENCE_SECONDS, until
+from tests.waiting import PATIENCE, until
 
 ROOT = Path(__file__).resolve().parents[2]
 CHILD = """
@@ -61,7 +61,7 @@ def test_a_child_gets_its_request_and_gives_its_result(
     lines: list[str] = []
     log = tmp_path / "log"
     request = {"do": "echo", "deep": [1, {"two": None}]}
-    got = run_module(child, request, timeout_seconds=PATIENCE_SECONDS, on_line=lines.append, log=log)
+    got = run_module(child, request, timeout_seconds=PATIENCE, on_line=lines.append, log=log)
     assert got == {"got": request}
     assert [progress_in(line) for line in lines] == [0.25, None]
     assert log.read_text().splitlines()[-1] == "a line ✓"
@@ -69,7 +69,7 @@ def test_a_child_gets_its_request_and_gives_its_result(
 
 def test_an_error_of_ours_comes_back_with_its_place_and_remedy(child: str) -> None:
     with pytest.raises(SourceError) as caught:
-        run_module(child, {"do": "refuse"}, timeout_seconds=PATIENCE_SECONDS)
+        run_module(child, {"do": "refuse"}, timeout_seconds=PATIENCE)
     assert (caught.value.what, caught.value.where, caught.value.remedy) == (
         "a file is missing",
         "there",
@@ -79,7 +79,7 @@ def test_an_error_of_ours_comes_back_with_its_place_and_remedy(child: str) -> No
 
 def test_a_child_that_dies_is_named_with_its_signal_and_last_words(child: str) -> None:
     with pytest.raises(StepFailedError, match=r"SIGABRT.*last words"):
-        run_module(child, {"do": "die"}, timeout_seconds=PATIENCE_SECONDS)
+        run_module(child, {"do": "die"}, timeout_seconds=PATIENCE)
 
 
 def test_a_child_over_its_limit_is_ended(child: str) -> None:
@@ -114,7 +114,7 @@ def test_a_companion_sees_nothing_of_the_persons_settings(
     monkeypatch.setenv("TZ", "Asia/Kathmandu")
     log = tmp_path / "log"
     with companion(["env"], log=log, environment={"OURS": "1"}, cwd=tmp_path) as server:
-        server.wait(PATIENCE_SECONDS)
+        server.wait(PATIENCE)
     seen = dict(line.split("=", 1) for line in log.read_text().splitlines())
     assert "the person's" not in seen.values()
     assert (seen["OURS"], seen["TZ"], seen["PATH"]) == ("1", "Asia/Kathmandu", os.environ["PATH"])

@@ -44,7 +44,7 @@ with prefect_server(home / "prefect", home / "prefect.log"):
             null={"batch_seconds": 0.02},
             disturbance_limits=DisturbanceLimits(other_cpu_share=float(sys.argv[2])),
         ),
-        engine_hash="none", samples_hash="none", settings={RunKind.PERFORMANCE: settings}, limit_seconds=60,
+        engine_hash="none", samples_hash="none", settings={RunKind.PERFORMANCE: settings}, limit_seconds=900,
         repeat_disturbed=True,
     )
 

@@ -53,7 +53,7 @@ from pathlib import Path
 from mlperf_submission.harness.run import RunRequest, measure
 
 request = RunRequest.model_validate_json(Path("request.json").read_text())
-Path("outcome.json").write_text(measure(request, Path("run"), timeout_seconds=300).model_dump_json())
+Path("outcome.json").write_text(measure(request, Path("run"), timeout_seconds=900).model_dump_json())
 """
 
 
@@ -73,7 +73,7 @@ def test_a_backend_is_one_file(tmp_path: Path, lock: Path, make_settings: Callab
         lock=lock,
     )
     (house / "request.json").write_text(request.model_dump_json())
-    subprocess.run([sys.executable, "-c", MEASURE], cwd=house, check=True, timeout=600)
+    subprocess.run([sys.executable, "-c", MEASURE], cwd=house, check=True, timeout=900)
     outcome = RunOutcome.model_validate_json((house / "outcome.json").read_bytes())
     assert (outcome.child.backend, outcome.device_names) == ("toy 1.0", ("toy device",))
     answers = {

@@ -25,6 +25,7 @@ from models.gptj.mini import files as gptj_files
 from models.network.agreement import drained
 from models.registry import get_benchmark
 from tests.mlperf_submission.harness.in_process import run_in_process
+from tests.waiting import PATIENCE
 
 MakeSettings = Callable[..., RunSettings]
 SAMPLES, SLOTS = 60, 4
@@ -206,7 +207,7 @@ def test_gptj_answers_in_flight_as_it_does_in_batches_and_tells_its_tokens(
         batch_size=5,
         lock=lock,
     )
-    outcome = measure(request, tmp_path / "run", timeout_seconds=120)
+    outcome = measure(request, tmp_path / "run", timeout_seconds=PATIENCE)
     assert outcome.valid, outcome.reasons
     assert outcome.child.batches > outcome.child.completed_samples == 12
     options = BackendOptions(gptj, "fp32", network, gptj.data.open(samples), 12)

@@ -19,7 +19,7 @@ from mlperf_submission.harness.run import RunOutcome, RunRequest, measure
 from mlperf_submission.harness.settings import RunLength, RunSettings, settings_for
 from mlperf_submission.rounds import RunKind, Scenario, get_round
 from mlperf_submission.submission.logs import read_accuracy, read_detail
-from tests.waiting import PATIENCE_SECONDS, until
+from tests.waiting import PATIENCE, until
 
 MakeSettings = Callable[..., RunSettings]
 MakeRequest = Callable[..., RunRequest]
@@ -27,7 +27,7 @@ T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def run(request: RunRequest, folder: Path, timeout_seconds: float = PATIENCE_SECONDS) -> RunOutcome:
+def run(request: RunRequest, folder: Path, timeout_seconds: float = PATIENCE) -> RunOutcome:
     return measure(request, folder, timeout_seconds=timeout_seconds)
 
 
@@ -44,9 +44,7 @@ def test_a_run_leaves_the_official_files_and_its_outcome(
     batch_seconds = {Scenario.OFFLINE: 0.02, Scenario.SERVER: 0.0}.get(scenario, 0.001)
     request = null_request(settings, batch_seconds=batch_seconds)
     progress: list[float] = []
-    outcome = measure(
-        request, tmp_path / "run", timeout_seconds=PATIENCE_SECONDS, on_progress=progress.append
-    )
+    outcome = measure(request, tmp_path / "run", timeout_seconds=PATIENCE, on_progress=progress.append)
     assert outcome.valid, outcome.reasons
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         "harness.log",
@@ -207,7 +205,7 @@ def test_a_run_that_hangs_is_ended_by_its_limit_and_frees_the_host(
     request = null_request(make_settings(Scenario.OFFLINE), batch_seconds=600)
     with pytest.raises(StepTimeoutError):
         run(request, tmp_path / "run", timeout_seconds=1)
-    with host_lock(lock, False, PATIENCE_SECONDS):
+    with host_lock(lock, False, PATIENCE):
         pass
 
 
@@ -235,7 +233,7 @@ def test_a_killed_parent_leaves_no_child_and_no_lock_and_the_rerun_succeeds(
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     until(lambda: not alive(child))
-    with host_lock(lock, False, PATIENCE_SECONDS):
+    with host_lock(lock, False, PATIENCE):
         pass
     again = request.model_copy(update={"settings": make_settings(Scenario.SERVER, patient=True)})
     assert run(again, tmp_path / "run").valid
@@ -248,7 +246,7 @@ def test_a_run_whose_lock_file_was_removed_is_flagged(
         lock.unlink(missing_ok=True)
 
     request = null_request(make_settings(Scenario.SERVER, seconds=1.5))
-    outcome = measure(request, tmp_path / "run", timeout_seconds=PATIENCE_SECONDS, on_progress=remove)
+    outcome = measure(request, tmp_path / "run", timeout_seconds=PATIENCE, on_progress=remove)
     assert any("was removed" in text for text in outcome.disturbances)
 
 
@@ -303,9 +301,9 @@ def test_a_batch_that_fails_ends_the_run_with_its_error(
     settings = make_settings(scenario, kind=RunKind.ACCURACY, samples=20)
     request = onnx_request(settings, lock, little_network, poisoned_folder)
     with pytest.raises(StepFailedError, match="a batch failed"):
-        run(request, tmp_path / "run", timeout_seconds=PATIENCE_SECONDS)
+        run(request, tmp_path / "run", timeout_seconds=PATIENCE)
     assert "Traceback" in (tmp_path / "run" / "harness.log").read_text()
-    with host_lock(lock, False, PATIENCE_SECONDS):
+    with host_lock(lock, False, PATIENCE):
         pass
 
 

@@ -27,6 +27,7 @@ from models.registry import get_benchmark
 from models.resnet50.architecture import resnet50
 from tests.mlperf_submission.harness.fake_gpu import FakeCuda
 from tests.mlperf_submission.harness.test_tensorrt_state import SMALL
+from tests.waiting import PATIENCE
 
 CHILD = "mlperf_submission.harness.backends.tensorrt.build"
 
@@ -113,7 +114,7 @@ def test_the_whole_resnet50_is_built_in_a_child_process(tmp_path: Path) -> None:
         "max_batch_size": 64,
         "compute_capability": "8.9",
     }
-    figures = run_module(CHILD, request, timeout_seconds=120, on_line=lines.append)
+    figures = run_module(CHILD, request, timeout_seconds=PATIENCE, on_line=lines.append)
     assert 20e6 < figures["bytes"] < 60e6, "about a byte per weight: 25.6 million weights"
     assert figures["weights_bytes"] == pytest.approx(25.6e6, rel=0.05)
     assert all(line.startswith("TensorRT warning: ") for line in lines)
@@ -249,7 +250,11 @@ def test_a_file_that_is_no_network_is_named_through_the_child(tmp_path: Path) ->
     network.write_text("<html>404</html>")
     request = {"network": str(network), "output": str(tmp_path / "engine"), "precision": "fp32"}
     with pytest.raises(NetworkFileError, match="web page"):
-        run_module(CHILD, {**request, "max_batch_size": 1, "compute_capability": "8.9"}, timeout_seconds=60)
+        run_module(
+            CHILD,
+            {**request, "max_batch_size": 1, "compute_capability": "8.9"},
+            timeout_seconds=PATIENCE,
+        )
 
 
 def test_the_builder_names_itself_without_building() -> None:

@@ -22,7 +22,7 @@ from pydantic import JsonValue
 
 from mlperf_submission.errors import DiskFullError, SettingError, StepFailedError
 from mlperf_submission.steps.cache import StepCache, StepRecord, code_version, step_key
-from tests.waiting import PATIENCE_SECONDS
+from tests.waiting import PATIENCE
 
 PROJECT = Path(__file__).resolve().parents[3]
 
@@ -332,7 +332,7 @@ def test_kill_at_any_moment_leaves_nothing_that_passes_for_finished(tmp_path: Pa
         assert not finished
         assert StepCache(root).find("s", "l", {"n": 1}) is None
 
-    output, _ = start(root, calls, 0).communicate(timeout=PATIENCE_SECONDS)
+    output, _ = start(root, calls, 0).communicate(timeout=PATIENCE)
     assert output.endswith("finished\n")
     assert len(calls.read_text().splitlines()) == (1 if recorded else 2)
     assert sorted(path.suffix for path in (root / "s").iterdir()) == ["", ".json"]

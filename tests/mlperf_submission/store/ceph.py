@@ -18,7 +18,7 @@ from pathlib import Path
 
 from mlperf_submission.process import companion
 from mlperf_submission.store.embedded import Endpoint
-from tests.waiting import PATIENCE_SECONDS, until
+from tests.waiting import PATIENCE, until
 
 PROGRAMS = ("ceph", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin")
 KMS_KEY = "test-key"
@@ -83,7 +83,7 @@ def ceph_s3(folder: Path) -> Iterator[Endpoint]:
 
     def call(*command: str) -> None:
         with log.open("ab") as sink:
-            subprocess.run(command, stdout=sink, stderr=sink, timeout=PATIENCE_SECONDS, check=True)
+            subprocess.run(command, stdout=sink, stderr=sink, timeout=PATIENCE, check=True)
 
     address = f"[v2:127.0.0.1:{monitor_port}]"
     call("monmaptool", "--create", "--clobber", "--fsid", cluster, "--addv", "a", address, monitors)

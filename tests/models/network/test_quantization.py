@@ -27,6 +27,7 @@ from models.network.quantization import device_file, quantize
 from models.registry import get_benchmark
 from models.resnet50.architecture import resnet50
 from models.resnet50.network import Resnet50Network
+from tests.waiting import PATIENCE
 
 BENCHMARK = get_benchmark("resnet50")
 INPUT = "input_tensor:0"
@@ -305,7 +306,9 @@ def test_it_runs_as_a_child_process(network: Path, tmp_path: Path) -> None:
         "precision": "int8",
         "calibration": str(folder),
     }
-    figures = run_module("models.network.quantization", request, timeout_seconds=120, on_line=lines.append)
+    figures = run_module(
+        "models.network.quantization", request, timeout_seconds=PATIENCE, on_line=lines.append
+    )
     assert figures["calibration_samples"] == 10
     assert [progress_in(line) for line in lines][-1] == 1.0
     assert None not in [progress_in(line) for line in lines]
@@ -314,7 +317,7 @@ def test_it_runs_as_a_child_process(network: Path, tmp_path: Path) -> None:
         run_module(
             "models.network.quantization",
             {**request, "network": str(tmp_path / "none.onnx")},
-            timeout_seconds=120,
+            timeout_seconds=PATIENCE,
         )
 
 

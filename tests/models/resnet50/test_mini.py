@@ -26,6 +26,7 @@ from models.resnet50.answer import ANSWER
 from models.resnet50.mini import digits
 from models.resnet50.mini import files as resnet50_files
 from tests.models.conftest import MINI_SAMPLES, MadeMini, Steps
+from tests.waiting import PATIENCE
 
 RESNET = get_benchmark("resnet50")
 TARGET = get_round("v4.1").model("resnet50").accuracy[0].floor
@@ -238,7 +239,7 @@ def test_the_steps_run_as_child_processes_with_progress(tmp_path: Path, mini: Ma
     seen: list[float] = []
     made = tmp_path / "made"
     made.mkdir()
-    listing = jobs.make_mini("resnet50", made, 3, timeout_seconds=120, on_progress=seen.append)
+    listing = jobs.make_mini("resnet50", made, 3, timeout_seconds=PATIENCE, on_progress=seen.append)
     assert listing.files["calibration.tar"] == mini.listing.files["calibration.tar"]
     assert seen == sorted(seen) and seen[-1] == 1
     seen.clear()
@@ -251,14 +252,14 @@ def test_the_steps_run_as_child_processes_with_progress(tmp_path: Path, mini: Ma
         edition=mini.edition,
         subset="calibration",
         precision="int8",
-        timeout_seconds=120,
+        timeout_seconds=PATIENCE,
         on_progress=seen.append,
     )
     assert figures["count"] == resnet50_files.CALIBRATION_COUNT
     assert figures["dtype"] == "float32"
     assert seen[-1] == 1
     assert len(RESNET.data.open(output)) == resnet50_files.CALIBRATION_COUNT
-    checked = jobs.verify_dataset("resnet50", mini.dataset, edition=mini.edition, timeout_seconds=60)
+    checked = jobs.verify_dataset("resnet50", mini.dataset, edition=mini.edition, timeout_seconds=PATIENCE)
     assert checked["images"] == MINI_SAMPLES
 
 
@@ -269,4 +270,4 @@ def test_a_step_ends_at_its_time_limit(tmp_path: Path) -> None:
 
 def test_the_errors_of_a_child_arrive_as_they_were(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="cannot have 0 samples"):
-        jobs.make_mini("resnet50", tmp_path, 0, timeout_seconds=60)
+        jobs.make_mini("resnet50", tmp_path, 0, timeout_seconds=PATIENCE)

@@ -52,6 +52,7 @@ from models.unet3d.volumes import (
     resampled,
 )
 from tests.models.unet3d.plain import segment
+from tests.waiting import PATIENCE
 
 UNET = get_benchmark("3d-unet-99")
 TARGET = get_round("v4.1").model("3d-unet-99").accuracy[0].floor
@@ -267,7 +268,7 @@ def test_a_run_of_the_harness_gives_these_masks_and_its_audit_too(
             audit_config=audit_config(kind, UNET.name) if kind.is_audit else None,
             lock=tmp_path / "lock",
         )
-        return measure(request, folder, timeout_seconds=120)
+        return measure(request, folder, timeout_seconds=PATIENCE)
 
     answered = run(RunKind.ACCURACY, tmp_path / "accuracy")
     assert answered.valid, answered.reasons
