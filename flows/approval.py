@@ -22,6 +22,7 @@ from prefect.states import Completed
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from flows.notify import Happening, tell
+from flows.parameters import PublishChoice
 from flows.results import ResultLine, markdown_table
 from mlperf_submission.files import write_atomic
 from mlperf_submission.store.store import Area, Store
@@ -32,7 +33,6 @@ from tasks.publish import publish
 from tasks.workspace import Workspace
 
 T = TypeVar("T")
-PublishChoice = Literal["ask", "never"]
 DECISION_FILE = "approval.json"
 
 
