@@ -17,6 +17,7 @@ from flows.notify import tell_of_failure
 from flows.outcome import Outcome, outcome_fields, show
 from flows.parameters import Doing, taking
 from flows.results import ResultLine
+from flows.systems import require_deployments, start_submission, wait_for
 from mlperf_submission.config.system import StoreLocation
 from mlperf_submission.errors import SettingError
 from mlperf_submission.rounds import ROUNDS
@@ -29,7 +30,6 @@ from tasks.handover import HandedOver, handed_over
 from tasks.merge import Fleet, fetch_tree, fleet_of, merge, report_fleet, upload_fleet
 from tasks.publish import publish as publish_run
 from tasks.report import PAGE_FILE
-from tasks.submissions import require_deployments, start_submission, wait_for
 from tasks.upload import check_store, store_at
 from tasks.validate import read_verdict, validate
 from tasks.workspace import Workspace

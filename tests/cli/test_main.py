@@ -99,6 +99,18 @@ def test_validate_tells_an_empty_tree_from_an_accepted_one(tmp_path: Path) -> No
     assert '"ok": false' in (tmp_path / "verdict.json").read_text()
 
 
+def test_a_refused_tree_is_judged_without_prefect(tmp_path: Path) -> None:
+    (tmp_path / "closed" / "Someone").mkdir(parents=True)
+    script = (
+        "import sys\nfrom cli.main import app\n"
+        f"assert app(['validate', {str(tmp_path)!r}], standalone_mode=False) == 1\n"
+        "print([name for name in ('prefect', 'boto3', 'torch') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert "Done again: " in done.stdout, done.stderr
+    assert done.stdout.endswith("\n[]\n")
+
+
 def test_a_search_is_planned_before_the_server_run_with_its_time(tmp_path: Path) -> None:
     arguments = ("plan", "rehearsal", "--scenarios", "Server", "--work", str(tmp_path))
     done = command(*arguments, "--search-minutes", "7")
