@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from cli import store_commands
+from cli.options import names_in, options
+from flows.parameters import Asked, SubmissionParameters
 from flows.terminal import Console, tolerate_output
 from mlperf_submission.errors import PipelineError, SettingError
 from mlperf_submission.files import disk_full_named, make_folder, own_folder, refusal_named
@@ -28,86 +30,17 @@ app.add_typer(store_commands.app, name="store")
 INTERRUPTED = 130
 """Exit status of a run that was stopped by Ctrl-C or SIGTERM, as shells have it."""
 
-SystemArgument = Annotated[
-    str, typer.Argument(help="A name in deployments/systems, or the path of a system file (.yaml).")
-]
 WorkOption = Annotated[Path, typer.Option("--work", help="The folder that everything is kept in.")]
-ModelsOption = Annotated[
-    str | None, typer.Option("--models", help="Only these benchmarks, separated by commas, e.g. resnet50.")
-]
-ScenariosOption = Annotated[
-    str | None,
-    typer.Option("--scenarios", help="Only these scenarios, e.g. Offline,SingleStream."),
-]
-FullLengthOption = Annotated[
-    bool,
-    typer.Option("--full-length", help="A rehearsal with the official durations, counts and sample numbers."),
-]
-
-FindServerQpsOption = Annotated[
-    bool, typer.Option("--find-server-qps", help="First search the highest Server target that stays VALID.")
-]
-SearchMinutesOption = Annotated[
-    float, typer.Option("--search-minutes", help="What that search may take for each benchmark.")
-]
-WeightsOption = Annotated[
-    Literal["trained", "random"],
-    typer.Option(
-        "--weights",
-        help="random: build and time the official networks with random weights; never a result.",
-    ),
-]
-LayersOption = Annotated[
-    int | None,
-    typer.Option("--layers", help="Layers of gptj-99's random network; by default all 28."),
-]
-WithoutOption = Annotated[
-    str | None,
-    typer.Option(
-        "--without", help="Leave these results out, e.g. retinanet or retinanet/Server, separated by commas."
-    ),
-]
 
 
 @app.command(epilog="Example: mlperf-submission run rehearsal --models resnet50 --scenarios Offline")
-def run(
-    system: SystemArgument,
-    models: ModelsOption = None,
-    scenarios: ScenariosOption = None,
-    without: WithoutOption = None,
-    full_length: FullLengthOption = False,
-    measure_again: Annotated[
-        bool, typer.Option("--measure-again", help="Repeat finished measurements; what was prepared is kept.")
-    ] = False,
-    find_server_qps: FindServerQpsOption = False,
-    search_minutes: SearchMinutesOption = 30.0,
-    publish_choice: Annotated[
-        Literal["ask", "never"],
-        typer.Option("--publish", help="Ask at the end whether to publish the run; rehearsals never are."),
-    ] = "ask",
-    weights: WeightsOption = "trained",
-    layers: LayersOption = None,
-    anyway: Annotated[
-        bool, typer.Option("--anyway", help="Run even if disk, memory or GPUs do not suffice for the plan.")
-    ] = False,
-    work: WorkOption = Path("work"),
-) -> None:
+@options(SubmissionParameters)
+def run(asked: SubmissionParameters) -> None:
     """Run everything that is not finished yet: prepare, measure, audit, package, validate, report, upload."""
     from cli.server import prefect_server
     from flows.request import SubmissionRequest
 
-    minutes = search_minutes if find_server_qps else None
-    asked = SubmissionRequest.checked(
-        system,
-        names_in(models),
-        names_in(scenarios),
-        full_length,
-        minutes,
-        weights=weights,
-        layers=layers,
-        without=names_in(without),
-    )
-    home = own_folder(work)
+    request, home = SubmissionRequest.of(asked), own_folder(asked.work)
     make_folder(home / "logs")
     try:
         server = prefect_server(home / "prefect", home / "logs" / "prefect.log", used_by="cli.run")
@@ -115,9 +48,7 @@ def run(
             # Prefect reads its settings when it is imported, so it may be imported only now.
             from cli.run import run_submission
 
-            run_submission(
-                Console(), system, asked, measure_again, home, ask=publish_choice == "ask", anyway=anyway
-            )
+            run_submission(Console(), asked.model_copy(update={"work": home}), request)
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped; finished steps are kept, the same command goes on from there")
         # Prefect's threads may still wait for the server: what was running is ended, so leave at once.
@@ -125,36 +56,15 @@ def run(
 
 
 @app.command(epilog="Example: mlperf-submission plan rehearsal --full-length")
-def plan(
-    system: SystemArgument,
-    models: ModelsOption = None,
-    scenarios: ScenariosOption = None,
-    without: WithoutOption = None,
-    full_length: FullLengthOption = False,
-    find_server_qps: FindServerQpsOption = False,
-    search_minutes: SearchMinutesOption = 30.0,
-    weights: WeightsOption = "trained",
-    layers: LayersOption = None,
-    work: WorkOption = Path("work"),
-) -> None:
+@options(Asked)
+def plan(asked: Asked) -> None:
     """List the steps with what is finished, the wall time, disk space and memory; start nothing."""
     from cli.plan import show_plan
     from flows.plan import make_plan
     from flows.request import SubmissionRequest
     from tasks.workspace import Workspace
 
-    minutes = search_minutes if find_server_qps else None
-    request = SubmissionRequest.checked(
-        system,
-        names_in(models),
-        names_in(scenarios),
-        full_length,
-        minutes,
-        weights=weights,
-        layers=layers,
-        without=names_in(without),
-    )
-    show_plan(Console(), make_plan(Workspace.at(work), request))
+    show_plan(Console(), make_plan(Workspace.at(asked.work), SubmissionRequest.of(asked)))
 
 
 @app.command(epilog="Example: mlperf-submission validate TREE --json verdict.json")
@@ -304,22 +214,6 @@ def describe(
     from cli.judge import describe_this_machine
 
     describe_this_machine(Console(), as_yaml)
-
-
-def names_in(value: str | None) -> list[str] | None:
-    """Return the names of a comma-separated option; None if the option was not given.
-
-    Raises:
-        SettingError: the option was given without a name.
-    """
-    if value is None:
-        return None
-    names = [name.strip() for name in value.split(",") if name.strip()]
-    if not names:
-        raise SettingError(
-            f"the option's value {value!r} names nothing", remedy="give names, or leave the option out"
-        )
-    return names
 
 
 def main() -> None:

@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -19,6 +18,7 @@ from rich.text import Text
 from cli.console import Estimate, ProgressConsole, clock
 from cli.publishing import offer
 from flows.networks import LABEL, NetworksOutcome, show_networks
+from flows.parameters import SubmissionParameters
 from flows.plan import make_plan
 from flows.request import SubmissionRequest
 from flows.results import HEADINGS
@@ -27,33 +27,20 @@ from mlperf_submission.errors import IncompleteError, PipelineError, Unreachable
 from tasks.workspace import Workspace
 
 
-def run_submission(
-    console: Console,
-    system: str,
-    request: SubmissionRequest,
-    measure_again: bool,
-    work: Path,
-    *,
-    ask: bool,
-    anyway: bool = False,
-) -> None:
+def run_submission(console: Console, asked: SubmissionParameters, request: SubmissionRequest) -> None:
     """Run the submission flow in this process and show what came of it.
 
     Args:
         console: where to show it.
-        system: the system as it was named.
-        request: what was asked for, checked.
-        measure_again: repeat finished measurements.
-        work: the work folder.
-        ask: offer to publish the run at its end; a rehearsal never is.
-        anyway: run even if the host lacks disk space, memory or GPUs for the plan.
+        asked: what the person asks for.
+        request: the same, checked against the system file.
 
     Raises:
         IncompleteError: results failed; what was made of the others is shown first.
         PipelineError: a step failed; the message says why and what to do.
     """
     started = time.monotonic()
-    workspace = Workspace.at(work)
+    workspace = Workspace.at(asked.work)
     plan = make_plan(workspace, request)
     kind = "rehearsal" if request.system.is_rehearsal else "submission"
     kind = LABEL.lower() if request.weights == "random" else kind
@@ -66,20 +53,8 @@ def run_submission(
     failure: IncompleteError | None = None
     with progress.shown(), _server_errors():
         try:
-            outcome = submission(
-                system=system,
-                models=request.models,
-                scenarios=request.scenarios,
-                full_length=request.full_length,
-                measure_again=measure_again,
-                search_minutes=None if request.search_seconds is None else request.search_seconds / 60,
-                weights=request.weights,
-                layers=request.layers,
-                without=list(request.without) or None,
-                publish="never",  # the person is here, so they are asked here
-                anyway=anyway,
-                work=workspace.root,
-            )
+            # The person is here, so they are asked here.
+            outcome = submission(**dict(asked.model_copy(update={"publish": "never"})))
         except IncompleteError as error:
             if not isinstance(error.outcome, SubmissionOutcome):
                 raise
@@ -92,8 +67,8 @@ def run_submission(
     show_outcome(console, outcome, taken)
     if failure:
         raise failure
-    if ask and not outcome.rehearsal and not outcome.lacks:
-        offer(console, workspace, system, outcome)
+    if asked.publish == "ask" and not outcome.rehearsal and not outcome.lacks:
+        offer(console, workspace, asked.system, outcome)
 
 
 def show_outcome(console: Console, outcome: SubmissionOutcome, time_taken: str) -> None:

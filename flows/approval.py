@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeVar, cast
 
 from prefect import get_client
-from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
 from prefect.exceptions import Pause
@@ -22,17 +21,17 @@ from prefect.states import Completed
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from flows.notify import Happening, tell
+from flows.parameters import PublishChoice
 from flows.results import ResultLine, markdown_table
 from mlperf_submission.files import write_atomic
 from mlperf_submission.store.store import Area, Store
-from tasks.artifacts import publish as publish_artifact
+from tasks.artifacts import publish_table
 from tasks.engine.perform import perform, run_logger
 from tasks.engine.runner import Live
 from tasks.publish import publish
 from tasks.workspace import Workspace
 
 T = TypeVar("T")
-PublishChoice = Literal["ask", "never"]
 DECISION_FILE = "approval.json"
 
 
@@ -185,11 +184,10 @@ def carry_out(
         publication = Publication(status="refused", address=address, decision=decision)
     place.mkdir(parents=True, exist_ok=True)
     write_atomic(place / DECISION_FILE, publication.model_dump_json(indent=1))
-    publish_artifact(
-        create_table_artifact,
-        key=f"{system}-approval",
-        table=[{"run": run, "address": publication.address, **decision.model_dump(mode="json")}],
-        description=publication.summary(),
+    publish_table(
+        f"{system}-approval",
+        [{"run": run, "address": publication.address, **decision.model_dump(mode="json")}],
+        publication.summary(),
     )
     return publication
 

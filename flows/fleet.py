@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from prefect import flow
 from prefect.context import FlowRunContext
 from pydantic import Field
 
-from flows.approval import Candidate, PublishChoice, ended, settle
+from flows.approval import Candidate, ended, settle
 from flows.deliver import lay_out, run_name
 from flows.explain import explained
 from flows.notify import tell_of_failure
 from flows.outcome import Outcome, outcome_fields, show
-from flows.request import BenchmarkName, ScenarioName
+from flows.parameters import Doing, taking
 from flows.results import ResultLine
+from flows.systems import require_deployments, start_submission, wait_for
 from mlperf_submission.config.system import StoreLocation
 from mlperf_submission.errors import SettingError
 from mlperf_submission.rounds import ROUNDS
@@ -30,7 +30,6 @@ from tasks.handover import HandedOver, handed_over
 from tasks.merge import Fleet, fetch_tree, fleet_of, merge, report_fleet, upload_fleet
 from tasks.publish import publish as publish_run
 from tasks.report import PAGE_FILE
-from tasks.submissions import require_deployments, start_submission, wait_for
 from tasks.upload import check_store, store_at
 from tasks.validate import read_verdict, validate
 from tasks.workspace import Workspace
@@ -56,66 +55,67 @@ class FleetOutcome(Outcome):
     members: list[HandedOver]
 
 
+class FleetParameters(Doing):
+    """The submission of several systems as one."""
+
+    systems: Annotated[
+        list[str],
+        Field(min_length=1, description="Names of systems; each has a deployment submission/<system>."),
+    ]
+    name: Annotated[
+        str, Field(pattern=_NAME, description="What the runs of the fleet are called in the store.")
+    ] = "fleet"
+    skip: Annotated[
+        list[str] | None,
+        Field(description="Systems that are left out this time, e.g. because their host is down."),
+    ] = None
+    round_name: Annotated[
+        RoundName | None, Field(description="The round of every system; none: the one that they share.")
+    ] = None
+    submitter: Annotated[
+        str | None, Field(description="The submitter of every system; none: the one that they share.")
+    ] = None
+    wait_hours: Annotated[
+        float, Field(gt=0, description="How long all systems together may take before the fleet gives up.")
+    ] = 72.0
+    store: Annotated[
+        StoreLocation, Field(description="Where the systems put their runs, and the fleet its own.")
+    ] = StoreLocation()
+
+
 @flow(name="fleet", persist_result=True, result_serializer="json", on_failure=[tell_of_failure])
 @explained
-def fleet(
-    systems: Annotated[list[str], Field(min_length=1)],
-    name: Annotated[str, Field(pattern=_NAME)] = "fleet",
-    skip: list[str] | None = None,
-    models: list[BenchmarkName] | None = None,
-    scenarios: list[ScenarioName] | None = None,
-    measure_again: bool = False,
-    round_name: RoundName | None = None,
-    submitter: str | None = None,
-    wait_hours: Annotated[float, Field(gt=0)] = 72.0,
-    publish: PublishChoice = "ask",
-    store: StoreLocation = StoreLocation(),  # noqa: B008 - frozen
-    work: Path = Path("work"),
-) -> FleetOutcome:
+@taking(FleetParameters)
+def fleet(asked: FleetParameters) -> FleetOutcome:
     """Run every system on its own host, and make one submission of what they stored.
 
     A system that fails does not end the others. Started again, the fleet finds what is finished.
-
-    Args:
-        systems: Names of systems; each has a deployment submission/<system>.
-        name: What the runs of the fleet are called in the store.
-        skip: Systems that are left out this time, e.g. because their host is down.
-        models: Only these benchmarks; none: all that each system file names.
-        scenarios: Only these scenarios; none: all.
-        measure_again: Repeat finished measurements on every host; preparation is kept.
-        round_name: The round of every system; none: the one that they share.
-        submitter: The submitter of every system; none: the one that they share.
-        wait_hours: How long all systems together may take before the fleet gives up.
-        publish: Ask a person when the fleet's run is uploaded, or leave it; rehearsals never are published.
-        store: Where the systems put their runs, and the fleet its own.
-        work: The folder that everything is kept in.
 
     Raises:
         SettingError: a system has no deployment, or none is left.
         StepFailedError: systems failed or did not end in time; all are named.
         TreeError: the trees cannot stand in one submission, or the merged tree is refused.
     """
-    chosen = _chosen(systems, skip or [])
-    workspace = Workspace.at(work)
+    chosen = _chosen(asked.systems, asked.skip or [])
+    workspace = Workspace.at(asked.work)
     require_deployments(chosen)
-    asked = {"models": models, "scenarios": scenarios, "measure_again": measure_again or None}
-    parameters: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
+    parameters = asked.model_dump(include={*Doing.model_fields} - {"work"}, exclude_defaults=True)
     parameters["publish"] = "never"  # a person decides about the fleet, and thereby about each of its systems
     started = [start_submission(system, parameters, f"{_flow_run()}-{system}") for system in chosen]
-    run_logger().info("%s: %d systems at work: %s", name, len(chosen), ", ".join(chosen))
-    wait_for(started, 3600 * wait_hours)
+    run_logger().info("%s: %d systems at work: %s", asked.name, len(chosen), ", ".join(chosen))
+    wait_for(started, 3600 * asked.wait_hours)
     members = [handed_over(one.flow_run) for one in started]
-    made = fleet_of(name, members, round_name, _UPLOAD_SECONDS)
-    with store_at(workspace, store, own=made.is_rehearsal) as place:
+    made = fleet_of(asked.name, members, asked.round_name, _UPLOAD_SECONDS)
+    with store_at(workspace, asked.store, own=made.is_rehearsal) as place:
         run = Live(workspace)
         run(check_store(made.name, place))
-        story = partial(_deliver, made=made, submitter=submitter, store=place)
+        story = partial(_deliver, made=made, submitter=asked.submitter, store=place)
         delivered = run.part(f"deliver {made.name}", story)
         lay_out(workspace.submission(made.name, delivered.run), delivered.parts)
         verdict = read_verdict(delivered.parts["verdict"])
         candidate = _candidate(workspace, made, delivered, verdict)
-        show(candidate, place, store.page_link_hours)
-        publication = settle(candidate, place, publish)
+        show(candidate, place, asked.store.page_link_hours)
+        publication = settle(candidate, place, asked.publish)
         if publication.status == "published":
             for member in made.members:
                 run(publish_run(member.system, member.run, place))

@@ -6,7 +6,7 @@ What nobody knows before it is made is said to be unknown, and counts nothing.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,15 +14,20 @@ import numpy as np
 import psutil
 
 from flows.device_memory import DeviceMemory, buffer_bytes, described_memory, device_memory
-from flows.durations import issued_samples
+from flows.durations import issued_samples, run_of
 from flows.request import ResultRequest, SubmissionRequest
 from flows.runner import Runner, runner_of
+from mlperf_submission.benchmark.parts import Benchmark
 from mlperf_submission.compliance.audits import sampling_target
 from mlperf_submission.errors import HostTooSmallError
 from mlperf_submission.rounds import RunKind
 from mlperf_submission.steps.cache import StepRecord
 from models.registry import get_benchmark
-from tasks.random_network import weights_label
+from tasks.build_engine import BUILD_ENGINE
+from tasks.download import DOWNLOAD
+from tasks.engine.runner import PlannedStep
+from tasks.preprocess import PREPROCESS
+from tasks.quantize import QUANTIZE
 
 _LOADGEN_BYTES_PER_SAMPLE = 155
 """Host memory that LoadGen takes for a sample of an Offline query: about 4 GB for 26 million, measured."""
@@ -91,36 +96,26 @@ def total(needs: tuple[Need, ...]) -> int:
 
 
 def needs_of(
-    request: SubmissionRequest,
-    work: Path,
-    finished: frozenset[tuple[str, str]],
-    engines: Mapping[str, StepRecord],
+    request: SubmissionRequest, work: Path, steps: Sequence[PlannedStep], engines: Mapping[str, StepRecord]
 ) -> Needs:
     """Return what the steps that are not finished need.
 
     Args:
         request: what is asked for. Of a rehearsal only the samples are known beforehand.
         work: the work folder, whose disk counts.
-        finished: name and label of the finished steps.
+        steps: the plan of the request.
         engines: the engines that are built, by benchmark.
     """
-    disk = tuple(
-        need for step, need in (*_preparation(request), *_logs(request)) if (step, need.label) not in finished
-    )
+    left = [step for step in steps if not step.done]
+    disk = tuple(need for step in left for need in _space(request, step))
     if disk and not request.on_mini_data:
         disk += (Need("other files", request.system.name, _SPARE_DISK, "a guess: logs, database, failures"),)
-    upload = sum(
-        need.size or 0 for _, need in (*_preparation(request), *_logs(request)) if need.what in _UPLOADED
-    )
+    upload = sum(need.size or 0 for step in steps for need in _space(request, step) if need.what in _UPLOADED)
     runner = runner_of(request)
-    todo = [
-        one
-        for one in request.results
-        if runner.backend and ("performance", f"{one.benchmark} {one.scenario}") not in finished
-    ]
-    converting = [need for step, need in _converting(request) if (step, need.label) not in finished]
-    runs = [_memory(request, one, runner) for one in todo]
-    memory = max((*runs, *((need,) for need in converting)), key=total, default=())
+    runs = [run for step in left if (run := run_of(request, step.name, step.label))]
+    todo = [result for result, kind in runs if kind is RunKind.PERFORMANCE]
+    converting = [(need,) for step in left for need in _converting(request, step)]
+    memory = max([*(_memory(request, one, runner) for one in todo), *converting], key=total, default=())
     gpus = {
         f"{one.benchmark} {one.scenario}": found
         for one in request.results
@@ -162,48 +157,51 @@ def require_fit(needs: Needs, work: Path) -> None:
 _UPLOADED = ("network", "engine", "accuracy log", "TEST01 log")
 
 
-def _preparation(request: SubmissionRequest) -> Iterator[tuple[str, Need]]:
-    edition = "mini" if request.on_mini_data else "full"
-    for benchmark in request.benchmarks:
-        name, precision = benchmark.name, request.settings_of(benchmark.name).precision
-        sizes, count = benchmark.facts.sizes, request.sample_count(name)
-        dataset = f"{name} {edition}"
-        if not request.on_mini_data:
-            own = ", ".join(source.own for source in request.full_edition(benchmark).networks if source.own)
-            source = f"your own: {own}" if own else sizes.network_source
-            yield "download", Need("sources", f"{dataset} network", sizes.network, source)
-        samples, source = _sample_bytes(request, name)
+def _space(request: SubmissionRequest, step: PlannedStep) -> Iterator[Need]:
+    """Yield the disk space of what a step makes, where that is much."""
+    label, small = step.label, request.on_mini_data
+    benchmark = _benchmark_of(request, step)
+    if benchmark is None:
+        return
+    name, sizes = benchmark.name, benchmark.facts.sizes
+    if step.name == DOWNLOAD.name and label.endswith(" network") and not small:
+        own = ", ".join(source.own for source in request.full_edition(benchmark).networks if source.own)
+        source = f"your own: {own}" if own else sizes.network_source
+        yield Need("sources", label, sizes.network, source)
+    elif step.name == PREPROCESS.name and label.endswith(" validation"):
+        count, (samples, source) = request.sample_count(name), _sample_bytes(request, name)
         whole = None if samples is None else samples * count
-        yield "preprocess", Need("samples", f"{dataset} validation", whole, f"{count:,} of {source}")
-        if not request.on_mini_data or request.weights == "random":
-            label = weights_label(f"{name} {precision}", request.weights)
-            yield "quantize", Need("network", label, sizes.converted, "number of weights")
-            yield "build_engine", Need("engine", label, sizes.converted, "at most as large as its network")
+        yield Need("samples", label, whole, f"{count:,} of {source}")
+    elif small and request.weights == "trained":
+        return
+    elif step.name == QUANTIZE.name:
+        yield Need("network", label, sizes.converted, "number of weights")
+    elif step.name == BUILD_ENGINE.name:
+        yield Need("engine", label, sizes.converted, "at most as large as its network")
+    elif not small and (run := run_of(request, step.name, label)):
+        response = sizes.response
+        logged = {
+            RunKind.ACCURACY: request.rules_of(name).dataset_size,
+            RunKind.TEST01: sampling_target(name),
+        }
+        if entries := logged.get(run[1]):
+            size = None if response is None else entries * (2 * response + _LOG_BYTES_PER_ENTRY)
+            of = "an unknown number of" if response is None else f"{response:,}"
+            yield Need(f"{run[1]} log", label, size, f"{entries:,} responses of {of} bytes")
 
 
-def _converting(request: SubmissionRequest) -> Iterator[tuple[str, Need]]:
-    """Yield the host memory that full-sized networks take on their way to an engine."""
-    for benchmark in request.benchmarks:
+def _converting(request: SubmissionRequest, step: PlannedStep) -> Iterator[Need]:
+    """Yield the host memory that a full-sized network takes on its way to an engine."""
+    benchmark = _benchmark_of(request, step)
+    if benchmark and step.name == BUILD_ENGINE.name:
         size = request.host_bytes_to_convert(benchmark.name)
         if size is not None:
-            precision = request.settings_of(benchmark.name).precision
-            label = weights_label(f"{benchmark.name} {precision}", request.weights)
-            source = benchmark.facts.sizes.converting_source
-            yield "build_engine", Need("host: network", label, size, source)
+            yield Need("host: network", step.label, size, benchmark.facts.sizes.converting_source)
 
 
-def _logs(request: SubmissionRequest) -> Iterator[tuple[str, Need]]:
-    """Yield the accuracy logs: of the accuracy run, and of the samples that TEST01 logs."""
-    for result in request.results if not request.on_mini_data else ():
-        name, label = result.benchmark, f"{result.benchmark} {result.scenario}"
-        rules, response = request.rules_of(name), get_benchmark(name).facts.sizes.response
-        counts = {RunKind.ACCURACY: rules.dataset_size}
-        if RunKind.TEST01 in rules.audits:
-            counts[RunKind.TEST01] = sampling_target(name)
-        for kind, count in counts.items():
-            size = None if response is None else count * (2 * response + _LOG_BYTES_PER_ENTRY)
-            of = "an unknown number of" if response is None else f"{response:,}"
-            yield kind.lower(), Need(f"{kind} log", label, size, f"{count:,} responses of {of} bytes")
+def _benchmark_of(request: SubmissionRequest, step: PlannedStep) -> Benchmark | None:
+    subject = step.label.partition(" ")[0]  # a step's label begins with what it is done for
+    return next((one for one in request.benchmarks if one.name == subject), None)
 
 
 def _memory(request: SubmissionRequest, result: ResultRequest, runner: Runner) -> tuple[Need, ...]:

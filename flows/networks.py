@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from prefect.artifacts import create_table_artifact
 from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 from rich.table import Table
@@ -20,7 +19,7 @@ from flows.prepare import Prepared, prepare
 from flows.request import SubmissionRequest
 from flows.runner import runner_of
 from mlperf_submission.steps.cache import StepRecord
-from tasks.artifacts import publish
+from tasks.artifacts import publish_table
 from tasks.engine.runner import Live, Runner
 from tasks.performance import performance
 
@@ -129,11 +128,10 @@ def rehearse_networks(run: Live, request: SubmissionRequest) -> NetworksOutcome:
         networks=lines,
         engines=engines,
     )
-    publish(
-        create_table_artifact,
-        key=f"{request.system.name}-random-weights",
-        table=[line.model_dump(mode="json") for line in lines],
-        description=f"{LABEL}. Built for {built}; {outcome.notice}",
+    publish_table(
+        f"{request.system.name}-random-weights",
+        [line.model_dump(mode="json") for line in lines],
+        f"{LABEL}. Built for {built}; {outcome.notice}",
     )
     return outcome
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from platform import node
 from typing import Any
 
-from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from pydantic import BaseModel, ConfigDict
 
 from flows.approval import Candidate, Publication
@@ -15,7 +15,7 @@ from flows.results import ResultLine
 from mlperf_submission.errors import PipelineError
 from mlperf_submission.store.store import Store
 from mlperf_submission.validation import Verdict
-from tasks.artifacts import publish
+from tasks.artifacts import publish, publish_table
 from tasks.engine.perform import run_logger
 from tasks.report import PAGE_FILE
 
@@ -81,13 +81,10 @@ def show(candidate: Candidate, store: Store, link_hours: int) -> None:
         store: where it lies.
         link_hours: how long the link holds; 0: none is made.
     """
-    publish(
-        create_table_artifact,
-        key=f"{candidate.system}-results",
-        table=[line.model_dump(mode="json") for line in candidate.results],
-        description=". ".join(
-            ["REHEARSAL, NOT A RESULT"] * candidate.rehearsal + [candidate.verdict, *candidate.notes]
-        ),
+    publish_table(
+        f"{candidate.system}-results",
+        [line.model_dump(mode="json") for line in candidate.results],
+        ". ".join(["REHEARSAL, NOT A RESULT"] * candidate.rehearsal + [candidate.verdict, *candidate.notes]),
     )
     key, link = f"{candidate.system}-page", None
     try:

@@ -68,7 +68,6 @@ def make_plan(workspace: Workspace, request: SubmissionRequest) -> Plan:
         deliver(run, request, results, steps, pending(f"check_store {request.system.name}"))
     runs = [found for step in run.steps if (found := run_of(request, step.name, step.label))]
     untimed = sum(kind is RunKind.ACCURACY for _, kind in runs)
-    finished = frozenset((step.name, step.label) for step in run.steps if step.done)
     engines = {name: one.engine for name, one in prepared.items() if not is_pending(one.engine)}
     return Plan(
         steps=tuple(run.steps),
@@ -76,5 +75,5 @@ def make_plan(workspace: Workspace, request: SubmissionRequest) -> Plan:
         untimed=untimed,
         floor=sum(floor_seconds(request, result, kind) for result, kind in runs),
         official=request.full_length,
-        needs=needs_of(request, workspace.root, finished, engines),
+        needs=needs_of(request, workspace.root, run.steps, engines),
     )

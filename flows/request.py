@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Any
 
+from flows.parameters import Asked
+from flows.parameters import BenchmarkName as BenchmarkName
+from flows.parameters import ScenarioName as ScenarioName
 from mlperf_submission.benchmark.facts import Edition, Weights
 from mlperf_submission.benchmark.parts import Benchmark
 from mlperf_submission.config.system import BenchmarkSettings, System, Tuning, load_system
@@ -14,13 +16,6 @@ from mlperf_submission.errors import SettingError
 from mlperf_submission.rounds import ModelRules, Round, Scenario, get_round
 from mlperf_submission.validation.official import require_checker
 from models.registry import benchmark_names, get_benchmark
-
-if TYPE_CHECKING:
-    BenchmarkName = str
-else:
-    BenchmarkName = Literal[benchmark_names()]
-"""The benchmarks of `models.registry`, as a form on Prefect's page offers them."""
-ScenarioName = Literal["Offline", "Server", "SingleStream", "MultiStream"]
 
 
 @dataclass(frozen=True)
@@ -59,33 +54,36 @@ class SubmissionRequest:
         system: str,
         models: Sequence[str] | None = None,
         scenarios: Sequence[str] | None = None,
-        full_length: bool = False,
-        search_minutes: float | None = None,
-        *,
-        weights: Weights = "trained",
-        layers: int | None = None,
-        without: Sequence[str] | None = None,
+        **others: Any,
     ) -> SubmissionRequest:
+        """Read the system file and choose from it by the parameters of `Asked`; see `of`."""
+        return SubmissionRequest.of(
+            Asked.checked(system=system, models=models, scenarios=scenarios, **others)
+        )
+
+    @staticmethod
+    def of(asked: Asked) -> SubmissionRequest:
         """Read the system file and choose from it.
 
         Raises:
-            SettingError: an unknown system, benchmark or scenario, or one that the system file does not name;
+            SettingError: an unknown system, or a benchmark or scenario that the system file does not name;
                 a submission would be without a scenario that the round asks for, or keep too few samples
                 loaded; or the official checker that the file names is not there, or does not know the round.
         """
-        loaded = load_system(system)
+        without = tuple(asked.without or ())
+        loaded = load_system(asked.system)
         _check_sources(loaded)
         if loaded.official_checker:
             require_checker(loaded.official_checker, loaded.round)
-        chosen_models = _choose("benchmark", models, list(loaded.benchmarks), loaded.name)
+        chosen_models = _choose("benchmark", asked.models, list(loaded.benchmarks), loaded.name)
         named = {scenario.value for settings in loaded.benchmarks.values() for scenario in settings.scenarios}
-        known = [name for name in get_args(ScenarioName) if name in named]
-        chosen_scenarios = _choose("scenario", scenarios, known, loaded.name)
+        known = [scenario.value for scenario in Scenario if scenario in named]
+        chosen_scenarios = _choose("scenario", asked.scenarios, known, loaded.name)
         results = tuple(
             ResultRequest(name, scenario, tuning)
             for name in chosen_models
             for scenario, tuning in loaded.benchmarks[name].scenarios.items()
-            if scenario in chosen_scenarios and not _is_left_out(name, scenario, loaded, without or ())
+            if scenario in chosen_scenarios and not _is_left_out(name, scenario, loaded, without)
         )
         if not results:
             raise SettingError(
@@ -95,40 +93,36 @@ class SubmissionRequest:
                 remedy="name the scenario in the system file, or leave out --scenarios or --without",
             )
         for name in chosen_models:
-            get_benchmark(
-                name
-            )  # a benchmark that the round knows, but this version does not run, is an error now
-        if search_minutes is not None and not 0 < search_minutes < math.inf:
-            raise SettingError(f"the search cannot take {search_minutes} minutes", remedy="give more than 0")
-        if search_minutes is not None and not any(one.scenario is Scenario.SERVER for one in results):
+            get_benchmark(name)  # one that the round knows, but this version does not run, is an error now
+        if asked.search_seconds and not any(one.scenario is Scenario.SERVER for one in results):
             raise SettingError(
                 f"a search finds a target of Server, and only {', '.join(chosen_scenarios)} is asked for",
                 where=loaded.name,
                 remedy="leave the search out: the result of SingleStream and MultiStream is a latency, and a "
                 "probe finds what Offline expects",
             )
-        if search_minutes is not None and weights == "random":
+        if asked.search_seconds and asked.weights == "random":
             raise SettingError(
                 "a Server target is not searched with random weights: it would be none of the result's",
                 remedy="leave the search out, or --weights random",
             )
-        if layers is not None and (weights != "random" or layers < 1):
+        if asked.layers is not None and asked.weights != "random":
             raise SettingError(
-                f"{layers} layers with {weights} weights cannot be",
-                remedy="give at least 1, and only with --weights random",
+                f"{asked.layers} layers with {asked.weights} weights cannot be",
+                remedy="give layers only with --weights random",
             )
         request = SubmissionRequest(
             loaded,
             results,
-            full_length or (weights == "trained" and not loaded.is_rehearsal),
-            None if search_minutes is None else 60 * search_minutes,
-            weights,
-            layers,
-            tuple(without or ()),
+            asked.full_length or (asked.weights == "trained" and not loaded.is_rehearsal),
+            asked.search_seconds,
+            asked.weights,
+            asked.layers,
+            without,
         )
         for name in request.models:
             request.require_enough_loaded(name)
-        for name in without or ():
+        for name in without:
             request.require_may_go(name.partition("/")[0])
         return request
 
@@ -198,17 +192,6 @@ class SubmissionRequest:
     def benchmarks(self) -> tuple[Benchmark, ...]:
         """The benchmarks that are asked for, each once, in the order of the system file."""
         return tuple(get_benchmark(name) for name in dict.fromkeys(one.benchmark for one in self.results))
-
-    @property
-    def models(self) -> list[BenchmarkName]:
-        """The names of `benchmarks`."""
-        return [benchmark.name for benchmark in self.benchmarks]
-
-    @property
-    def scenarios(self) -> list[ScenarioName]:
-        """The scenarios that are asked for, each once."""
-        known: tuple[ScenarioName, ...] = get_args(ScenarioName)
-        return [name for name in known if any(one.scenario == name for one in self.results)]
 
     def settings_of(self, benchmark: str) -> BenchmarkSettings:
         """Return what the system file says of a benchmark."""

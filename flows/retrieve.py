@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prefect import flow
-from prefect.artifacts import create_table_artifact
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -18,7 +17,7 @@ from mlperf_submission.config.system import System, known_systems, load_system
 from mlperf_submission.errors import SettingError
 from mlperf_submission.files import own_folder
 from mlperf_submission.store.store import Area
-from tasks.artifacts import publish
+from tasks.artifacts import publish_table
 from tasks.engine.perform import run_logger
 from tasks.engine.runner import Live
 from tasks.retrieve import Retrieved, bring_back, retrieve_run
@@ -125,11 +124,10 @@ def retrieve(
         limit = request.system.limits.upload
         runner = Live(workspace)
         retrieved = runner(retrieve_run(store, request.run, request.to, request.only, dry_run, limit))
-    publish(
-        create_table_artifact,
-        key=f"{request.system.name}-retrieved",
-        table=[part.model_dump() for part in retrieved.parts],
-        description=retrieved.summary(),
+    publish_table(
+        f"{request.system.name}-retrieved",
+        [part.model_dump() for part in retrieved.parts],
+        retrieved.summary(),
     )
     return retrieved
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.approval import Candidate, PublishChoice, ended, first_started, settle
+from flows.approval import Candidate, ended, first_started, settle
 from flows.deliver import deliver, lay_out
 from flows.explain import explained
 from flows.incomplete import incomplete, lacking, notes_on_missing, raise_if_nothing_is_left
@@ -17,11 +16,11 @@ from flows.needs import require_fit
 from flows.networks import NetworksOutcome, rehearse_networks
 from flows.notify import tell_of_failure
 from flows.outcome import Outcome, outcome_fields, show
+from flows.parameters import SubmissionParameters, taking
 from flows.plan import make_plan
 from flows.prepare import prepare_all
-from flows.request import BenchmarkName, ScenarioName, SubmissionRequest
+from flows.request import SubmissionRequest
 from flows.results import notes_on, result_line
-from mlperf_submission.benchmark.facts import Weights
 from mlperf_submission.config.system import load_system
 from mlperf_submission.errors import SettingError
 from tasks.check_officially import OFFICIAL, read_check
@@ -65,35 +64,9 @@ def _named() -> str:
     on_failure=[tell_of_failure],
 )
 @explained
-def submission(
-    system: str,
-    models: list[BenchmarkName] | None = None,
-    scenarios: list[ScenarioName] | None = None,
-    full_length: bool = False,
-    measure_again: bool = False,
-    search_minutes: float | None = None,
-    weights: Weights = "trained",
-    layers: int | None = None,
-    without: list[str] | None = None,
-    publish: PublishChoice = "ask",
-    anyway: bool = False,
-    work: Path = Path("work"),
-) -> SubmissionOutcome | NetworksOutcome:
+@taking(SubmissionParameters)
+def submission(asked: SubmissionParameters) -> SubmissionOutcome | NetworksOutcome:
     """Take one system from nothing to a checked submission in S3; with random weights to engines and speeds.
-
-    Args:
-        system: A name in deployments/systems, or the path of a system file.
-        models: Only these benchmarks; none: all that the file names.
-        scenarios: Only these scenarios; none: all.
-        full_length: A rehearsal with the official durations, counts and sample numbers.
-        measure_again: Repeat finished measurements; preparation is kept.
-        search_minutes: Search the highest Server target for so long first; none: take the file's.
-        weights: random: the official networks with random weights, built and timed; no result.
-        layers: Layers of gptj-99's random network; none: all 28.
-        without: Results that are left out, e.g. retinanet or retinanet/Server.
-        publish: Ask a person when the candidate is uploaded, or leave it; rehearsals never are published.
-        anyway: Run even if the host lacks disk space, memory or GPUs for the plan.
-        work: The folder that everything is kept in.
 
     Raises:
         HostTooSmallError: the host lacks disk space, memory or GPUs for the plan; nothing was started.
@@ -101,24 +74,14 @@ def submission(
             delivered, and the error carries the outcome.
         PipelineError: nothing could be delivered: the only result failed, a refused tree, S3 is away, …
     """
-    request = SubmissionRequest.checked(
-        system,
-        models,
-        scenarios,
-        full_length,
-        search_minutes,
-        weights=weights,
-        layers=layers,
-        without=without,
-    )
-    workspace = Workspace.at(work)
+    request, workspace = SubmissionRequest.of(asked), Workspace.at(asked.work)
     logger = run_logger()
     logger.info("%s: %d results of round %s", request.system.name, len(request.results), request.round.name)
-    if not anyway:
+    if not asked.anyway:
         require_fit(make_plan(workspace, request).needs, workspace.root)
     run = Live(
         workspace,
-        forget_before=first_started() if measure_again else None,
+        forget_before=first_started() if asked.measure_again else None,
         measures_once=not request.full_length or request.weights == "random",
     )
     if request.weights == "random":
@@ -163,7 +126,7 @@ def submission(
             )
         )
         show(candidate, store, request.system.store.page_link_hours)
-        publication = settle(candidate, store, publish)
+        publication = settle(candidate, store, asked.publish)
     outcome = SubmissionOutcome(
         system=candidate.system,
         backend_notice=delivered.notice,

@@ -1,4 +1,7 @@
-"""Prefect artifacts: what a person would look at, beside the run in Prefect's pages."""
+"""Prefect artifacts: what a person would look at, beside the run in Prefect's pages.
+
+Prefect is imported where it is called: a step can be described without it (`tasks.engine.spec.all_steps`).
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,6 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
-
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.context import get_run_context
-from prefect.exceptions import MissingContextError
 
 from mlperf_submission.addresses import scrubbed
 
@@ -29,6 +28,9 @@ def publish(create: Callable[..., Any], *, key: str, **content: Any) -> Any:
     Returns:
         What `create` returns: the artifact's id; None if there is none.
     """
+    from prefect.context import get_run_context
+    from prefect.exceptions import MissingContextError
+
     try:
         get_run_context()
     except MissingContextError:
@@ -41,6 +43,13 @@ def publish(create: Callable[..., Any], *, key: str, **content: Any) -> Any:
         return None
 
 
+def publish_table(key: str, table: list[dict[str, Any]], description: str) -> None:
+    """Create a table of the current run; see `publish`."""
+    from prefect.artifacts import create_table_artifact
+
+    publish(create_table_artifact, key=key, table=table, description=description)
+
+
 class ProgressArtifact:
     """The progress of a step on Prefect's page: begun with the block, finished if the block ends well."""
 
@@ -51,6 +60,8 @@ class ProgressArtifact:
 
     def __enter__(self) -> Self:
         """Create the artifact."""
+        from prefect.artifacts import create_progress_artifact
+
         self._artifact = publish(
             create_progress_artifact, key=f"progress-{self._title}", progress=0.0, description=self._title
         )
@@ -72,6 +83,8 @@ class ProgressArtifact:
     def _set(self, fraction: float) -> None:
         if self._artifact is None:
             return
+        from prefect.artifacts import update_progress_artifact
+
         try:
             update_progress_artifact(self._artifact, progress=100 * fraction)
         except Exception as error:  # any failure of a server that is not ours

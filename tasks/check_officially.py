@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prefect.artifacts import create_table_artifact
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from mlperf_submission.files import write_atomic
@@ -16,7 +15,7 @@ from mlperf_submission.validation.official import (
     differences,
     official_verdict,
 )
-from tasks.artifacts import publish
+from tasks.artifacts import publish_table
 from tasks.engine.perform import Recorder
 from tasks.engine.spec import Step, StepSpec
 from tasks.validate import Submitted, read_verdict
@@ -106,12 +105,11 @@ def check_officially(
     def show(record: StepRecord) -> None:
         check = read_check(record)
         said = {"differs": check.differences, "by design": check.by_design, "error": check.official.errors}
-        publish(
-            create_table_artifact,
-            key=f"{label}-official-checker",
-            table=[{"": kind, "what": text} for kind, texts in said.items() for text in texts]
+        publish_table(
+            f"{label}-official-checker",
+            [{"": kind, "what": text} for kind, texts in said.items() for text in texts]
             or [{"verdict": "accepted, and no difference"}],
-            description=f"{check.ours}. {check.official.summary()} ({check.official.checker})",
+            f"{check.ours}. {check.official.summary()} ({check.official.checker})",
         )
 
     return Step(CHECK_OFFICIALLY, label, inputs, produce, show=show)

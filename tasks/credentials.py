@@ -6,9 +6,6 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from prefect.blocks.core import Block
-from prefect.blocks.system import Secret
-from prefect.settings import get_current_settings
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
 from mlperf_submission.config.system import StoreLocation
@@ -71,6 +68,8 @@ def access_from_block(location: StoreLocation) -> StoreAccess:
             where=where,
             remedy=f"write <type>/<name> with one of the types {', '.join(_KINDS)}; a name alone is a Secret",
         )
+    from prefect.settings import get_current_settings
+
     if get_current_settings().api.url is None:
         raise SettingError(
             "no Prefect server is configured that could hold the block",
@@ -78,7 +77,7 @@ def access_from_block(location: StoreLocation) -> StoreAccess:
             remedy="set PREFECT_API_URL, or leave credentials_block out and use the AWS environment",
         )
     if kind == _SECRET:
-        return StoreAccess(_of_secret(_loaded(Secret, name, "Secret", where), name, where))
+        return StoreAccess(_of_secret(_loaded(kind, name, where), name, where))
     try:
         import_module("prefect_aws")  # it makes its blocks known to Prefect
     except ImportError:
@@ -87,16 +86,19 @@ def access_from_block(location: StoreLocation) -> StoreAccess:
             where=where,
             remedy="pip install -e '.[prefect-aws]', or keep the key in a Secret block",
         ) from None
-    block: Any = _loaded(Block, f"{kind}/{name}", kind, where)
+    block = _loaded(kind, name, where)
     if kind == _BUCKET:
         _require_same_place(block, location, where)
         block = block.credentials
     return StoreAccess(_key_of(block, where), block.aws_client_parameters.endpoint_url, block.region_name)
 
 
-def _loaded(kind: type[Block], name: str, shown: str, where: str) -> Block:
+def _loaded(kind: str, name: str, where: str) -> Any:
+    from prefect.blocks.core import Block
+
+    shown = "Secret" if kind == _SECRET else kind
     try:
-        block = kind.load(name)
+        return Block.load(f"{kind}/{name}")
     except ValidationError:  # a ValueError too, and it would show the values
         raise SettingError(
             f"the {shown} block cannot be read by the version that is installed here",
@@ -105,17 +107,14 @@ def _loaded(kind: type[Block], name: str, shown: str, where: str) -> Block:
         ) from None
     except ValueError:
         raise SettingError(
-            f"there is no {shown} block {name.rpartition('/')[2]!r}",
+            f"there is no {shown} block {name!r}",
             where=where,
             remedy="create it on Prefect's page Blocks"
-            + (" (Secret), with JSON as its value" if kind is Secret else f", of the type {shown}"),
+            + (" (Secret), with JSON as its value" if kind == _SECRET else f", of the type {shown}"),
         ) from None
-    assert isinstance(block, Block)  # noqa: S101 - a coroutine only inside of an event loop
-    return block
 
 
-def _of_secret(block: Block, name: str, where: str) -> Credentials:
-    assert isinstance(block, Secret)  # noqa: S101 - for the type checker
+def _of_secret(block: Any, name: str, where: str) -> Credentials:
     try:
         key = _Key.model_validate(block.get())
     except ValidationError as error:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from uuid import UUID
 
 import httpx
-from prefect import get_client
-from prefect.context import FlowRunContext
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mlperf_submission.errors import StoreError, UnreachableError
@@ -47,6 +45,9 @@ def hand_over(run: HandedOver) -> None:
     Raises:
         UnreachableError: Prefect's server does not take it; the client has waited for it before.
     """
+    from prefect import get_client
+    from prefect.context import FlowRunContext
+
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         return
@@ -75,6 +76,8 @@ def handed_over(flow_run: UUID) -> HandedOver:
         StoreError: it left none, or the record is not one of ours.
         UnreachableError: Prefect's server does not answer; the client has waited for it before.
     """
+    from prefect import get_client
+
     try:
         with get_client(sync_client=True) as client:
             return HandedOver.model_validate_json(client.read_flow_run_input(flow_run, _KEY))

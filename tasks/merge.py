@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from prefect.artifacts import create_table_artifact
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from mlperf_submission.errors import TreeError
@@ -16,7 +15,7 @@ from mlperf_submission.page import PageEvidence, write_fleet
 from mlperf_submission.steps.cache import StepRecord, code_version
 from mlperf_submission.store.store import RunInfo, Store
 from mlperf_submission.tree.merge import merge_trees
-from tasks.artifacts import publish
+from tasks.artifacts import publish_table
 from tasks.engine.perform import Recorder
 from tasks.engine.spec import Act, Done, Step, StepSpec, said_again
 from tasks.handover import HandedOver
@@ -197,11 +196,10 @@ def upload_fleet(
         )
         files = run_files(recorder.workspace, delivered, made_of)
         done = send_run(recorder, info, files, fleet.upload_seconds, store)
-        publish(
-            create_table_artifact,
-            key=f"{fleet.name}-members",
-            table=[member.model_dump(mode="json") for member in fleet.members],
-            description=f"{fleet.name}/{run} was made of these runs",
+        publish_table(
+            f"{fleet.name}-members",
+            [member.model_dump(mode="json") for member in fleet.members],
+            f"{fleet.name}/{run} was made of these runs",
         )
         return done
 

@@ -6,14 +6,13 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Protocol
 
-from prefect.artifacts import create_table_artifact
 from pydantic import JsonValue
 
 from mlperf_submission.errors import TreeError
 from mlperf_submission.files import write_atomic
 from mlperf_submission.steps.cache import StepRecord, code_version
 from mlperf_submission.validation import Verdict, validate_tree
-from tasks.artifacts import publish
+from tasks.artifacts import publish_table
 from tasks.engine.perform import Recorder
 from tasks.engine.spec import Step, StepSpec
 
@@ -53,12 +52,11 @@ def validate(label: str, submitted: Submitted, tree: StepRecord) -> Step:
 
     def show(record: StepRecord) -> None:
         verdict = read_verdict(record)
-        publish(
-            create_table_artifact,
-            key=f"{label}-validation",
-            table=[failure.model_dump(mode="json") for failure in verdict.failures]
+        publish_table(
+            f"{label}-validation",
+            [failure.model_dump(mode="json") for failure in verdict.failures]
             or [{"verdict": "accepted, nothing to remark"}],
-            description=f"Validation of {label} by the rules of {submitted.round}: "
+            f"Validation of {label} by the rules of {submitted.round}: "
             + ("accepted" if verdict.ok else "REFUSED"),
         )
 

@@ -9,10 +9,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
-from prefect.context import TaskRunContext
-from prefect.exceptions import MissingContextError
-from prefect.logging import get_run_logger
-
 from mlperf_submission.errors import PipelineError
 from mlperf_submission.harness.lock import host_lock
 from mlperf_submission.steps.cache import StepRecord
@@ -110,6 +106,8 @@ def _tell(
 
 def attempts_left() -> int:
     """Return how often Prefect would try the task of this call again; 0 outside of a task's run."""
+    from prefect.context import TaskRunContext
+
     context = TaskRunContext.get()
     if context is None:
         return 0
@@ -118,6 +116,9 @@ def attempts_left() -> int:
 
 def run_logger() -> logging.Logger | logging.LoggerAdapter[Any]:
     """Return Prefect's logger of the run, or an ordinary one outside of a run (in a test)."""
+    from prefect.exceptions import MissingContextError
+    from prefect.logging import get_run_logger
+
     try:
         return get_run_logger()
     except MissingContextError:

@@ -34,7 +34,7 @@ def test_help_names_every_command_with_an_example() -> None:
     ("arguments", "message"),
     [
         (("run", "nosuch"), "unknown system 'nosuch'"),
-        (("run", "rehearsal", "--models", "gpt"), "unknown benchmark 'gpt'"),
+        (("run", "rehearsal", "--models", "gpt"), "not 'gpt'"),
         (("plan", "rehearsal", "--scenarios", ","), "names nothing"),
         (("validate", "/no/such/tree"), "the tree cannot be read: No such file or directory"),
         (("validate", ".", "--round", "v1.0"), "unknown round 'v1.0'"),
@@ -99,12 +99,25 @@ def test_validate_tells_an_empty_tree_from_an_accepted_one(tmp_path: Path) -> No
     assert '"ok": false' in (tmp_path / "verdict.json").read_text()
 
 
+def test_a_refused_tree_is_judged_without_prefect(tmp_path: Path) -> None:
+    (tmp_path / "closed" / "Someone").mkdir(parents=True)
+    script = (
+        "import sys\nfrom cli.main import app\n"
+        f"assert app(['validate', {str(tmp_path)!r}], standalone_mode=False) == 1\n"
+        "print([name for name in ('prefect', 'boto3', 'torch') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert "Done again: " in done.stdout, done.stderr
+    assert done.stdout.endswith("\n[]\n")
+
+
 def test_a_search_is_planned_before_the_server_run_with_its_time(tmp_path: Path) -> None:
     arguments = ("plan", "rehearsal", "--scenarios", "Server", "--work", str(tmp_path))
-    done = command(*arguments, "--find-server-qps", "--search-minutes", "7")
+    done = command(*arguments, "--search-minutes", "7")
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stdout.splitlines() if "resnet50 Server" in line]
     assert "search" in lines[0] and "7:00" in lines[0]
     assert "performance" in lines[1]
-    refused = command(*arguments, "--find-server-qps", "--search-minutes", "0")
-    assert refused.returncode == 2 and "cannot take 0" in refused.stderr
+    assert "30:00" in command(*arguments, "--find-server-qps").stdout
+    refused = command(*arguments, "--search-minutes", "0")
+    assert refused.returncode == 2 and "search_minutes: Input should be greater than 0" in refused.stderr

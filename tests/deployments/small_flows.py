@@ -7,8 +7,9 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.approval import Candidate, Publication, PublishChoice, ended, first_started, settle
+from flows.approval import Candidate, Publication, ended, first_started, settle
 from flows.notify import tell_of_failure
+from flows.parameters import PublishChoice
 from flows.results import ResultLine
 from mlperf_submission.harness.record import RunRequest
 from mlperf_submission.harness.run import measure

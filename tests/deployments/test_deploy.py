@@ -17,6 +17,7 @@ from prefect.context import FlowRunContext
 from cli.server import send_what_is_queued
 from flows.approval import Candidate
 from flows.outcome import show
+from flows.systems import require_deployments, start_submission, wait_for
 from mlperf_submission.errors import SettingError, StepFailedError, StoreError, UnreachableError
 from mlperf_submission.harness.settings import SUPPORTED_SCENARIOS
 from mlperf_submission.store.embedded import embedded_s3
@@ -24,7 +25,6 @@ from mlperf_submission.store.store import RunFile, RunInfo, Store
 from models.registry import benchmark_names
 from tasks.handover import HandedOver, hand_over, handed_over
 from tasks.report import PAGE_FILE
-from tasks.submissions import require_deployments, start_submission, wait_for
 from tests.conftest import ROOT
 from tests.deployments.hosts import Cluster, cluster
 

@@ -6,7 +6,6 @@ import pytest
 
 from flows.fleet import fleet
 from mlperf_submission.errors import SettingError, TreeError
-from mlperf_submission.rounds import ROUNDS
 from tasks.handover import HandedOver
 from tasks.merge import fleet_of
 
@@ -43,9 +42,3 @@ def test_who_is_left_out_is_looked_at_first(skip: list[str], message: str) -> No
     with pytest.raises(SettingError, match=message) as caught:
         fleet.fn(systems=["one", "two"], skip=skip)
     assert "one, two" in caught.value.remedy
-
-
-def test_the_form_offers_every_round() -> None:
-    schema = fleet.parameters.properties["round_name"]
-    offered = next(one["enum"] for one in schema["anyOf"] if "enum" in one)
-    assert set(offered) == set(ROUNDS)

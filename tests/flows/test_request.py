@@ -30,7 +30,7 @@ def test_everything_that_the_file_names_is_the_default() -> None:
 
 def test_full_length_takes_the_samples_of_the_round() -> None:
     request = SubmissionRequest.checked("rehearsal", scenarios=["Server"], full_length=True)
-    assert request.scenarios == ["Server"]
+    assert {one.scenario for one in request.results} == {"Server"}
     assert request.sample_count("resnet50") == 50_000
     assert request.loaded_samples("resnet50") == 1024, "the file names 500"
 
@@ -51,8 +51,13 @@ def test_a_submission_that_would_keep_too_few_samples_loaded_is_refused_before_a
 @pytest.mark.parametrize(
     ("models", "scenarios", "message"),
     [
-        (["resnet51"], None, r"unknown benchmark 'resnet51' \[system rehearsal\]\n.*it names: resnet50"),
-        (None, ["Online"], r"unknown scenario 'Online' \[system rehearsal\]\n.*it names: Offline, Server"),
+        (["resnet51"], None, "models.0: Input should be .*'resnet50'.*, not 'resnet51'"),
+        (None, ["Online"], "scenarios.0: Input should be 'Offline', .*, not 'Online'"),
+        (
+            None,
+            ["SingleStream"],
+            r"unknown scenario 'SingleStream' \[system .*\]\n.*it names: Offline, Server",
+        ),
     ],
 )
 def test_what_the_file_does_not_name_is_refused(
