@@ -39,6 +39,7 @@ from mlperf_submission.submission.files import Tree
 from mlperf_submission.submission.times import run_span
 from mlperf_submission.validation.power.read import read_power
 from mlperf_submission.validation.read_run import Place, read_run
+from models.gptj.checkpoint import Checkpoint
 from tests.mlperf_submission.validation.sample_power import PERFORMANCE, POWER, add_power
 from tests.mlperf_submission.validation.sample_submission import ACCURACY as SCORES
 from tests.mlperf_submission.validation.sample_submission import BOX, Submission, build
@@ -257,6 +258,34 @@ def _record(content: bytes, folder: Path) -> None:
     read_record(folder, path)
 
 
+def _checkpoint(name: str, content: bytes, folder: Path) -> None:
+    _file(content, folder, name)
+    checkpoint = Checkpoint(folder)
+    for tensor in checkpoint.tensors:
+        checkpoint(tensor)
+
+
+def _safetensors() -> bytes:
+    places = {"a": ("F32", [2, 2], 0, 16), "b": ("BF16", [3], 16, 22), "c": ("F8_E4M3", [2], 22, 24)}
+    header = {
+        name: {"dtype": kind, "shape": shape, "data_offsets": [begin, end]}
+        for name, (kind, shape, begin, end) in places.items()
+    }
+    text = json.dumps(header | {"__metadata__": {"format": "pt"}}).encode()
+    return len(text).to_bytes(8, "little") + text + bytes(24)
+
+
+def _pickled() -> bytes:
+    """Return what `torch.save` writes of two numbers, its pickle in text."""
+    storage = b"(Vstorage\nctorch\nFloatStorage\nV0\nVcpu\nI2\nt"
+    tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"QI0\n(I2\nt(I1\ntI00\n(dtR"
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr("archive/data.pkl", b"(dp0\nVa\np1\n" + tensor + b"s.")
+        archive.writestr("archive/data/0", bytes(8))
+    return packed.getvalue()
+
+
 def _archives() -> tuple[bytes, ...]:
     found = []
     for mode in ("w", "w:gz", "w:bz2", "w:xz"):
@@ -334,6 +363,8 @@ READERS = (
             b"Memory Device\n\tSize: 32 GB\n\tType: DDR5\n\nPower Supply\n\tMax Power Capacity: 1800 W\n",
         ),
     ),
+    Reader("safetensors", partial(_checkpoint, "model.safetensors"), (_safetensors(),)),
+    Reader("PyTorch's tensors", partial(_checkpoint, "pytorch_model.bin"), (_pickled(),)),
     Reader("manifest", lambda content, _: read_manifest(content, "here"), (MANIFEST,)),
     Reader("record of a step", _record, (RECORD,)),
     Reader(
