@@ -19,6 +19,9 @@ _HASH_BLOCK = 1 << 20
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _NOT_A_FOLDER = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+_NO_PATH = (errno.ENAMETOOLONG, errno.ELOOP)
+_LONGEST_FOLDER = 480
+"""Bytes of the path of a folder of ours. SQLite opens no path above 504, and a database lies in it."""
 _SHOWN_BYTES = 100
 """As much of a file's name stands in the name of its temporary file, which may not be longer than 255."""
 _OWN_STREAM = re.compile(r"/dev/(?:(stdout)|(stderr)|fd/(\d{1,9}))")
@@ -96,19 +99,36 @@ def _opened(path: Path) -> BinaryIO:
     return os.fdopen(os.dup(number), "wb")
 
 
+def followed(path: Path) -> Path:
+    """Return the whole path with its links followed; links that lead in a circle stay, to fail in use."""
+    return Path(os.path.realpath(path))  # Path.resolve raises RuntimeError there up to Python 3.12
+
+
 def own_folder(path: Path) -> Path:
     """Return the whole path of a folder that a person names for what is ours.
 
     Raises:
-        SettingError: its name is no text, so no record, address or message could hold it.
+        SettingError: its path is no text, so no record, address or message could hold it, or too long for
+            what will lie in it.
     """
-    whole = path.expanduser().resolve()
     try:
-        str(whole).encode()
+        whole = followed(path.expanduser())
+    except RuntimeError as error:
+        raise SettingError(
+            "the folder lies in the home of nobody", where=path, remedy="name another folder"
+        ) from error
+    try:
+        size = len(str(whole).encode())
     except UnicodeEncodeError:
         raise SettingError(
             "the folder's name is not UTF-8", where=whole, remedy="rename it, or name another folder"
         ) from None
+    if size > _LONGEST_FOLDER:
+        raise SettingError(
+            f"the folder's path has {size} bytes; {_LONGEST_FOLDER} are the most",
+            where=whole,
+            remedy="name a folder with a shorter path",
+        )
     return whole
 
 
@@ -207,6 +227,8 @@ def refusal_named(error: Exception) -> SettingError | None:
         remedy = f"make it writable for the user {os.geteuid()}, or name another folder"
     elif error.errno in _NOT_A_FOLDER:
         remedy = "something else stands where a folder should be: move it, or name another folder"
+    elif error.errno in _NO_PATH:
+        remedy = "name another path: shorter, and without links that lead round in a circle"
     else:
         return None
     what = f"the operating system refuses a file or folder: {error.strerror}"

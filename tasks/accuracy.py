@@ -11,7 +11,7 @@ from mlperf_submission.errors import AccuracyError
 from mlperf_submission.harness.record import ACCURACY_LOG, RunOutcome
 from mlperf_submission.rounds import ModelRules, RunKind
 from mlperf_submission.submission.accuracy import judge, targets_for, write_accuracy_txt
-from mlperf_submission.submission.logs import read_accuracy
+from mlperf_submission.submission.accuracy_log import read_accuracy
 from models.registry import get_benchmark
 from tasks.engine.perform import Recorder
 from tasks.engine.spec import Step, StepSpec

@@ -15,7 +15,8 @@ from mlperf_submission.files import write_atomic
 from mlperf_submission.harness.record import ACCURACY_LOG, DETAIL_LOG, RunOutcome
 from mlperf_submission.rounds import RunKind, get_round
 from mlperf_submission.steps.cache import StepRecord, code_version
-from mlperf_submission.submission.logs import AccuracyLogEntry, read_detail
+from mlperf_submission.submission.accuracy_log import AccuracyLogEntry
+from mlperf_submission.submission.detail_log import read_detail
 from models.registry import get_benchmark
 from tasks.engine.perform import Recorder
 from tasks.engine.spec import Step, StepSpec

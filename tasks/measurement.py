@@ -20,7 +20,7 @@ from mlperf_submission.harness.run import measure
 from mlperf_submission.harness.settings import RunSettings
 from mlperf_submission.rounds import RunKind, Scenario
 from mlperf_submission.steps.cache import StepRecord
-from mlperf_submission.submission.logs import DetailLog, read_detail
+from mlperf_submission.submission.detail_log import DetailLog, read_detail
 from tasks.engine.perform import Recorder, attempts_left, run_logger
 from tasks.hardware import host_identity
 from tasks.random_network import weights_label

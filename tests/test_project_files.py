@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import PROGRAM, ROOT
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = SETTINGS["project"]
+SHIPPED = SETTINGS["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
 
 
 def test_the_workflows_keep_to_githubs_schema() -> None:
@@ -40,3 +47,31 @@ def test_what_a_stranger_looks_for_is_there(name: str) -> None:
 
 def test_the_version_has_its_notes() -> None:
     assert f"\n## [{PROJECT['version']}] - " in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_what_is_imported_is_a_dependency_of_its_own() -> None:
+    extras = [one for some in PROJECT["optional-dependencies"].values() for one in some]
+    declared = {_plain(re.split(r"[\[<>=]", one)[0]) for one in (*PROJECT["dependencies"], *extras)}
+    owners = packages_distributions()
+    missing = {
+        (name, path.name)
+        for folder in SHIPPED
+        for path in (ROOT / folder).rglob("*.py")
+        for name in _imported(path) - {*SHIPPED, *sys.stdlib_module_names} - {"mypy_boto3_s3"}
+        if not declared & {_plain(owner) for owner in owners.get(name, [])}
+    }
+    assert missing == set()
+
+
+def _plain(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def _imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return {name.partition(".")[0] for name in names}

@@ -19,8 +19,9 @@ from mlperf_submission.compliance.scores import compare_performance
 from mlperf_submission.errors import AuditError, LogError
 from mlperf_submission.files import sha256_of
 from mlperf_submission.rounds import Round, RunKind, Scenario, Seeds
+from mlperf_submission.submission.accuracy_log import AccuracyLogEntry
 from mlperf_submission.submission.conf import config_model
-from mlperf_submission.submission.logs import AccuracyLogEntry, DetailLog
+from mlperf_submission.submission.detail_log import DetailLog
 
 __all__ = [
     "AuditRuns",

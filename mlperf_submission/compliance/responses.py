@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from mlperf_submission.benchmark.parts import Score
 from mlperf_submission.errors import SettingError
-from mlperf_submission.submission.logs import AccuracyLogEntry, read_accuracy
+from mlperf_submission.submission.accuracy_log import AccuracyLogEntry, read_accuracy
 
 ITEM_BYTES: Mapping[str, int] = {
     "byte": 1,

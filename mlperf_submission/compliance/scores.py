@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from mlperf_submission.errors import LogError
 from mlperf_submission.rounds import RunKind, Scenario
-from mlperf_submission.submission.logs import DetailLog
+from mlperf_submission.submission.detail_log import DetailLog
 
 LEAST_TARGET_FACTOR = 0.9
 """An audit may ask for a lower rate than its result, but not so low that it shows nothing (TEST04)."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import BaseModel, ConfigDict
 
 from mlperf_submission.description.probe import whole_number
-from mlperf_submission.submission.logs import DetailLog
+from mlperf_submission.submission.detail_log import DetailLog
 
 _VERSION = re.compile(r"\d+(?:\.\d+)+")
 

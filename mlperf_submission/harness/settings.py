@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mlperf_submission.errors import SettingError
 from mlperf_submission.rounds import ModelRules, Round, RunKind, Scenario
-from mlperf_submission.submission.logs import DetailLog
+from mlperf_submission.submission.detail_log import DetailLog
 from mlperf_submission.submission.results import STREAMS
 
 MIN_QUERIES: Mapping[Scenario, int] = MappingProxyType(

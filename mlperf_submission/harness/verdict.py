@@ -16,7 +16,8 @@ from mlperf_submission.harness.record import (
 )
 from mlperf_submission.harness.settings import RunSettings, differences
 from mlperf_submission.rounds import Scenario, get_round
-from mlperf_submission.submission.logs import DetailLog, read_accuracy, read_detail
+from mlperf_submission.submission.accuracy_log import read_accuracy
+from mlperf_submission.submission.detail_log import DetailLog, read_detail
 from mlperf_submission.submission.results import Value, read_value
 
 _PERCENTILES = {"p50": "50", "p90": "90", "p95": "95", "p97": "97", "p99": "99", "p99_9": "99.9"}

@@ -22,8 +22,8 @@ from mlperf_submission.submission.accuracy_text import (
     official_part,
     read_lines,
 )
+from mlperf_submission.submission.detail_log import DetailLog, read_detail
 from mlperf_submission.submission.files import DETAIL, SUMMARY, Tree
-from mlperf_submission.submission.logs import DetailLog, read_detail
 from mlperf_submission.submission.times import run_span
 
 _PERCENTILE = re.compile(r"result_(\d{2}\.\d{2})_percentile_latency_ns")
@@ -116,7 +116,7 @@ class _Reader:
             self.problems.append(f"{clean(path)}: the file is missing")
             return None
         try:
-            return read_detail(Path(self.tree.full(path)), wanted=lambda key: key != "loaded_qsl_set")
+            return self._read_log(path, lambda key: key != "loaded_qsl_set")
         except LogError as error:
             self.problems.append(f"{clean(path)}: {clean(error.what)}")
             return None
@@ -197,11 +197,13 @@ class _Reader:
             if not self.tree.is_file(path):
                 continue
             try:
-                times = read_detail(Path(self.tree.full(path)), wanted=lambda key: key == "power_end")
-                runs.append(_run(kind, path, times))
+                runs.append(_run(kind, path, self._read_log(path, lambda key: key == "power_end")))
             except LogError as error:
                 runs.append(Run(kind, path, None, None, clean(error.what)))
         return runs
+
+    def _read_log(self, path: str, wanted: Callable[[str], bool]) -> DetailLog:
+        return read_detail(Path(self.tree.full(path)), wanted=wanted, memory=self.tree.log_memory)
 
     def _files(self) -> list[Place]:
         beside = sorted(self.tree.listing(self.folders.measurements).files)

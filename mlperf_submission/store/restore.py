@@ -14,7 +14,14 @@ from pathlib import Path
 
 from mlperf_submission.deadline import Limits, in_parallel
 from mlperf_submission.errors import SettingError, SourceError, StoreError
-from mlperf_submission.files import copy_durably, disk_full_named, inside, require_free_space, sync_folder
+from mlperf_submission.files import (
+    copy_durably,
+    disk_full_named,
+    followed,
+    inside,
+    require_free_space,
+    sync_folder,
+)
 from mlperf_submission.steps.hashing import Differences, FileEntry, differences
 from mlperf_submission.store.bucket import Bucket
 from mlperf_submission.store.manifest import Manifest, ManifestFile, RunAddress, StoredRun, object_key
@@ -192,7 +199,7 @@ def _put(source: Path, target: Path) -> bool:
 def _target(to: Path, path: str) -> Path:
     """The file's own place, which no link in the folder may lead astray."""
     target = inside(to, path)
-    if not target.resolve().is_relative_to(to.resolve()):
+    if not followed(target).is_relative_to(followed(to)):
         raise SourceError(
             f"{path} would leave the folder through a link", where=to, remedy="fetch into an empty folder"
         )

@@ -15,6 +15,8 @@ _HASH = re.compile(r"^hash=([\w\d]+)$")
 _COUNT = re.compile(r"'gen_num':\s(\d{1,9})")
 _NUMBER = r"([\d.]+(?:[eE][+-]?\d+)?)"
 """Digits as the official checker reads them, and the exponent, which it overlooks."""
+_GOES_ON = re.compile(r"(?:\w|[,'_]\d)[\w.,'_]*")
+"""What makes another number of the digits before it: the `x4C` of 0x4C, the `,1` of 76,1."""
 _OLD = {
     "acc": rf"^accuracy={_NUMBER}",
     "AUC": rf"^AUC={_NUMBER}",
@@ -68,11 +70,19 @@ def metric_pattern(metric: str, newer: bool) -> re.Pattern[str]:
 
 @dataclass(frozen=True)
 class Reading:
-    """A metric that a line states: its text, and the number, which is NaN if the text is none."""
+    """A metric that a line states.
+
+    Attributes:
+        metric: its name.
+        text: the digits.
+        number: their number; NaN if the text is none.
+        rest: what stands right behind the digits and makes another number of them; empty if nothing does.
+    """
 
     metric: str
     text: str
     number: float
+    rest: str
 
 
 @dataclass(frozen=True)
@@ -104,7 +114,7 @@ def read_lines(content: str, metrics: Sequence[str], newer: bool) -> Iterator[Li
     for number, line in enumerate(lines(content), start=1):
         digest = _HASH.match(line)
         readings = tuple(
-            Reading(metric, match[1], as_number(match[1]))
+            Reading(metric, match[1], as_number(match[1]), _rest(line, match.end(1)))
             for metric, pattern in patterns
             if (match := pattern.match(line))
         )
@@ -126,6 +136,11 @@ def official_part(found: Iterable[Line], targets: Sequence[AccuracyTarget]) -> I
         passed |= {one.metric for one in line.readings if one.number >= floors.get(one.metric, math.inf)}
         digest = digest or bool(line.digest)
         done = done or (digest and passed >= floors.keys())
+
+
+def _rest(line: str, at: int) -> str:
+    found = _GOES_ON.match(line, at)
+    return found[0][:40] if found else ""
 
 
 def as_number(text: str) -> float:

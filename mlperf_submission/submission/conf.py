@@ -17,7 +17,7 @@ from typing import Any
 
 from mlperf_submission.errors import LogError
 from mlperf_submission.rounds import Round, Scenario
-from mlperf_submission.submission.logs import DetailLog
+from mlperf_submission.submission.detail_log import DetailLog
 
 _BLANKS = re.compile(r"[ \t\v\f\r]+")
 _INTEGER = re.compile(r"[+-]?(0[xX][0-9a-fA-F]+|[0-9]+)")

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mlperf_submission.submission.log_memory import LogMemory
+
 DIVISIONS = ("closed", "network", "open")
 LARGEST_FILE = 50 << 20
 """Bytes of the largest file that a submission may hold (rule S-07)."""
@@ -96,6 +98,7 @@ class Tree:
         self.root = str(root)
         self._real = None if links_out else os.path.realpath(root)
         self._listings: dict[str, Listing] = {}
+        self.log_memory = LogMemory()
 
     def full(self, path: str) -> str:
         """Return the path for the operating system."""

@@ -10,8 +10,8 @@ from typing import Any
 
 from mlperf_submission.errors import LogError, TreeError
 from mlperf_submission.rounds import ROUNDS, Round
+from mlperf_submission.submission.detail_log import read_detail
 from mlperf_submission.submission.files import DETAIL, DIVISIONS, Tree, shown
-from mlperf_submission.submission.logs import read_detail
 
 _VERSION = re.compile(r"(\d+)\.(\d+)")
 SEED_KEYS = ("effective_qsl_rng_seed", "effective_sample_index_rng_seed", "effective_schedule_rng_seed")
@@ -44,7 +44,8 @@ def round_of(root: Path) -> str:
         if not tree.is_file(path):
             continue
         try:
-            values = read_detail(Path(tree.full(path)), wanted=lambda key: key in _KEYS).values
+            log = Path(tree.full(path))
+            values = read_detail(log, wanted=lambda key: key in _KEYS, memory=tree.log_memory).values
         except LogError:
             continue
         if found := round_by_seeds(values):

@@ -13,8 +13,8 @@ from mlperf_submission.files import sha256_of
 from mlperf_submission.rounds import ModelRules, Round, RunKind
 from mlperf_submission.submission import conf, description
 from mlperf_submission.submission.accuracy import hash_in
+from mlperf_submission.submission.detail_log import DetailLog, read_detail
 from mlperf_submission.submission.files import ACCURACY_LOG, DETAIL, LARGEST_FILE, SUMMARY
-from mlperf_submission.submission.logs import DetailLog, read_detail
 from mlperf_submission.submission.times import Span, overlaps, run_span
 from mlperf_submission.tree.plan import ResultPlan, RunFolder, TreePlan
 

@@ -12,7 +12,7 @@ import jinja2
 
 from mlperf_submission.rounds import get_round
 from mlperf_submission.submission import description
-from mlperf_submission.submission.logs import DetailLog
+from mlperf_submission.submission.detail_log import DetailLog
 from mlperf_submission.submission.times import run_span
 from mlperf_submission.tree.plan import REHEARSAL, Calibration, Layout, ResultPlan, TreePlan
 

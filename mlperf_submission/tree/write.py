@@ -16,8 +16,8 @@ from mlperf_submission.errors import TreeError
 from mlperf_submission.files import disk_full_named, files_below, inside, write_atomic
 from mlperf_submission.rounds import RunKind, get_round
 from mlperf_submission.submission import accuracy, conf
+from mlperf_submission.submission.detail_log import DetailLog
 from mlperf_submission.submission.files import ACCURACY_LOG, DETAIL, LARGEST_FILE, SUMMARY
-from mlperf_submission.submission.logs import DetailLog
 from mlperf_submission.tree import texts as tree_texts
 from mlperf_submission.tree.checks import Evidence, refusals
 from mlperf_submission.tree.plan import (

@@ -163,6 +163,16 @@ RULES = catalogue(
             why="The checker has no upper bound (A-04).",
             remedy=_SCRIPT,
         ),
+        "+accuracy-number": Rule(
+            Metrics,
+            "A metric of accuracy.txt is a decimal number with a point, and nothing stands right behind it.",
+            passes=lambda d: d.rest == "",
+            each="{metric} is {text}{rest}, of which {text} is read",
+            joint="; ",
+            message="{each}",
+            why="The checker takes the digits that it knows, and no more: 0x4C is 0 and 76,1 is 76 (A-04).",
+            remedy=_SCRIPT,
+        ),
         "+hash": Rule(
             Accuracy.where(lambda d: d.digest != ""),
             "The hash line holds a SHA-256: 64 hexadecimal digits.",

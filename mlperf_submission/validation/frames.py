@@ -325,6 +325,7 @@ class Metrics(Frame):
     readable: bool = about("the file can be read")
     metric: str
     text: str = about("as it is written, at most 40 characters")
+    rest: str = about("what stands right behind it and makes another number of it")
     number: float = figure("NaN: the file lacks the metric")
     floor: float
     ceiling: float = figure("NaN: it has none")

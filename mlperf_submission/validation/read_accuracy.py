@@ -103,6 +103,7 @@ def read_accuracy(
                 {
                     "metric": one.metric,
                     "text": one.text[:40],
+                    "rest": one.rest,
                     "number": one.number,
                     "floor": target.floor,
                     "few_floor": target.floor * share,

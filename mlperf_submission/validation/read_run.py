@@ -12,8 +12,8 @@ from typing import Any
 from mlperf_submission.errors import LogError
 from mlperf_submission.rounds import ModelRules, Round, RunKind, Scenario, get_round
 from mlperf_submission.submission.conf import LOG_KEYS
+from mlperf_submission.submission.detail_log import DetailLog, read_detail
 from mlperf_submission.submission.files import DETAIL, Tree
-from mlperf_submission.submission.logs import DetailLog, read_detail
 from mlperf_submission.submission.results import Value, is_number, logged_scenario, read_value
 from mlperf_submission.submission.round import SEED_KEYS, round_by_seeds
 from mlperf_submission.submission.times import timed_span
@@ -136,7 +136,8 @@ def _read_log(tree: Tree, path: str) -> tuple[DetailLog | None, str]:
     if not tree.is_file(path):
         return None, "it is no regular file" if tree.exists(path) else ""
     try:
-        return read_detail(Path(tree.full(path)), wanted=wanted, bookkeeping=False), ""
+        found = Path(tree.full(path))
+        return read_detail(found, wanted=wanted, bookkeeping=False, memory=tree.log_memory), ""
     except LogError as error:
         return None, error.what
 

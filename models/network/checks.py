@@ -11,7 +11,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from mlperf_submission.benchmark.parts import TensorSpec
 from mlperf_submission.errors import NetworkFileError, SourceError
-from mlperf_submission.files import inside
+from mlperf_submission.files import followed, inside
 from models.network.folding import fold_constants
 
 _FETCH_AGAIN = "fetch the network again from its official source and compare its checksum"
@@ -155,10 +155,10 @@ def _other_file(content: bytes) -> str | None:
 
 def _check_external(tensor: TensorProto, path: Path) -> None:
     entries = {entry.key: entry.value for entry in tensor.external_data}
-    folder = path.parent.resolve()
+    folder = followed(path.parent)
     try:
         data = inside(folder, entries.get("location", ""))
-        outside = not data.resolve().is_relative_to(folder)
+        outside = not followed(data).is_relative_to(folder)
     except (SourceError, ValueError):
         outside = True
     if outside:

@@ -15,7 +15,7 @@ import pytest
 
 from mlperf_submission.store.bucket import Bucket
 from mlperf_submission.store.embedded import Endpoint, embedded_s3
-from mlperf_submission.submission.logs import read_detail
+from mlperf_submission.submission.detail_log import read_detail
 from mlperf_submission.validation import validate_tree
 from tests.conftest import PROGRAM, Rehearsal, clean_environment
 from tests.deployments.hosts import cluster, postgres, postgres_folder, prefect_file, until

@@ -19,7 +19,7 @@ import yaml
 from mlperf_submission.harness.lock import holders
 from mlperf_submission.rounds import get_round
 from mlperf_submission.submission.conf import check
-from mlperf_submission.submission.logs import read_detail
+from mlperf_submission.submission.detail_log import read_detail
 from tests.conftest import PROGRAM, ROOT, Rehearsal, hear_ctrl_c, shell
 from tests.planned import left_to_do
 

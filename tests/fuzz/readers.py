@@ -8,9 +8,13 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import tempfile
 import zipfile
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 from hypothesis import strategies as st
@@ -21,13 +25,24 @@ from mlperf_submission.description.probe import Probe, ToolOutput
 from mlperf_submission.errors import PipelineError
 from mlperf_submission.fetch.archives import unpack_archive
 from mlperf_submission.harness.lock import holders
+from mlperf_submission.page.read import SystemPlace, read_system
+from mlperf_submission.rounds import V4_1, RunKind, Scenario
 from mlperf_submission.steps.records import read_record, record_file, step_key
 from mlperf_submission.store.manifest import read_manifest
 from mlperf_submission.strict_yaml import read_yaml
 from mlperf_submission.submission.accuracy import hash_in
+from mlperf_submission.submission.accuracy_log import read_accuracy
+from mlperf_submission.submission.accuracy_text import all_metrics, read_lines
 from mlperf_submission.submission.conf import as_integer, parse_conf
-from mlperf_submission.submission.logs import read_accuracy, read_detail
+from mlperf_submission.submission.detail_log import read_detail
+from mlperf_submission.submission.files import Tree
 from mlperf_submission.submission.times import run_span
+from mlperf_submission.validation.power.read import read_power
+from mlperf_submission.validation.read_run import Place, read_run
+from models.gptj.checkpoint import Checkpoint
+from tests.mlperf_submission.validation.sample_power import PERFORMANCE, POWER, add_power
+from tests.mlperf_submission.validation.sample_submission import ACCURACY as SCORES
+from tests.mlperf_submission.validation.sample_submission import BOX, Submission, build
 
 MESSAGE = (
     b':::MLLOG {"key": "%s", "value": %s, "time_ms": 0.02, "namespace": "mlperf::logging", "event_type": '
@@ -181,6 +196,50 @@ def _conf(content: bytes, _folder: Path) -> None:
         as_integer(value)
 
 
+def _accuracy_text(content: bytes, _folder: Path) -> None:
+    text = content.decode(errors="replace")
+    hash_in(text)
+    for newer in (False, True):
+        list(read_lines(text, all_metrics(newer), newer))
+
+
+class _Whole:
+    """A sound tree with a power measurement; it goes when the process ends."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        self.submission = build(Path(self._folder.name) / "tree", "box")
+        add_power(self.submission)
+
+    @contextmanager
+    def with_file(self, path: str, content: bytes) -> Iterator[Submission]:
+        """Give one file another content for a while."""
+        before = (self.submission.root / path).read_bytes()
+        try:
+            yield self.submission.write(path, content)
+        finally:
+            self.submission.write(path, before)
+
+    def content(self, path: str) -> bytes:
+        return (self.submission.root / path).read_bytes()
+
+
+_whole = cache(_Whole)
+
+
+def _power(path: str, content: bytes, _folder: Path) -> None:
+    place = Place("box", BOX, "closed", V4_1.models["resnet"], Scenario.SINGLE_STREAM, False, False)
+    with _whole().with_file(path, content) as made:
+        tree, rows = Tree(made.root), defaultdict[type, list[dict[str, object]]](list)
+        run = read_run(rows, V4_1, tree, place, RunKind.PERFORMANCE, f"{PERFORMANCE}/run_1")
+        read_power(rows, V4_1, tree, place, run)
+
+
+def _page(path: str, content: bytes, _folder: Path) -> None:
+    with _whole().with_file(path, content) as made:
+        read_system(made.root, SystemPlace("closed", "Acme", "box"), "v4.1")
+
+
 def _machine(content: bytes, folder: Path) -> None:
     text = content.decode(errors="replace")
     for name in MACHINE_FILES:
@@ -197,6 +256,34 @@ def _record(content: bytes, folder: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(content)
     read_record(folder, path)
+
+
+def _checkpoint(name: str, content: bytes, folder: Path) -> None:
+    _file(content, folder, name)
+    checkpoint = Checkpoint(folder)
+    for tensor in checkpoint.tensors:
+        checkpoint(tensor)
+
+
+def _safetensors() -> bytes:
+    places = {"a": ("F32", [2, 2], 0, 16), "b": ("BF16", [3], 16, 22), "c": ("F8_E4M3", [2], 22, 24)}
+    header = {
+        name: {"dtype": kind, "shape": shape, "data_offsets": [begin, end]}
+        for name, (kind, shape, begin, end) in places.items()
+    }
+    text = json.dumps(header | {"__metadata__": {"format": "pt"}}).encode()
+    return len(text).to_bytes(8, "little") + text + bytes(24)
+
+
+def _pickled() -> bytes:
+    """Return what `torch.save` writes of two numbers, its pickle in text."""
+    storage = b"(Vstorage\nctorch\nFloatStorage\nV0\nVcpu\nI2\nt"
+    tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"QI0\n(I2\nt(I1\ntI00\n(dtR"
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr("archive/data.pkl", b"(dp0\nVa\np1\n" + tensor + b"s.")
+        archive.writestr("archive/data/0", bytes(8))
+    return packed.getvalue()
 
 
 def _archives() -> tuple[bytes, ...]:
@@ -237,8 +324,26 @@ READERS = (
     ),
     Reader(
         "accuracy text",
-        lambda content, _: hash_in(content.decode(errors="replace")),
-        (b"accuracy=76.1%, good=38, total=50\nhash=" + b"0" * 64 + b"\n",),
+        _accuracy_text,
+        tuple("\n".join([*score, f"hash={'0' * 64}"]).encode() for score in SCORES.values()),
+    ),
+    *(
+        Reader(f"power: {Path(path).name}", partial(_power, path), (_whole().content(path),))
+        for path in (
+            f"{POWER}/server.json",
+            f"{POWER}/ptd_logs.txt",
+            f"{PERFORMANCE}/run_1/spl.txt",
+            f"{PERFORMANCE}/run_1/mlperf_log_detail.txt",
+        )
+    ),
+    *(
+        Reader(f"page: {Path(path).name}", partial(_page, path), (_whole().content(path),))
+        for path in (
+            f"{PERFORMANCE}/run_1/mlperf_log_detail.txt",
+            f"{BOX}/accuracy/accuracy.txt",
+            "closed/Acme/systems/box.json",
+            f"{BOX.replace('results', 'measurements')}/user.conf",
+        )
     ),
     Reader("conf and audit config", _conf, (CONF,)),
     Reader(
@@ -258,6 +363,8 @@ READERS = (
             b"Memory Device\n\tSize: 32 GB\n\tType: DDR5\n\nPower Supply\n\tMax Power Capacity: 1800 W\n",
         ),
     ),
+    Reader("safetensors", partial(_checkpoint, "model.safetensors"), (_safetensors(),)),
+    Reader("PyTorch's tensors", partial(_checkpoint, "pytorch_model.bin"), (_pickled(),)),
     Reader("manifest", lambda content, _: read_manifest(content, "here"), (MANIFEST,)),
     Reader("record of a step", _record, (RECORD,)),
     Reader(

@@ -13,7 +13,7 @@ from tests.fuzz.readers import READERS, Reader
 
 
 @pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.name)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_from_any_bytes_comes_a_result_or_an_error_of_ours(reader: Reader, data: st.DataObject) -> None:
     content = data.draw(reader.inputs())

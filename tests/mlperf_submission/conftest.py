@@ -18,8 +18,9 @@ from mlperf_submission.compliance.audits import AuditRuns, audit_config, judge_a
 from mlperf_submission.errors import TreeError
 from mlperf_submission.rounds import RunKind, Scenario, get_round
 from mlperf_submission.submission.accuracy import write_accuracy_txt
+from mlperf_submission.submission.accuracy_log import AccuracyLogEntry
 from mlperf_submission.submission.description import REQUIRED
-from mlperf_submission.submission.logs import AccuracyLogEntry, DetailLog, read_detail
+from mlperf_submission.submission.detail_log import DetailLog, read_detail
 from mlperf_submission.submission.results import STREAMS
 from mlperf_submission.tree.plan import AuditPlan, Calibration, ResultPlan, RunFolder, TreePlan
 from mlperf_submission.tree.write import write_tree

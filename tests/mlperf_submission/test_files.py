@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from mlperf_submission.files import (
     inside,
     make_folder,
     own_folder,
+    refusal_named,
     require_free_space,
     sha256_of,
     write_atomic,
@@ -175,6 +177,44 @@ def test_a_folder_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="not UTF-8"):
         own_folder(Path(os.fsdecode(bytes(tmp_path) + b"/\xff\xfe")))
     assert own_folder(tmp_path / "a" / ".." / "Ä \n#?") == tmp_path / "Ä \n#?"
+
+
+@pytest.mark.parametrize("path", ["x" * 300, "f/" * 2500, "loop/x"])
+@pytest.mark.parametrize(
+    "use",
+    [Path.exists, Path.is_dir, Path.mkdir, Path.read_bytes, os.listdir, lambda path: path.write_text("")],
+)
+def test_a_path_that_cannot_be_is_named(tmp_path: Path, path: str, use: Callable[[Path], object]) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    try:
+        use(tmp_path / path)
+    except OSError as error:
+        named = refusal_named(error)
+        assert named is not None
+        assert "too long" in named.what or "symbolic links" in named.what
+        assert "shorter" in named.remedy
+
+
+def test_a_folder_in_a_circle_of_links_or_in_nobodys_home_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(SettingError, match="symbolic links"):
+        make_folder(own_folder(tmp_path / "loop" / "work"))
+    with pytest.raises(SettingError, match="the home of nobody"):
+        own_folder(Path("~nosuch-user/work"))
+
+
+def test_a_folder_too_deep_for_what_lies_in_it_is_refused(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 230) / ("e" * 230)
+    with pytest.raises(SettingError, match="480 are the most"):
+        own_folder(deep / ("f" * 230))
+    longest = tmp_path / ("d" * 230)
+    longest = longest / ("e" * (480 - len(str(longest)) - 1))
+    assert own_folder(longest) == longest
+    (longest / "prefect").mkdir(parents=True)
+    database = sqlite3.connect(longest / "prefect" / "prefect.db")
+    database.execute("PRAGMA journal_mode=WAL")
+    database.execute("CREATE TABLE one (number)")
+    database.close()
 
 
 def test_where_no_folder_can_be_the_disk_is_not_called_full() -> None:

@@ -14,7 +14,7 @@ from mlperf_submission.harness.run import measure
 from mlperf_submission.harness.search_logic import Probe, SearchLimits, bracket_of, decide
 from mlperf_submission.harness.settings import RunLength, RunSettings, settings_for
 from mlperf_submission.rounds import RunKind, Scenario, get_round
-from mlperf_submission.submission.logs import read_detail
+from mlperf_submission.submission.detail_log import read_detail
 from tools.benchmarks.bounds import measure_loadgen
 
 Runner = Callable[[RunSettings, Path], None]

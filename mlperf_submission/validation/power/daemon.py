@@ -10,6 +10,7 @@ from typing import Any
 
 from mlperf_submission.rounds.power import PowerRules
 from mlperf_submission.submission.files import Tree, lines
+from mlperf_submission.submission.times import moment
 
 METERS = frozenset(
     f"Yokogawa{name}"
@@ -136,31 +137,19 @@ def _sortable(line: str) -> str:
     return f"{line[6:10]}{line[:5]}{line[10:23]}"
 
 
-def _sortable_moment(seconds: float) -> str:
-    return _sortable(datetime.fromtimestamp(seconds, UTC).strftime("%m-%d-%Y %H:%M:%S.%f"))
+def _sortable_moment(since_1970: float) -> str:
+    return _sortable(datetime.fromtimestamp(since_1970, UTC).strftime("%m-%d-%Y %H:%M:%S.%f"))
 
 
 def _time(line: str) -> float:
     match = _DATE.match(line)
-    return moment(match[0]) if match else math.nan
+    return seconds(match[0]) if match else math.nan
 
 
-def moment(text: str) -> float:
-    """Return a moment like `07-22-2024 16:03:53.740` in seconds since 1970.
-
-    Raises:
-        ValueError: the text is none.
-    """
-    return utc(text).timestamp()
-
-
-def utc(text: str) -> datetime:
-    """Return such a moment, which is UTC.
-
-    Raises:
-        ValueError: the text is none.
-    """
-    return datetime.fromisoformat(f"{text[6:10]}-{text[:5]}{text[10:]}").replace(tzinfo=UTC)
+def seconds(text: object) -> float:
+    """Return a moment of a log, which is UTC, in seconds since 1970; NaN if the text is none."""
+    found = moment(text)
+    return found.timestamp() if found else math.nan
 
 
 def channels(command: Sequence[Any]) -> list[str]:

@@ -16,8 +16,9 @@ from typing import Any
 from mlperf_submission.rounds import Round, RunKind, Scenario
 from mlperf_submission.rounds.power import PowerRules
 from mlperf_submission.submission.files import Json, Tree, lines
+from mlperf_submission.submission.times import moment
 from mlperf_submission.validation.frames import Power
-from mlperf_submission.validation.power.daemon import channels, log_problem, messages_problem, moment, utc
+from mlperf_submission.validation.power.daemon import channels, log_problem, messages_problem, seconds
 from mlperf_submission.validation.read_run import NO_LOG, Place, Rows, Run, read_run
 
 POWER_FILES = frozenset({"client.json", "client.log", "ptd_logs.txt", "server.json", "server.log"})
@@ -201,10 +202,7 @@ def _sha1(tree: Tree, path: str) -> str:
 
 def _span(values: Mapping[str, Any]) -> tuple[float, float]:
     """Return when the timed part began and ended, in seconds since 1970, or NaN."""
-    try:
-        return moment(str(values.get("power_begin"))), moment(str(values.get("power_end")))
-    except ValueError:
-        return math.nan, math.nan
+    return seconds(values.get("power_begin")), seconds(values.get("power_end"))
 
 
 _MOMENT = re.compile(rb'"key"\s*:\s*"power_(begin|end)".{0,40}?(\d+-\d+-\d+ \d+:\d+:\d+\.\d+)')
@@ -216,9 +214,11 @@ def _log_span(tree: Tree, folder: str) -> tuple[float, float]:
     with Path(tree.full(f"{folder}/mlperf_log_detail.txt")).open("rb") as stream:
         while line := stream.readline(1 << 16):
             if b"power_" in line and (match := _MOMENT.search(line)):
-                found[match[1]] = moment(match[2].decode())
+                found[match[1]] = seconds(match[2].decode())
             if len(found) == 2:
                 break
+    if math.isnan(sum(found.values())):
+        raise ValueError(f"a time of {folder} is none")
     return found[b"begin"], found[b"end"]
 
 
@@ -227,14 +227,17 @@ def _powers(tree: Tree, folder: str, span: tuple[float, float]) -> list[float]:
     powers: list[float] = []
     if math.isnan(sum(span)):
         return powers
-    begin, end = (datetime.fromtimestamp(seconds, UTC) for seconds in span)
+    begin, end = (datetime.fromtimestamp(one, UTC) for one in span)
     text = tree.text(f"{folder}/spl.txt", limit=1 << 26)
     for line in lines(text.content):
         parts = line.split(",", 4)
         if not line.startswith("Time") or len(parts) < 5:
             continue
+        time = moment(parts[1])
         try:
-            if begin < utc(parts[1]) < end and (watts := float(parts[3])) > 0:
+            if time is None:
+                return []
+            if begin < time < end and (watts := float(parts[3])) > 0:
                 powers.append(watts)
         except ValueError:
             return []
@@ -250,9 +253,9 @@ def _metric(
     if scenario not in (Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM):
         return mean
     try:
-        seconds = round(span[1] - span[0], 6)  # the moments are of milliseconds, their floats are not
-        energy = mean * seconds * 1000 / int(values["result_query_count"])
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        lasted = round(span[1] - span[0], 6)  # the moments are of milliseconds, their floats are not
+        energy = mean * lasted * 1000 / int(values["result_query_count"])
+    except (KeyError, TypeError, ValueError, ArithmeticError):
         return math.nan
     inferred = scenario is Scenario.MULTI_STREAM and values.get("effective_scenario") == "SingleStream"
     return energy * 8 if inferred else energy

@@ -12,7 +12,7 @@ from mlperf_submission.compliance.audits import prove_applied
 from mlperf_submission.compliance.scores import REHEARSAL_LINE, compare_performance
 from mlperf_submission.errors import LogError
 from mlperf_submission.rounds import V4_1, RunKind, Scenario
-from mlperf_submission.submission.logs import DetailLog
+from mlperf_submission.submission.detail_log import DetailLog
 
 OFFLINE, SERVER = Scenario.OFFLINE, Scenario.SERVER
 TESTS = (RunKind.TEST01, RunKind.TEST04, RunKind.TEST05)

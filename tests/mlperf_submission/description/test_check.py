@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlperf_submission.description.check import RunFacts, differences
-from mlperf_submission.submission.logs import DetailLog
+from mlperf_submission.submission.detail_log import DetailLog
 
 DESCRIPTION: dict[str, str | int] = {
     "accelerators_per_node": 3,

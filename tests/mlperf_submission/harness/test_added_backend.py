@@ -12,7 +12,7 @@ import numpy as np
 from mlperf_submission.harness.run import RunOutcome, RunRequest
 from mlperf_submission.harness.settings import RunSettings
 from mlperf_submission.rounds import RunKind
-from mlperf_submission.submission.logs import read_accuracy
+from mlperf_submission.submission.accuracy_log import read_accuracy
 from models.images.arrays import SAMPLES_FILE
 from tests.copies import copy_project
 

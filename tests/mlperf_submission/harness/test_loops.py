@@ -20,7 +20,8 @@ from mlperf_submission.harness.run import RunRequest, measure
 from mlperf_submission.harness.settings import RunSettings
 from mlperf_submission.harness.sut import LoopSystem
 from mlperf_submission.rounds import RunKind, Scenario
-from mlperf_submission.submission.logs import read_accuracy, read_detail
+from mlperf_submission.submission.accuracy_log import read_accuracy
+from mlperf_submission.submission.detail_log import read_detail
 from models.gptj.mini import files as gptj_files
 from models.network.agreement import drained
 from models.registry import get_benchmark

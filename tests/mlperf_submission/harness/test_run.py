@@ -18,7 +18,8 @@ from mlperf_submission.harness.lock import holders, host_lock
 from mlperf_submission.harness.run import RunOutcome, RunRequest, measure
 from mlperf_submission.harness.settings import RunLength, RunSettings, settings_for
 from mlperf_submission.rounds import RunKind, Scenario, get_round
-from mlperf_submission.submission.logs import read_accuracy, read_detail
+from mlperf_submission.submission.accuracy_log import read_accuracy
+from mlperf_submission.submission.detail_log import read_detail
 from tests.waiting import PATIENCE, until
 
 MakeSettings = Callable[..., RunSettings]

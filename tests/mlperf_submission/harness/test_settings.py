@@ -9,7 +9,7 @@ import pytest
 from mlperf_submission.errors import SettingError
 from mlperf_submission.harness.settings import RunLength, RunSettings, differences, settings_for
 from mlperf_submission.rounds import RunKind, Scenario, get_round
-from mlperf_submission.submission.logs import DetailLog
+from mlperf_submission.submission.detail_log import DetailLog
 
 Make = Callable[..., RunSettings]
 V4_1 = (3066443479025735752, 10688027786191513374, 14962580496156340209)

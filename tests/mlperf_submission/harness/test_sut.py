@@ -14,7 +14,7 @@ from mlperf_submission.harness.batching import Collector, QueryCutter
 from mlperf_submission.harness.settings import RunSettings
 from mlperf_submission.harness.sut import SystemUnderTest
 from mlperf_submission.rounds import RunKind, Scenario
-from mlperf_submission.submission.logs import AccuracyLogEntry, read_accuracy
+from mlperf_submission.submission.accuracy_log import AccuracyLogEntry, read_accuracy
 from tests.mlperf_submission.harness.in_process import run_in_process
 
 SAMPLES = 90

@@ -28,7 +28,7 @@ from mlperf_submission.harness.backends.tensorrt.library import EngineInfo
 from mlperf_submission.harness.settings import RunSettings
 from mlperf_submission.harness.sut import DirectSystem
 from mlperf_submission.rounds import RunKind, Scenario
-from mlperf_submission.submission.logs import read_accuracy
+from mlperf_submission.submission.accuracy_log import read_accuracy
 from models.bert.architecture import BertShape, bert
 from models.bert.samples import SquadSamples
 from models.registry import get_benchmark

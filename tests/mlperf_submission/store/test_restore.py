@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mlperf_submission.errors import StoreError
+from mlperf_submission.errors import PipelineError, SourceError, StoreError
+from mlperf_submission.files import refusal_named
 from mlperf_submission.store.bucket import Bucket
 from mlperf_submission.store.store import RunFile, Store
 from tests.mlperf_submission.store.stored_runs import CONTENTS, content_of, info
@@ -43,6 +44,15 @@ def test_what_has_the_name_of_our_own_folder_is_neither_followed_nor_removed(
         store.fetch_run("one", to)
     assert (to / name / "notes.txt").read_text() == "mine"
     assert {path: content for path, content in content_of(to).items() if path in CONTENTS} == CONTENTS
+
+
+def test_links_that_lead_in_a_circle_are_named(store: Store, files: list[RunFile], tmp_path: Path) -> None:
+    store.upload_run(info(), files)
+    (tmp_path / "to").mkdir()
+    (tmp_path / "to" / "tree").symlink_to("tree")
+    with pytest.raises((StoreError, SourceError, OSError)) as caught:
+        store.fetch_run("one", tmp_path / "to")
+    assert isinstance(caught.value, PipelineError) or refusal_named(caught.value)
 
 
 @pytest.mark.parametrize("name", [".fetching", ".fetching-abcdefgh"])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mlperf_submission.errors import LogError
 from mlperf_submission.rounds import V4_1, RunKind, Scenario
 from mlperf_submission.submission import conf
-from mlperf_submission.submission.logs import DetailLog
+from mlperf_submission.submission.detail_log import DetailLog
 
 SERVER: dict[str, Any] = {
     "effective_scenario": "Server",

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlperf_submission.errors import LogError
-from mlperf_submission.submission.logs import LONGEST_MESSAGE, AccuracyLogEntry, read_accuracy, read_detail
+from mlperf_submission.submission.accuracy_log import AccuracyLogEntry, read_accuracy
+from mlperf_submission.submission.detail_log import read_detail
+from mlperf_submission.submission.messages import LONGEST_MESSAGE
 
 
 def message(key: str, value: object, *, error: bool = False, warning: bool = False) -> str:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlperf_submission.submission.logs import DetailLog, read_detail
+from mlperf_submission.submission.detail_log import DetailLog, read_detail
 from mlperf_submission.submission.times import Span, moment, overlaps, run_span, timed_span
 
 BEGIN = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)

@@ -12,7 +12,7 @@ import pytest
 
 from mlperf_submission.compliance.scores import REHEARSAL_LINE
 from mlperf_submission.rounds import RunKind, Scenario, get_round
-from mlperf_submission.submission.logs import read_detail
+from mlperf_submission.submission.detail_log import read_detail
 from mlperf_submission.submission.times import moment
 from mlperf_submission.tree.plan import RunFolder, TreePlan
 

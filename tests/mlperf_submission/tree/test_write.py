@@ -15,7 +15,7 @@ from mlperf_submission.rounds import RunKind, Scenario
 from mlperf_submission.submission import conf
 from mlperf_submission.submission.accuracy import truncated
 from mlperf_submission.submission.description import REQUIRED
-from mlperf_submission.submission.logs import read_detail
+from mlperf_submission.submission.detail_log import read_detail
 from mlperf_submission.submission.round import round_of
 from mlperf_submission.tree.plan import CodeSource, TreePlan
 from mlperf_submission.tree.write import write_tree

@@ -395,6 +395,13 @@ def _setup_accuracy() -> None:
     warning("+open-accuracy", "open_no_hash", lambda s: s.write(low, "accuracy=3%\n"), "lab")
     warning("+unread-accuracy", "bad_after_hash", lambda s: s.append(ACCURACY, "accuracy=3%\n"))
     warning("+impossible-accuracy", "accuracy_250", lambda s: s.write(ACCURACY, f"accuracy=250%\n{digest}"))
+    warning(
+        "+accuracy-number", "accuracy_with_comma", lambda s: s.write(ACCURACY, f"accuracy=76,1%\n{digest}")
+    )
+    warning(
+        "+accuracy-number", "accuracy_unit", lambda s: s.write(ACCURACY, f"accuracy=76.1percent\n{digest}")
+    )
+    error("A-01", "accuracy_hexadecimal", lambda s: s.write(ACCURACY, f"accuracy=0x4C%\n{digest}"))
     warning("+hash", "hash_a_word", lambda s: s.write(ACCURACY, "accuracy=76.1%\nhash=none\n"))
     warning("+accuracy-mode", "performance_log_in_accuracy", lambda s: s.copy(DETAIL, detail))
     warning("+accuracy-samples", "few_accuracy_samples", lambda s: s.log(run, qsl_reported_total_count=500))

@@ -24,7 +24,7 @@ from mlperf_submission.errors import SettingError, SourceError
 from mlperf_submission.harness.run import RunOutcome, RunRequest, measure
 from mlperf_submission.harness.settings import RunLength, settings_for
 from mlperf_submission.rounds import RunKind, Scenario, get_round
-from mlperf_submission.submission.logs import read_accuracy
+from mlperf_submission.submission.accuracy_log import read_accuracy
 from models.network.agreement import CpuSession as WholeSession
 from models.network.agreement import drained
 from models.network.calibration import int8_inputs
