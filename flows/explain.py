@@ -1,4 +1,4 @@
-"""The edge of a flow: a failure leaves it with what is known of it, in the log and in its final state."""
+"""The edge of a flow: however it ends, its log and its final state say what is known of that."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
+from flows.watchdog import watch_over_this_run
 from mlperf_submission.errors import PipelineError, StepFailedError
 from mlperf_submission.failures import explanation
 from mlperf_submission.files import refusal_named
@@ -28,6 +29,7 @@ def explained(body: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(body)
     def told(*arguments: P.args, **settings: P.kwargs) -> R:
+        watch_over_this_run()
         try:
             return body(*arguments, **settings)
         except Exception as error:

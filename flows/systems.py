@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import count
 from typing import Any
 from uuid import UUID
 
-import httpx
 from prefect import get_client
-from prefect.client.schemas.filters import FlowFilter, FlowFilterName
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
+from prefect.events.clients import get_events_subscriber
+from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
 from prefect.exceptions import ObjectNotFound
 from pydantic import BaseModel, ConfigDict
 
@@ -20,7 +23,8 @@ from mlperf_submission.errors import SettingError, StepFailedError
 from tasks.engine.perform import run_logger
 
 FLOW = "submission"
-_POLL_SECONDS = 2.0
+_ASK_SECONDS = 60.0
+_AGAIN_SECONDS = 5.0
 
 
 class Started(BaseModel):
@@ -92,20 +96,8 @@ def wait_for(started: Sequence[Started], seconds: float) -> None:
     Raises:
         StepFailedError: runs failed or did not end in time: all are named, with what they say.
     """
-    logger, deadline = run_logger(), time.monotonic() + seconds
     waiting = {one.flow_run: one for one in started}
-    problems: list[str] = []
-    while waiting and time.monotonic() < deadline:
-        for flow_run, one in list(waiting.items()):
-            run = _read(flow_run)
-            if run is None or run.state is None or not run.state.is_final():
-                continue
-            del waiting[flow_run]
-            logger.info("%s: %s", one.system, run.state.name)
-            if _failed(run):
-                problems.append(f"{one.system} (flow run {one.name}): {run.state.name}, {run.state.message}")
-        if waiting:
-            time.sleep(_POLL_SECONDS)
+    problems = asyncio.run(_problems(waiting, seconds))
     problems += [
         f"{one.system} (flow run {one.name}): has not ended after {seconds / 3600:.1f} hours and goes on"
         for one in waiting.values()
@@ -120,15 +112,50 @@ def wait_for(started: Sequence[Started], seconds: float) -> None:
         )
 
 
+async def _problems(waiting: dict[UUID, Started], seconds: float) -> list[str]:
+    """Take each run that ends out of those that are waited for; return what those that failed say.
+
+    The server tells of each end by an event. One that was away may have lost some, so it is asked as well,
+    first and then once a minute.
+    """
+    problems: list[str] = []
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds), get_client() as client:
+            while waiting:
+                try:
+                    async with get_events_subscriber(_ends_of(waiting)) as ends:
+                        problems += await _take_out_ended(client, waiting)
+                        with suppress(TimeoutError):
+                            async with asyncio.timeout(_ASK_SECONDS):
+                                while waiting:
+                                    await anext(ends)
+                                    problems += await _take_out_ended(client, waiting)
+                except Exception as error:  # Prefect's subscriber raises no narrower one
+                    run_logger().warning("Prefect's server does not answer, and is asked again: %s", error)
+                    await asyncio.sleep(_AGAIN_SECONDS)
+    return problems
+
+
+async def _take_out_ended(client: PrefectClient, waiting: dict[UUID, Started]) -> list[str]:
+    ours = FlowRunFilter(id=FlowRunFilterId(any_=[*waiting]))
+    problems = []
+    for run in await client.read_flow_runs(flow_run_filter=ours):
+        if run.state is None or not run.state.is_final():
+            continue
+        one = waiting.pop(run.id)
+        run_logger().info("%s: %s", one.system, run.state.name)
+        if _failed(run):
+            problems.append(f"{one.system} (flow run {one.name}): {run.state.name}, {run.state.message}")
+    return problems
+
+
+def _ends_of(runs: Iterable[UUID]) -> EventFilter:
+    """Return which events tell that one of the runs has ended."""
+    return EventFilter(
+        event=EventNameFilter(prefix=["prefect.flow-run."], exclude_name=["prefect.flow-run.heartbeat"]),
+        resource=EventResourceFilter(id=[f"prefect.flow-run.{run}" for run in runs]),
+    )
+
+
 def _failed(run: FlowRun) -> bool:
     return run.state is not None and run.state.is_final() and not run.state.is_completed()
-
-
-def _read(flow_run: UUID) -> FlowRun | None:
-    """Return a flow run, or None if the server is away just now."""
-    try:
-        with get_client(sync_client=True) as client:
-            return client.read_flow_run(flow_run)
-    except httpx.HTTPError as error:
-        run_logger().warning("Prefect's server does not answer, and is asked again: %s", error)
-        return None

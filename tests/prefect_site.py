@@ -89,13 +89,13 @@ class Site:
         raise AssertionError(f"{run} did not come to {states}; it is {found['state_name']}")
 
     @contextmanager
-    def worker(self, pool: str, **environment: str) -> Iterator[None]:
+    def worker(self, pool: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
         """Keep a worker at work in this checkout."""
         argv = [str(PROGRAM.with_name("prefect")), "worker", "start", "--pool", pool, "--type", "process"]
         with companion(
             argv, log=self.folder / f"worker-{pool}.log", environment={**self.environment, **environment}
-        ):
-            yield
+        ) as worker:
+            yield worker
 
 
 @contextmanager

@@ -8,14 +8,16 @@ from pathlib import Path
 from prefect import flow
 
 from flows.approval import Candidate, Publication, ended, first_started, settle
+from flows.explain import explained
 from flows.notify import tell_of_failure
 from flows.parameters import PublishChoice
 from flows.results import ResultLine
 from mlperf_submission.harness.record import RunRequest
 from mlperf_submission.harness.run import measure
 from mlperf_submission.store.store import RunFile, RunInfo, Store
+from tasks.engine.perform import Recorder
 from tasks.engine.runner import Live
-from tasks.engine.spec import Act
+from tasks.engine.spec import Act, Done, StepSpec
 from tasks.handover import HandedOver, hand_over
 from tasks.measurement import require_valid
 from tasks.upload import UPLOAD, send_run
@@ -73,6 +75,14 @@ def stored(system: str, tree: Path, bucket: str, publish: PublishChoice) -> None
 
 
 @flow(name="measurement", persist_result=True, result_serializer="json", on_failure=[tell_of_failure])
+@explained
 def measurement(request: RunRequest, folder: Path) -> None:
-    """Measure once with the real LoadGen; an INVALID run fails as in the submission flow."""
-    require_valid(measure(request, folder, timeout_seconds=900), "performance of resnet50 Server")
+    """Measure once with the real LoadGen, in a subflow's task; INVALID fails as in the submission flow."""
+
+    def work(_: Recorder) -> Done[None]:
+        require_valid(measure(request, folder, timeout_seconds=900), "performance of resnet50 Server")
+        return Done(None)
+
+    step = Act(StepSpec("performance", "performance"), "resnet50 Server", work)
+    run = Live(Workspace.at(folder.with_name(f"{folder.name}-work")))
+    run.part("measure resnet50 Server", lambda runner: runner(step))

@@ -8,16 +8,19 @@ LoadGen, and a person who answers through the API as Prefect's page does.
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from mlperf_submission.harness.run import RunRequest
+from mlperf_submission.harness.lock import holders
+from mlperf_submission.harness.record import NullTiming, RunRequest
 from mlperf_submission.harness.settings import RunLength, settings_for
 from mlperf_submission.rounds import RunKind, Scenario, get_round
 from mlperf_submission.store.embedded import embedded_s3
@@ -25,7 +28,7 @@ from mlperf_submission.store.store import RunFile, RunInfo, Store
 from mlperf_submission.validation import validate_tree
 from tasks.publish import PARTS
 from tests.conftest import ROOT
-from tests.deployments.hosts import postgres, postgres_folder
+from tests.deployments.hosts import postgres, postgres_folder, until
 from tests.mlperf_submission.validation.sample_submission import build
 from tests.prefect_site import Site, Webhook, prefect_site, webhook
 
@@ -185,7 +188,8 @@ def test_a_fleet_asks_once_for_itself_and_its_systems(operated: Operated) -> Non
     ], "a fleet that is resumed takes up its runs"  # fmt: skip
 
 
-def test_an_invalid_run_and_another_failure_are_told_apart(operated: Operated) -> None:
+def slow(seconds: float, lock: Path) -> dict[str, Any]:
+    """Return the request of a Server run whose batches take 100 ms; the limit is 15 ms."""
     settings = settings_for(
         get_round("v4.1"),
         "resnet50",
@@ -193,21 +197,23 @@ def test_an_invalid_run_and_another_failure_are_told_apart(operated: Operated) -
         Scenario.SERVER,
         target_qps=2000,
         performance_sample_count=None,
-        length=RunLength(seconds=0.3),
+        length=RunLength(seconds=seconds),
     ).model_copy(update={"official": True})
-    too_slow = RunRequest.model_validate(
-        {
-            "settings": settings,
-            "benchmark": "resnet50",
-            "backend": "null",
-            "batch_size": 512,
-            "lock": operated.folder / "host.lock",
-            "null": {"batch_seconds": 0.1},  # the limit is 15 ms
-        }
+    request = RunRequest(
+        settings=settings,
+        benchmark="resnet50",
+        backend="null",
+        batch_size=512,
+        lock=lock,
+        null=NullTiming(batch_seconds=0.1),
     )
+    return request.model_dump(mode="json")
+
+
+def test_an_invalid_run_and_another_failure_are_told_apart(operated: Operated) -> None:
     invalid = operated.site.start(
         operated.deployments["measurement"],
-        request=too_slow.model_dump(mode="json"),
+        request=slow(0.3, operated.folder / "host.lock"),
         folder=str(operated.folder / "run"),
     )
     unknown = operated.site.start(operated.deployments["submission"], system="nosuch")
@@ -218,6 +224,28 @@ def test_an_invalid_run_and_another_failure_are_told_apart(operated: Operated) -
     text = operated.hook.wait_for("nosuch: failed")
     assert "unknown system 'nosuch'" in text
     assert not any("nosuch: a run is INVALID" in text for text in operated.hook.texts)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_worker_that_ends_in_a_measurement_leaves_its_run_crashed_and_its_host_free(
+    operated: Operated, number: signal.Signals
+) -> None:
+    site, pool, lock = operated.site, number.name.lower(), operated.folder / f"{number.name}.lock"
+    folder = operated.folder / number.name
+    site.api("POST", "work_pools/", name=pool, type="process")
+    deployment = site.deploy(f"{FLOWS}:measurement", "measurement", pool, deployment_name=pool)
+    run = site.start(deployment, request=slow(900, lock), folder=str(folder))
+    with site.worker(pool) as worker:
+        until(lambda: bool(holders(lock)), "the measurement")
+        worker.send_signal(number)
+        worker.wait()
+        found = site.wait(run, "Crashed")
+    assert "was stopped, and this run with it" in found["state"]["message"]
+    below = site.api("POST", "flow_runs/filter", flow_runs={"parent_flow_run_id": {"any_": [run]}})
+    assert [one["state_name"] for one in below] == ["Crashed"]
+    tasks = site.api("POST", "task_runs/filter", flow_runs={"id": {"any_": [below[0]["id"]]}})
+    assert [one["state_name"] for one in tasks] == ["Crashed"]
+    assert not holders(lock)
 
 
 def test_the_webhook_is_kept_secret(operated: Operated) -> None:

@@ -19,9 +19,6 @@ from tests.faults.trials import Trial
 _SPAN_SECONDS = 10.0
 _END_SECONDS = 1800.0
 _GONE_SECONDS = 30.0
-_WITHOUT_WORKER = ("RUNNING", "CRASHED", "COMPLETED")
-"""A worker that is stopped kills its flow, whose run is Running until an automation says Crashed; the flow of
-one that is killed ends at the next line that it cannot print."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +73,10 @@ def faults(away_seconds: float) -> tuple[Fault, ...]:
     """
     return (
         Fault("kill -9 of the flow under a worker", ("CRASHED",), _flow_killed),
-        Fault("kill -9 of the worker", _WITHOUT_WORKER, _worker_killed),
+        Fault("kill -9 of the worker", ("CRASHED",), _worker_killed),
         Fault("SIGTERM to the flow under a worker", ("CRASHED",), _flow_terminated),
         Fault("a run is cancelled", ("CANCELLED",), _cancelled),
-        Fault("SIGTERM to the worker", _WITHOUT_WORKER, _worker_terminated),
+        Fault("SIGTERM to the worker", ("CRASHED",), _worker_terminated),
         Fault(
             f"the server is killed and gone for {away_seconds:.0f} s",
             ("COMPLETED",),
@@ -122,7 +119,7 @@ def deployed_trials(
             family = [flow, *_children(flow)]
             moment, before = step_at_work(work), records(work)
             fault.do(one, flow, run)
-            state = one.ended(run, _END_SECONDS, unless_gone=flow)
+            state = one.ended(run, _END_SECONDS)
             family += _children(flow)
             _, alive = psutil.wait_procs(family, timeout=_GONE_SECONDS)
             lost = [f"{process} outlived the run" for process in alive] + holding(family)
