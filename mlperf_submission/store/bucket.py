@@ -18,9 +18,18 @@ from mlperf_submission.addresses import shown
 from mlperf_submission.deadline import Limits
 from mlperf_submission.errors import StoreError
 from mlperf_submission.store.s3 import Credentials, Encryption, make_client, s3_errors
-from mlperf_submission.store.transfers import READ_BYTES, Sink, TooLongError, part_bytes, transfers
+from mlperf_submission.store.transfers import (
+    READ_BYTES,
+    WHOLE_BYTES,
+    Sink,
+    TooLongError,
+    part_bytes,
+    transfers,
+)
 
 _MOST_KEYS = 10_000_000
+_READS = 5
+"""As boto3's transfer manager has it for what it reads."""
 _SMALL_BYTES = 64 << 20
 """More than any manifest has: one file of a run takes 300 bytes in it."""
 _THERE_ALREADY = (409, 412)
@@ -34,24 +43,33 @@ OnBytes = Callable[[int], None]
 """Called with the number of bytes that went through since the last call, from several threads."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sums:
+    """What a server says of an object's content.
+
+    Attributes:
+        etag: its entity tag: on most servers an MD5 of the content, or of those of its parts; "" for none.
+        sha256: the server's own SHA-256 in base64, of the content or (with `-<parts>` behind it) of those of
+            its parts; "" unless this server compares what it is sent with it.
+    """
+
+    etag: str = ""
+    sha256: str = ""
+
+
 @dataclass(frozen=True)
-class StoredObject:
+class StoredObject(Sums):
     """An object as the server describes it.
 
     Attributes:
         key: below the prefix.
         size: in bytes.
         modified: when it was written, by the server's clock.
-        etag: its entity tag: on most servers an MD5 of the content, or of those of its parts; "" for none.
-        sha256: the server's own SHA-256 in base64, of the content or (with `-<parts>` behind it) of those of
-            its parts; "" unless this server compares what it is sent with it.
     """
 
     key: str
     size: int
     modified: datetime
-    etag: str = ""
-    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -158,8 +176,8 @@ class Bucket:
                 key,
                 found["ContentLength"],
                 found["LastModified"],
-                found.get("ETag", "").strip('"'),
-                found.get("ChecksumSHA256", "") if sums else "",
+                etag=found.get("ETag", "").strip('"'),
+                sha256=found.get("ChecksumSHA256", "") if sums else "",
             )
         return None
 
@@ -233,24 +251,44 @@ class Bucket:
         Raises:
             StoreError: it is larger than anything small that this store writes.
         """
-        blocks: list[bytes] = []
         with s3_errors(self.endpoint, bucket=self.name, key=key), _absent_is_none():
-            answer = self._client.get_object(Bucket=self.name, Key=self.prefix + key)
-            left = _SMALL_BYTES
-            while block := answer["Body"].read(left + 1):
-                blocks.append(block)
-                left -= len(block)
-                if left < 0:
-                    answer["Body"].close()
-                    raise StoreError(
-                        f"the object has more than {_SMALL_BYTES >> 20} MB: no store wrote it there",
-                        where=self.address(key),
-                        remedy="remove it",
-                    )
-            return Small(b"".join(blocks), answer["LastModified"])
+            try:
+                return self._got(key, _SMALL_BYTES)
+            except TooLongError:
+                raise StoreError(
+                    f"the object has more than {_SMALL_BYTES >> 20} MB: no store wrote it there",
+                    where=self.address(key),
+                    remedy="remove it",
+                ) from None
         return None
 
-    def write(self, key: str, content: bytes, *, only_new: bool = False) -> None:
+    def _got(self, key: str, most: int) -> Small:
+        """Return an object in one request; what breaks off on the way is asked for again.
+
+        Raises:
+            TooLongError: it has more bytes than `most`; no more of it are taken.
+        """
+        from s3transfer.utils import S3_RETRYABLE_DOWNLOAD_ERRORS
+
+        for attempts_left in reversed(range(_READS)):
+            answer = self._client.get_object(Bucket=self.name, Key=self.prefix + key)
+            blocks, left = [], most
+            try:
+                while block := answer["Body"].read(left + 1):
+                    blocks.append(block)
+                    left -= len(block)
+                    if left < 0:
+                        answer["Body"].close()
+                        raise TooLongError
+                return Small(b"".join(blocks), answer["LastModified"])
+            except S3_RETRYABLE_DOWNLOAD_ERRORS:
+                if not attempts_left:
+                    raise
+        raise AssertionError("every way out of the loop is in it")
+
+    def write(
+        self, key: str, content: bytes, *, only_new: bool = False, content_type: str = "application/json"
+    ) -> None:
         """Write a small object.
 
         Args:
@@ -258,6 +296,7 @@ class Bucket:
             content: what it is to hold.
             only_new: leave an object alone that is there already. Servers that know conditional writes (AWS,
                 Ceph, MinIO) do so; others (rclone) ignore the condition: read it back to know whose it is.
+            content_type: what a browser is told that it is.
         """
         condition = {"IfNoneMatch": "*"} if only_new else {}
         with self._writing(key):
@@ -266,7 +305,7 @@ class Bucket:
                     Bucket=self.name,
                     Key=self.prefix + key,
                     Body=content,
-                    ContentType="application/json",
+                    ContentType=content_type,
                     **condition,  # type: ignore[arg-type]
                     **self._encryption.parameters(),
                 )
@@ -308,6 +347,30 @@ class Bucket:
         self.require()
         _ = self.compares_sums
         self.write(NOTE, _NOTE_TEXT)
+
+    def put(self, key: str, content: bytes, sha256: str) -> Sums:
+        """Write an object in one request; return the sums that the server made of what it got.
+
+        Args:
+            key: of the object.
+            content: what it is to hold.
+            sha256: of the content.
+        """
+        sha = base64.b64encode(bytes.fromhex(sha256)).decode()
+        sums = {"ChecksumSHA256": sha} if self.compares_sums else {}
+        with self._writing(key):
+            done = self._client.put_object(
+                Bucket=self.name,
+                Key=self.prefix + key,
+                Body=content,
+                **self._encryption.parameters(),
+                **sums,  # type: ignore[arg-type]
+            )
+        self._encryption.require_confirmed(done, self.address(key))
+        return Sums(
+            etag=done.get("ETag", "").strip('"'),
+            sha256=done.get("ChecksumSHA256", "") if sums else "",
+        )
 
     def upload(self, path: Path, key: str, limits: Limits, on_bytes: OnBytes) -> None:
         """Upload a file, in parts if it is large. What the server then has is for the caller to verify."""
@@ -358,10 +421,11 @@ class Bucket:
             _absent_is_none(),
             Sink(path, size, limits) as sink,
         ):
-            if size == 0:  # boto3 asks for a range, and an empty object has none
-                found = self._client.head_object(Bucket=self.name, Key=self.prefix + key)
-                return sink.sha256() if found["ContentLength"] == 0 else "more than 0 bytes"
             try:
+                if size <= WHOLE_BYTES:
+                    sink.write(self._got(key, size).content)
+                    on_bytes(size)
+                    return sink.sha256()
                 self._client.download_fileobj(
                     self.name,
                     self.prefix + key,

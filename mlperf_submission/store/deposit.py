@@ -29,7 +29,7 @@ from mlperf_submission.store.manifest import (
 )
 from mlperf_submission.store.marks import Marks
 from mlperf_submission.store.parallel import ByteCounter
-from mlperf_submission.store.proof import Proof, prove
+from mlperf_submission.store.proof import Proof, prove, send
 
 _NAMED_AT_MOST = 10
 
@@ -198,17 +198,14 @@ class Deposit:
         An object that turns out wrong is never removed: other runs may name it, and perhaps only the reading
         failed.
         """
-        key = object_key(sha256)
         proof = Proof("missing")
         for _ in range(2):
-            self._bucket.upload(source, key, limits, on_bytes)
-            proof = prove(self._bucket, sha256, size, limits, source=source)
+            proof = send(self._bucket, source, sha256, size, limits, on_bytes)
             if proof.state == "whole":
-                self._bucket.require_encrypted(key)
                 return proof.etag
         raise StoreError(
             f"the server stored something else than {source.name}: {proof.what}",
-            where=self._bucket.address(key),
+            where=self._bucket.address(object_key(sha256)),
             remedy="the file changed while it was sent, or connection or server are faulty; start again",
             code="store-damaged",
         )

@@ -16,9 +16,9 @@ from typing import Any, Literal
 
 from mlperf_submission.deadline import Limits
 from mlperf_submission.errors import SourceError
-from mlperf_submission.store.bucket import Bucket, StoredObject
+from mlperf_submission.store.bucket import Bucket, OnBytes, StoredObject
 from mlperf_submission.store.manifest import object_key
-from mlperf_submission.store.transfers import part_bytes
+from mlperf_submission.store.transfers import WHOLE_BYTES, part_bytes
 
 _MD5 = re.compile(r"[0-9a-f]{32}(-\d+)?")
 _BLOCK = 1 << 20
@@ -37,6 +37,41 @@ class Proof:
     state: Literal["whole", "missing", "changed"]
     what: str = ""
     etag: str = ""
+
+
+def send(bucket: Bucket, source: Path, sha256: str, size: int, limits: Limits, on_bytes: OnBytes) -> Proof:
+    """Send a content, and find out whether the store holds it now.
+
+    What the server says of a small one in its answer is enough, if it is ours.
+
+    Args:
+        bucket: of the store.
+        source: a file with the content.
+        sha256: of the content.
+        size: of the content, in bytes.
+        limits: when to end.
+        on_bytes: called while bytes go.
+
+    Raises:
+        SourceError: the file has another content by now.
+        StoreError: the server does not encrypt as it was asked to.
+    """
+    key = object_key(sha256)
+    if size > WHOLE_BYTES:
+        bucket.upload(source, key, limits, on_bytes)
+        proof = prove(bucket, sha256, size, limits, source=source)
+        if proof.state == "whole":
+            bucket.require_encrypted(key)
+        return proof
+    limits.check()
+    content = source.read_bytes()
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise _changed(source)
+    sums = bucket.put(key, content, sha256)
+    on_bytes(size)
+    if sums.sha256 == _base64(bytes.fromhex(sha256)) or sums.etag == _md5(content).hexdigest():
+        return Proof("whole", etag=sums.etag)
+    return prove(bucket, sha256, size, limits, source=source)
 
 
 def prove(
@@ -104,9 +139,7 @@ def _sum_of(
                 digests.append(state.digest())
                 state, in_part = kind(), 0
     if whole.hexdigest() != sha256:
-        raise SourceError(
-            "the file changed while it was uploaded", where=source, remedy="make the run's files anew"
-        )
+        raise _changed(source)
     if not parts_of:
         return written(state.digest())
     if in_part:
@@ -116,8 +149,14 @@ def _sum_of(
     return f"{written(parts.digest())}-{len(digests)}"
 
 
-def _md5() -> Any:
-    return hashlib.md5(usedforsecurity=False)
+def _changed(source: Path) -> SourceError:
+    return SourceError(
+        "the file changed while it was uploaded", where=source, remedy="make the run's files anew"
+    )
+
+
+def _md5(content: bytes = b"") -> Any:
+    return hashlib.md5(content, usedforsecurity=False)
 
 
 def _base64(digest: bytes) -> str:

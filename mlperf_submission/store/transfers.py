@@ -17,6 +17,9 @@ MULTIPART_BYTES = 64 << 20
 PART_BYTES = 32 << 20
 READ_BYTES = 8 << 20
 """Parts that are only read wait in memory for their turn."""
+WHOLE_BYTES = 8 << 20
+"""Files of at most this size are held in memory and take one request; boto3's transfer manager takes two to
+read one, and starts threads for each."""
 _MOST_PARTS = 9_000
 _THREADS_PER_FILE = 4
 

@@ -46,6 +46,11 @@ def counter(method: str, part: str) -> Fault:
     return Fault(lambda answer: answer, method, part)
 
 
+def wrong_etags() -> list[Fault]:
+    """No entity tag of an object is a sum of its content."""
+    return [replace(wrong_etag(), method=method, part="objects/") for method in ("HEAD", "PUT")]
+
+
 def test_missing_and_changed_objects_of_a_run_are_sent_again_and_named(
     store: Store, bucket: Bucket, files: list[RunFile], tmp_path: Path
 ) -> None:
@@ -86,12 +91,24 @@ def test_a_server_without_any_checksum_is_read_back_once(
     far_store: Store, proxy: FaultProxy, files: list[RunFile]
 ) -> None:
     read = counter("GET", "objects/")
-    proxy.faults = [replace(wrong_etag(), method="HEAD", part="objects/"), read]
+    proxy.faults = [*wrong_etags(), read]
     far_store.upload_run(info("one"), files)
-    assert read.hits == len(set(CONTENTS.values())) - 1, "the empty one needs no reading"
+    assert read.hits == len(set(CONTENTS.values()))
     files[0].source.write_bytes(b"changed")
     far_store.upload_run(info("two"), files)
-    assert read.hits == len(set(CONTENTS.values())), "only what was just sent"
+    assert read.hits == len(set(CONTENTS.values())) + 1, "only what was just sent"
+
+
+def test_a_new_small_object_takes_one_look_and_one_write(
+    far_store: Store, proxy: FaultProxy, files: list[RunFile]
+) -> None:
+    looks, others = counter("HEAD", "objects/"), counter("", "objects/")
+    proxy.faults = [looks, others]
+    far_store.upload_run(info("one"), files)
+    count = len(set(CONTENTS.values()))
+    assert (looks.hits, others.hits) == (count, count)
+    far_store.fetch_run("candidates/sys/one", files[0].source.parent / "to")
+    assert (looks.hits, others.hits) == (count, 2 * count), "and one to read it"
 
 
 def test_the_servers_own_sha256_is_believed_where_it_refuses_a_wrong_one(
@@ -102,7 +119,7 @@ def test_the_servers_own_sha256_is_believed_where_it_refuses_a_wrong_one(
         pytest.skip("this server keeps no sums at all")
     probe = replace(error(400, "BadDigest"), method="PUT", part="store.json", times=1)
     read = counter("GET", "objects/")
-    proxy.faults = [probe, replace(wrong_etag(), method="HEAD", part="objects/"), read]
+    proxy.faults = [probe, *wrong_etags(), read]
     far_store.upload_run(info("one"), files)
     assert probe.hits == 1
     assert read.hits == 0
@@ -172,10 +189,10 @@ def test_a_manifest_of_a_newer_program_is_neither_used_nor_overwritten(
     store: Store, bucket: Bucket, files: list[RunFile]
 ) -> None:
     store.upload_run(info(), files)
-    newer = edit(bucket.read(MANIFEST) or b"", version=3)
+    newer = edit(bucket.read(MANIFEST) or b"", version=4)
     bucket.write(MANIFEST, newer)
     for use in (lambda: store.upload_run(info(), files), lambda: store.manifest("sys/one")):
-        with pytest.raises(StoreError, match="version 3") as caught:
+        with pytest.raises(StoreError, match="version 4") as caught:
             use()
         assert "newer" in caught.value.remedy
     assert bucket.read(MANIFEST) == newer
