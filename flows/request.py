@@ -120,8 +120,8 @@ class SubmissionRequest:
             asked.layers,
             without,
         )
-        for name in request.models:
-            request.require_enough_loaded(name)
+        for benchmark in request.benchmarks:
+            request.require_enough_loaded(benchmark.name)
         for name in without:
             request.require_may_go(name.partition("/")[0])
         return request
