@@ -203,11 +203,6 @@ class RunOutcome(BaseModel):
         return self.latencies.p99 > self.settings.target_latency_ns
 
     @property
-    def backend_name(self) -> str:
-        """The backend's name with its version."""
-        return self.child.backend
-
-    @property
     def device_names(self) -> tuple[str, ...]:
         """One name per device."""
         return self.child.devices
