@@ -43,9 +43,7 @@ def show_needs(console: Console, needs: Needs) -> None:
     for heading in ("needs", "for", "space", "from"):
         table.add_column(heading, justify="right" if heading == "space" else "left")
     for need in (*needs.disk, *needs.memory, *needs.device):
-        table.add_row(
-            need.what, need.label, "unknown" if need.size is None else in_bytes(need.size), need.source
-        )
+        table.add_row(need.what, need.label, in_bytes(need.size), need.source)
     if table.row_count:
         console.print(table)
     upload = f"; {in_bytes(needs.upload)} go to S3" if needs.upload else ""

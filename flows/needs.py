@@ -248,8 +248,10 @@ def _sample_bytes(request: SubmissionRequest, name: str) -> tuple[int | None, st
     return values * np.dtype(dtype).itemsize, f"{values:,} values of {dtype}, {sizes.sample_source}"
 
 
-def in_bytes(size: int) -> str:
+def in_bytes(size: int | None) -> str:
     """Return a number of bytes as people say it."""
+    if size is None:
+        return "unknown"
     if size < 50_000:
         return f"{size / 1e3:,.1f} KB"
     return f"{size / 1e9:,.1f} GB" if size >= 50_000_000 else f"{size / 1e6:,.1f} MB"

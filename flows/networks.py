@@ -15,6 +15,7 @@ from rich.text import Text
 
 from flows.deliver import lay_out
 from flows.measure import bench_of, expected_rate, label_of
+from flows.needs import in_bytes
 from flows.prepare import Prepared, prepare
 from flows.request import SubmissionRequest
 from flows.runner import runner_of
@@ -157,13 +158,13 @@ def show_networks(console: Console, outcome: NetworksOutcome, time_taken: str) -
         layers = "" if line.layers is None else f", {line.layers} layers"
         table.add_row(
             line.benchmark,
-            f"{line.precision}{layers}, {_size(line.network_bytes)}",
+            f"{line.precision}{layers}, {in_bytes(line.network_bytes)}",
             f"{line.convert_seconds:.1f} s",
-            _size(line.convert_peak_bytes),
+            in_bytes(line.convert_peak_bytes),
             f"{line.build_seconds:.1f} s",
-            _size(line.build_peak_bytes),
-            _size(line.engine_bytes),
-            _size(line.device_bytes),
+            in_bytes(line.build_peak_bytes),
+            in_bytes(line.engine_bytes),
+            in_bytes(line.device_bytes),
             "\n".join(speeds) or "not measured",
         )
     console.print()
@@ -200,9 +201,3 @@ def _line(prepared: Prepared, runs: Mapping[str, StepRecord]) -> NetworkLine:
             ],
         }
     )
-
-
-def _size(size: int | None) -> str:
-    if size is None:
-        return "unknown"
-    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

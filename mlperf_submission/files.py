@@ -15,7 +15,6 @@ from typing import BinaryIO
 
 from mlperf_submission.errors import DiskFullError, SettingError, SourceError
 
-_HASH_BLOCK = 1 << 20
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _NOT_A_FOLDER = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST)

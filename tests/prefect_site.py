@@ -1,41 +1,129 @@
-"""A real Prefect server with authentication, a worker and a webhook, as an operator has them."""
+"""A real Prefect server with workers, and a webhook, as an operator has them."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
 
 from cli.server import free_port
-from mlperf_submission.process import companion
-from tests.conftest import PROGRAM, ROOT, clean_environment
+from mlperf_submission.process import end_group, end_with_parent
+from tests.conftest import PROGRAM, ROOT, clean_environment, hear_ctrl_c
 
 SECRET = "admin:a-password-of-some-length"
+POOL = "mlperf"
+FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+IN_CHECKOUT = [{"prefect.deployments.steps.set_working_directory": {"directory": str(ROOT)}}]
 WAIT_SECONDS = 900.0
 """How long anything is waited for: a busy machine is slow, not broken."""
+_POLL_SECONDS = 0.5
+"""Asking more often takes the time of a small machine away from what is asked for."""
 
 
-@dataclass(frozen=True)
+def as_ours() -> None:
+    """Be called in a child before it begins: it hears Ctrl-C, and ends with the tests if they are ended."""
+    hear_ctrl_c()
+    end_with_parent()
+
+
 class Site:
-    """A server that runs; `environment` is that of a client that knows the password."""
+    """A Prefect server and its workers; every one is a process of its own, as on hosts of their own.
 
-    url: str
-    folder: Path
-    environment: Mapping[str, str]
+    Args:
+        folder: of the database and the logs.
+        password: what the server asks for, `<user>:<password>`; empty: nothing.
+        settings: Prefect's settings of server, workers and clients.
 
-    def api(self, method: str, path: str, **content: Any) -> Any:
+    `url` is where the server answers, `environment` that of a client that may ask it.
+    """
+
+    def __init__(self, folder: Path, password: str = "", **settings: str) -> None:
+        port = free_port()
+        self.folder, self.url = folder, f"http://127.0.0.1:{port}/api"
+        self._password = password
+        self.environment = clean_environment(
+            PREFECT_HOME=str(folder / "prefect"),
+            PREFECT_API_URL=self.url,
+            PREFECT_SERVER_API_PORT=str(port),
+            PREFECT_SERVER_ANALYTICS_ENABLED="false",
+            PREFECT_SERVER_SERVICES_SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS="5",
+            PREFECT_WORKER_QUERY_SECONDS="3",
+            PYTHONPATH=str(ROOT),
+            **({"PREFECT_API_AUTH_STRING": password} if password else {}),
+            **settings,
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        self._started: list[subprocess.Popen[bytes]] = []
+        self.start_server()
+
+    def begin(self, name: str, *words: str, **more: str) -> subprocess.Popen[bytes]:
+        """Start a command of Prefect's; what it prints goes to `<name>.log`."""
+        with (self.folder / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [str(PROGRAM.with_name("prefect")), *words],
+                cwd=ROOT,
+                env={**self.environment, **more},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                preexec_fn=as_ours,
+                start_new_session=True,
+            )
+        self._started.append(process)
+        return process
+
+    def start_server(self) -> None:
+        """Start the server, again on the same port and database; return when it answers."""
+        asks = {"PREFECT_SERVER_API_AUTH_STRING": self._password} if self._password else {}
+        self.server = self.begin("server", "server", "start", **asks)
+        wait_for(f"{self.url}/health")
+
+    def kill_server(self) -> None:
+        """Kill the server as a whole."""
+        os.killpg(self.server.pid, signal.SIGKILL)
+        self.server.wait()
+
+    @contextmanager
+    def worker(
+        self, pool: str = POOL, queue: str = "", limit: int = 1, **environment: str
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """A worker, for the length of the block; that of a queue does so many things at a time."""
+        words = ["--pool", pool, "--type", "process"]
+        words += ["--work-queue", queue, "--name", queue, "--limit", str(limit)] if queue else []
+        process = self.begin(f"worker-{queue or pool}", "worker", "start", *words, **environment)
+        try:
+            yield process
+        finally:
+            end_group(process)
+
+    def close(self) -> None:
+        """End everything."""
+        for process in reversed(self._started):
+            end_group(process)
+
+    def logs(self) -> str:
+        """Return what server and workers printed last, for a failing test."""
+        paths = sorted(self.folder.glob("*.log"))
+        return "\n".join(f"== {path.name}\n{path.read_text()[-9000:]}" for path in paths)
+
+    def api(self, method: str, path: str, body: object = None, **content: Any) -> Any:
         """Call the server as its pages do."""
-        user, _, password = SECRET.partition(":")
-        return asked(method, f"{self.url}/{path}", content, auth=(user, password))
+        user, _, password = self._password.partition(":")
+        sent = body or (content if method == "POST" else None)
+        return asked(method, f"{self.url}/{path}", sent, auth=(user, password) if user else None)
 
     def prefect(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run a program of the environment, as an operator does."""
@@ -50,8 +138,24 @@ class Site:
             check=False,
         )
 
+    def pool(self, name: str = POOL, queues: Mapping[str, int | None] = MappingProxyType({})) -> None:
+        """Create a work pool, with queues beside `default`, each with its limit."""
+        self.api("POST", "work_pools/", name=name, type="process")
+        for queue, limit in queues.items():
+            self.api("POST", f"work_pools/{name}/queues", name=queue, concurrency_limit=limit)
+
+    def deploy_all(self, file: Path) -> None:
+        """`prefect deploy --all`, as an operator says it."""
+        done = self.prefect("prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file))
+        assert done.returncode == 0, done.stdout + done.stderr
+
     def deploy(
-        self, entrypoint: str, flow_name: str, pool: str, deployment_name: str = "test", **parameters: Any
+        self,
+        entrypoint: str,
+        flow_name: str,
+        pool: str,
+        deployment_name: str = "test",
+        **parameters: Any,
     ) -> str:
         """Create a deployment of a flow in this checkout; return its id."""
         flow = self.api("POST", "flows/", name=flow_name)
@@ -63,63 +167,66 @@ class Site:
             entrypoint=entrypoint,
             parameters=parameters,
             work_pool_name=pool,
-            pull_steps=[{"prefect.deployments.steps.set_working_directory": {"directory": str(ROOT)}}],
+            pull_steps=IN_CHECKOUT,
         )
         return str(deployment["id"])
 
+    def deployment(self, name: str) -> dict[str, Any]:
+        """Return a deployment, by `<flow>/<name>`."""
+        return dict(self.api("GET", f"deployments/name/{name}"))
+
+    def schedule(self, deployment: str, seconds: float) -> datetime:
+        """Give a deployment a schedule that is due in so many seconds, then every minute; return when."""
+        due = datetime.now(UTC) + timedelta(seconds=seconds)
+        minutely = {"interval": 60, "anchor_date": due.isoformat(), "timezone": "Europe/Berlin"}
+        schedules = [{"schedule": minutely, "active": True}]
+        self.api("POST", f"deployments/{self.deployment(deployment)['id']}/schedules", schedules)
+        return due
+
     def start(self, deployment: str, **parameters: Any) -> str:
-        """Start a run of a deployment; return its id."""
-        run = self.api("POST", f"deployments/{deployment}/create_flow_run", parameters=parameters)
-        return str(run["id"])
+        """Start a run of a deployment, by its id or `<flow>/<name>`; return the run's id."""
+        found = self.deployment(deployment)["id"] if "/" in deployment else deployment
+        asks = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
+        return str(self.api("POST", f"deployments/{found}/create_flow_run", asks)["id"])
 
     def resume(self, run: str, **answer: str) -> dict[str, Any]:
         """Answer the form of a suspended run, as the page's Resume button does."""
         return dict(self.api("POST", f"flow_runs/{run}/resume", run_input=answer))
 
-    def wait(self, run: str, *states: str) -> dict[str, Any]:
-        """Wait until a run is in one of the states, by name; return the run."""
-        deadline = time.monotonic() + WAIT_SECONDS
-        while time.monotonic() < deadline:
-            found = dict(self.api("GET", f"flow_runs/{run}"))
-            if found["state_name"] in states:
-                return found
-            final = found["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
-            assert not final, f"{found['state_name']}: {found['state'].get('message')}"
-            time.sleep(1)
-        raise AssertionError(f"{run} did not come to {states}; it is {found['state_name']}")
+    def set_state(self, run: object, kind: str, message: str = "") -> None:
+        """Say what became of a flow run that no worker takes."""
+        state = {"type": kind, "message": message}
+        self.api("POST", f"flow_runs/{run}/set_state", state=state, force=True)
 
-    @contextmanager
-    def worker(self, pool: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-        """Keep a worker at work in this checkout."""
-        argv = [str(PROGRAM.with_name("prefect")), "worker", "start", "--pool", pool, "--type", "process"]
-        with companion(
-            argv, log=self.folder / f"worker-{pool}.log", environment={**self.environment, **environment}
-        ) as worker:
-            yield worker
+    def runs_of(self, flow: str) -> list[dict[str, Any]]:
+        """Return the runs of a flow that have started, the first first."""
+        flows = {"name": {"any_": [flow]}}
+        runs = self.api("POST", "flow_runs/filter", flows=flows, sort="EXPECTED_START_TIME_ASC")
+        return [run for run in runs if run["start_time"]]
+
+    def wait(self, run: str, *states: str) -> dict[str, Any]:
+        """Wait until a run is in one of the states, by name, or without any until it ends; return the run."""
+        found: dict[str, Any] = {}
+
+        def is_there() -> bool:
+            found.update(self.api("GET", f"flow_runs/{run}"))
+            final = found["state_type"] in FINAL
+            said = f"{found['state_name']}: {(found['state'] or {}).get('message')}"
+            assert not (final and states) or found["state_name"] in states, f"{said}\n{self.logs()}"
+            return found["state_name"] in states if states else final
+
+        until(is_there, f"the end of flow run {run}")
+        return found
 
 
 @contextmanager
-def prefect_site(folder: Path, **settings: str) -> Iterator[Site]:
-    """Run a server that asks for a password, for the length of the block."""
-    port = free_port()
-    url = f"http://127.0.0.1:{port}/api"
-    environment = clean_environment(
-        PREFECT_HOME=str(folder / "prefect"),
-        PREFECT_API_URL=url,
-        PREFECT_API_AUTH_STRING=SECRET,
-        PREFECT_SERVER_ANALYTICS_ENABLED="false",
-        PREFECT_WORKER_QUERY_SECONDS="3",
-        PYTHONPATH=str(ROOT),
-        **settings,
-    )
-    argv = [str(PROGRAM.with_name("prefect")), "server", "start", "--port", str(port)]
-    with companion(
-        argv,
-        log=folder / "server.log",
-        environment={**environment, "PREFECT_SERVER_API_AUTH_STRING": SECRET},
-    ):
-        wait_for(f"{url}/health")
-        yield Site(url, folder, environment)
+def prefect_site(folder: Path, password: str = "", **settings: str) -> Iterator[Site]:
+    """Run a server for the length of the block."""
+    site = Site(folder, password, **settings)
+    try:
+        yield site
+    finally:
+        site.close()
 
 
 @dataclass
@@ -131,13 +238,14 @@ class Webhook:
 
     def wait_for(self, *words: str) -> str:
         """Return the first message that holds all of the words."""
-        deadline = time.monotonic() + WAIT_SECONDS
-        while time.monotonic() < deadline:
-            for text in list(self.texts):
-                if all(word in text for word in words):
-                    return text
-            time.sleep(0.1)
-        raise AssertionError(f"no message with {words}; there are {self.texts}")
+        found: list[str] = []
+
+        def has_come() -> bool:
+            found[:] = [text for text in list(self.texts) if all(word in text for word in words)]
+            return bool(found)
+
+        until(has_come, f"a message with {words}; there are {self.texts}")
+        return found[0]
 
 
 @contextmanager
@@ -185,14 +293,19 @@ def asked(method: str, url: str, content: object = None, **more: Any) -> Any:
     raise AssertionError(f"{url} did not answer")
 
 
-def wait_for(address: str) -> None:
-    """Wait until a server answers."""
+def until(holds: Callable[[], bool], what: str) -> None:
+    """Wait until something holds; a server that does not answer yet does not hold."""
     deadline = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < deadline:
         try:
-            if httpx.get(address, timeout=2).status_code == 200:
+            if holds():
                 return
         except httpx.HTTPError:
             pass
-        time.sleep(0.2)
-    raise AssertionError(f"{address} did not answer")
+        time.sleep(_POLL_SECONDS)
+    raise AssertionError(f"waited in vain for {what}")
+
+
+def wait_for(address: str) -> None:
+    """Wait until a server answers."""
+    until(lambda: httpx.get(address, timeout=2).status_code == 200, address)

@@ -16,7 +16,7 @@ from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 from mlperf_submission.addresses import shown
-from mlperf_submission.deadline import Limits, in_parallel, limited
+from mlperf_submission.deadline import Limits, in_parallel
 from mlperf_submission.errors import PipelineError, SettingError, SourceError, UnreachableError
 from mlperf_submission.fetch.archives import unpack_archive
 from mlperf_submission.fetch.http import Opened, open_url
@@ -86,45 +86,6 @@ class Fetched:
     unpacked_files: int | None = None
 
 
-def fetch_source(
-    source: Source,
-    folder: Path,
-    *,
-    parts: Path | None = None,
-    deadline: float | None = None,
-    stall_seconds: float = 30,
-    on_progress: OnBytes = ignore_bytes,
-    keep_archive: bool = False,
-) -> Fetched:
-    """Download one source, verify it, put it into the folder, and unpack it if it says so.
-
-    A `file://` one is linked, or copied where the disk has no hard links or is another one; it may be the
-    folder that an archive would be unpacked into, for which there is no digest. The mirrors are
-    tried in their order. There are no retries here beyond that: a call that failed with an UnreachableError
-    goes on, when it is made again, with the bytes that had arrived. A source that is already there with its
-    digest is not fetched again.
-
-    Args:
-        source: name, URLs, digest, size.
-        folder: where it goes; made if it is missing.
-        parts: where the unfinished `<name>.part` lies. Give a folder that survives a failed step; by default
-            it is `folder`.
-        deadline: on `time.monotonic`'s clock, in seconds.
-        stall_seconds: how long a server may send nothing.
-        on_progress: called after each block.
-        keep_archive: do not remove the archive after unpacking.
-
-    Raises:
-        SettingError: the source itself is wrong: no URL, malformed digest.
-        UnreachableError: a mirror did not answer, broke off or was silent; a retry can help.
-        SourceError: no mirror has the file: it is refused, has another digest or size, or is a web page.
-        DiskFullError: there is too little space (twice the size for an archive).
-        StepTimeoutError: the deadline passed.
-    """
-    limits = Limits(deadline, stall_seconds)
-    return limited(limits, lambda: _fetch(source, folder, parts or folder, limits, on_progress, keep_archive))
-
-
 def fetch_all(
     sources: Sequence[Source],
     folder: Path,
@@ -134,15 +95,36 @@ def fetch_all(
     deadline: float | None = None,
     stall_seconds: float = 30,
     on_progress: OnBytes = ignore_bytes,
-    keep_archive: bool = False,
 ) -> list[Fetched]:
-    """Download several sources at once, `workers` at a time; in the order of the sources.
+    """Download sources, verify them, put them into the folder, and unpack those that say so.
 
-    If some fail the others are finished first. `on_progress` is called from several threads.
+    A `file://` one is linked, or copied where the disk has no hard links or is another one; it may be the
+    folder that an archive would be unpacked into, for which there is no digest. The mirrors are
+    tried in their order. There are no retries here beyond that: a call that failed with an UnreachableError
+    goes on, when it is made again, with the bytes that had arrived. A source that is already there with its
+    digest is not fetched again. If some fail the others are finished first.
+
+    Args:
+        sources: name, URLs, digest, size of each.
+        folder: where they go; made if it is missing.
+        workers: how many are fetched at once.
+        parts: where the unfinished `<name>.part` lie. Give a folder that survives a failed step; by default
+            it is `folder`.
+        deadline: on `time.monotonic`'s clock, in seconds.
+        stall_seconds: how long a server may send nothing.
+        on_progress: called after each block, from several threads.
+
+    Returns:
+        What arrived, in the order of the sources.
 
     Raises:
-        Everything that `fetch_source` raises; several errors are listed in one, which is retryable only if
-        all are.
+        SettingError: the source itself is wrong: no URL, malformed digest.
+        UnreachableError: a mirror did not answer, broke off or was silent; a retry can help.
+        SourceError: no mirror has the file: it is refused, has another digest or size, or is a web page.
+        DiskFullError: there is too little space (twice the size for an archive).
+        StepTimeoutError: the deadline passed.
+
+    Several errors are listed in one, which is retryable only if all are.
     """
     missing = [source for source in sources if not inside(folder, source.name).exists()]
     require_free_space(folder, sum(_space(source, source.size) for source in missing), "the download")
@@ -150,7 +132,7 @@ def fetch_all(
 
     def fetch(source: Source) -> Fetched | PipelineError:
         try:
-            return _fetch(source, folder, parts or folder, limits, on_progress, keep_archive)
+            return _fetch(source, folder, parts or folder, limits, on_progress)
         except PipelineError as error:
             return error
 
@@ -171,9 +153,7 @@ def _joined(errors: Sequence[PipelineError], leading: PipelineError) -> Pipeline
     )
 
 
-def _fetch(
-    source: Source, folder: Path, parts: Path, limits: Limits, on_progress: OnBytes, keep_archive: bool
-) -> Fetched:
+def _fetch(source: Source, folder: Path, parts: Path, limits: Limits, on_progress: OnBytes) -> Fetched:
     if not _DIGEST.fullmatch(source.digest) or not source.urls:
         raise SettingError(
             f"the source has no URL, or its digest {source.digest!r} is malformed",
@@ -200,8 +180,7 @@ def _fetch(
         if source.unpack is None:
             return fetched
         count = unpack_archive(target, unpacked, check=limits.check)
-        if not keep_archive:
-            target.unlink()
+        target.unlink()
         return replace(fetched, path=unpacked, unpacked_files=count)
 
 

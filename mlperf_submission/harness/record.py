@@ -209,11 +209,6 @@ class RunOutcome(BaseModel):
         return not server and any(reason.code == "run-too-short" for reason in self.reasons)
 
     @property
-    def backend_name(self) -> str:
-        """The backend's name with its version."""
-        return self.child.backend
-
-    @property
     def device_names(self) -> tuple[str, ...]:
         """One name per device."""
         return self.child.devices

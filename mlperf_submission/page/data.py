@@ -40,11 +40,6 @@ class FieldGroup:
     title: str
     fields: tuple[Field, ...]
 
-    @property
-    def filled(self) -> int:
-        """How many fields have a value."""
-        return sum(bool(one.value) for one in self.fields)
-
 
 @dataclass(frozen=True)
 class AccuracyFigure:

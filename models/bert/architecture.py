@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from models.network.layers import Layers
 
 _OPSET = 11
 """As the official export has it: a layer normalisation is nine nodes, and shapes are computed."""
@@ -59,7 +59,7 @@ def bert(
         seed: of the random weights.
         sequence: length of the sequences; None leaves it free, up to `shape.positions`.
     """
-    graph = _Graph(weights, np.random.default_rng(seed))
+    graph = _Graph(np.random.default_rng(seed), given=weights)
     values = _embeddings(graph, shape)
     mask = graph.node("Cast", ["input_mask"], to=TensorProto.FLOAT)
     mask = graph.node("Unsqueeze", [mask], axes=[1, 2])
@@ -77,17 +77,14 @@ def bert(
     graph.node("Squeeze", [start], axes=[-1], output=OUTPUTS[0])
     graph.node("Squeeze", [end], axes=[-1], output=OUTPUTS[1])
     size = sequence or "sequence"
-    definition = helper.make_graph(
-        graph.nodes,
+    return graph.model(
         "bert",
-        [helper.make_tensor_value_info(name, TensorProto.INT64, ["N", size]) for name in INPUTS],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", size]) for name in OUTPUTS],
-        graph.weights,
+        {name: ["N", size] for name in INPUTS},
+        {name: ["N", size] for name in OUTPUTS},
+        opset=_OPSET,
+        version=6,
+        types=dict.fromkeys(INPUTS, TensorProto.INT64),
     )
-    model = helper.make_model(definition, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=6)
-    if model.ByteSize() < onnx.checker.MAXIMUM_PROTOBUF:
-        onnx.checker.check_model(model)
-    return model
 
 
 def _embeddings(graph: _Graph, shape: BertShape) -> str:
@@ -125,29 +122,13 @@ def _gelu(graph: _Graph, value: str) -> str:
 
 
 @dataclass
-class _Graph:
-    given: Mapping[str, NDArray[np.float32]] | None
-    random: np.random.Generator
-    nodes: list[NodeProto] = field(default_factory=list)
-    weights: list[TensorProto] = field(default_factory=list)
-    constants: set[str] = field(default_factory=set)
-
-    def node(self, kind: str, inputs: list[str], *, output: str = "", **attributes: Any) -> str:
-        name = f"{kind}_{len(self.nodes)}"
-        output = output or f"{name}:0"
-        self.nodes.append(helper.make_node(kind, inputs, [output], name=name, **attributes))
-        return output
+class _Graph(Layers):
+    given: Mapping[str, NDArray[np.float32]] | None = None
 
     def split(self, value: str) -> tuple[str, str]:
         names = ("start_logits", "end_logits")
         self.nodes.append(helper.make_node("Split", [value], [*names], name="Split_logits", axis=-1))
         return names
-
-    def constant(self, name: str, value: NDArray[np.generic]) -> str:
-        if name not in self.constants:
-            self.constants.add(name)
-            self.weights.append(numpy_helper.from_array(value, name))
-        return name
 
     def weight(self, name: str, shape: tuple[int, ...], deviation: float, mean: float = 0.0) -> str:
         if self.given is not None:
@@ -155,8 +136,7 @@ class _Graph:
         else:
             values = self.random.standard_normal(shape, dtype=np.float32) * np.float32(deviation)
             values += np.float32(mean)
-        self.weights.append(numpy_helper.from_array(values, name))
-        return name
+        return self.constant(name, values)
 
     def dense(self, value: str, inner: int, outer: int, name: str) -> str:
         matrix = self.weight(f"{name}.weight", (inner, outer), inner**-0.5)

@@ -6,13 +6,11 @@ measure builders and harness on a machine that has not fetched the official file
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
-
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto
+
+from models.network.layers import Layers
 
 STAGES: tuple[tuple[int, int], ...] = ((3, 64), (4, 128), (6, 256), (3, 512))
 """Blocks and width of each stage (He et al., 2015, table 1, 50 layers); the output is four times as wide."""
@@ -43,7 +41,7 @@ def resnet50(
         image: height and width of the input in pixels.
         opset: 8 to 17 (the official files have 8 and 11).
     """
-    layers = _Layers(np.random.default_rng(seed))
+    layers = _Layers(np.random.default_rng(seed), "resnet_model/")
     value = layers.relu(layers.convolution("input_tensor:0", 3, stem, kernel=7, stride=2, gain=1 / 70))
     value = layers.node("MaxPool", [value], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
     channels = stem
@@ -57,19 +55,13 @@ def resnet50(
     value = layers.node("Add", [value, layers.weight((classes,), classes, 0.1)])
     layers.node("ArgMax", [value], output="ArgMax:0", axis=1, keepdims=0)
     layers.node("Softmax", [value], output="softmax_tensor:0", axis=1)
-    graph = helper.make_graph(
-        layers.nodes,
+    return layers.model(
         "resnet50",
-        [helper.make_tensor_value_info("input_tensor:0", TensorProto.FLOAT, ["N", 3, image, image])],
-        [
-            helper.make_tensor_value_info("ArgMax:0", TensorProto.INT64, ["N"]),
-            helper.make_tensor_value_info("softmax_tensor:0", TensorProto.FLOAT, ["N", classes]),
-        ],
-        layers.weights,
+        {"input_tensor:0": ["N", 3, image, image]},
+        {"ArgMax:0": ["N"], "softmax_tensor:0": ["N", classes]},
+        opset=opset,
+        types={"ArgMax:0": TensorProto.INT64},
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
-    onnx.checker.check_model(model)
-    return model
 
 
 def _bottleneck(layers: _Layers, value: str, channels: int, width: int, stride: int, *, project: bool) -> str:
@@ -82,29 +74,13 @@ def _bottleneck(layers: _Layers, value: str, channels: int, width: int, stride: 
     return layers.relu(layers.node("Add", [inner, shortcut]))
 
 
-@dataclass
-class _Layers:
-    random: np.random.Generator
-    nodes: list[NodeProto] = field(default_factory=list)
-    weights: list[TensorProto] = field(default_factory=list)
-
-    def node(self, kind: str, inputs: list[str], *, output: str = "", **attributes: Any) -> str:
-        name = f"resnet_model/{kind}_{len(self.nodes)}"
-        output = output or f"{name}:0"
-        self.nodes.append(helper.make_node(kind, inputs, [output], name=name, **attributes))
-        return output
-
-    def relu(self, value: str) -> str:
-        return self.node("Relu", [value])
-
+class _Layers(Layers):
     def weight(self, shape: tuple[int, ...], fan_in: int, gain: float = 1.0) -> str:
         deviation = gain * (2.0 / fan_in) ** 0.5
         values: NDArray[np.float32] = self.random.standard_normal(shape, dtype=np.float32) * np.float32(
             deviation
         )
-        name = f"weight_{len(self.weights)}"
-        self.weights.append(numpy_helper.from_array(values.astype(np.float32), name))
-        return name
+        return self.constant(f"weight_{len(self.weights)}", values.astype(np.float32))
 
     def convolution(
         self, value: str, inner: int, outer: int, *, kernel: int, stride: int, gain: float = 1.0

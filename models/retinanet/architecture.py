@@ -7,14 +7,11 @@ tests, and to measure builders and harness on a machine that has not fetched the
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-import onnx
-from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto
 
+from models.network.layers import Axes, Layers
 from models.retinanet.anchors import ANCHORS, BASE_SIZES
 from models.retinanet.facts import SIDE
 from models.retinanet.heads import CLASSES, head_names
@@ -66,23 +63,13 @@ def retinanet(
             channels = width * _EXPANSION
         features.append((value, channels))
     maps = _feature_pyramid(layers, features[1:], pyramid)
-    outputs = []
+    outputs: dict[str, Axes] = {}
     for kind, wanted in enumerate((classes, 4)):
         for side, feature in zip(BASE_SIZES, maps, strict=True):
             name = head_names(side)[kind]
             _head(layers, feature, pyramid, ANCHORS * wanted, f"head{kind}", output=name, prior=kind == 0)
-            shape: list[str | int | None] = ["N", ANCHORS * wanted, side, side]
-            outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
-    graph = helper.make_graph(
-        layers.nodes,
-        "retinanet",
-        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["N", 3, SIDE, SIDE])],
-        outputs,
-        list(layers.weights.values()),
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=8)
-    onnx.checker.check_model(model)
-    return model
+            outputs[name] = ["N", ANCHORS * wanted, side, side]
+    return layers.model("retinanet", {INPUT: ["N", 3, SIDE, SIDE]}, outputs, opset=_OPSET)
 
 
 def _normalised(layers: _Layers) -> str:
@@ -138,25 +125,7 @@ def _head(
     )
 
 
-@dataclass
-class _Layers:
-    random: np.random.Generator
-    nodes: list[NodeProto] = field(default_factory=list)
-    weights: dict[str, TensorProto] = field(default_factory=dict)
-
-    def node(self, kind: str, inputs: list[str], *, output: str = "", **attributes: Any) -> str:
-        name = f"{kind}_{len(self.nodes)}"
-        output = output or f"{name}:0"
-        self.nodes.append(helper.make_node(kind, inputs, [output], name=name, **attributes))
-        return output
-
-    def relu(self, value: str) -> str:
-        return self.node("Relu", [value])
-
-    def constant(self, name: str, values: NDArray[np.float32]) -> str:
-        self.weights[name] = numpy_helper.from_array(values, name)
-        return name
-
+class _Layers(Layers):
     def convolution(
         self,
         value: str,

@@ -8,14 +8,13 @@ Source of the structure: MLPerf Inference v4.1, vision/medical_imaging/3d-unet-k
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto
+
+from models.network.layers import Layers
 
 WIDTHS = (32, 64, 128, 256, 320, 320)
 """Channels at each resolution, from the input's to a 32nd of it."""
@@ -50,54 +49,34 @@ def unet3d(
         risen = layers.rise(value, channels, width)
         value = layers.block(layers.node("Concat", [risen, skip], axis=1), 2 * width, width, stride=1)
         channels = width
-    last = [layers.weight((CLASSES, channels, 1, 1, 1), channels), layers.constant(np.zeros(CLASSES))]
+    last = [layers.weight((CLASSES, channels, 1, 1, 1), channels), layers.kept(np.zeros(CLASSES))]
     layers.node("Conv", [value, *last], output="output", kernel_shape=[1, 1, 1])
     sides = [window] * 3
-    graph = helper.make_graph(
-        layers.nodes,
-        "unet3d",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["N", 1, *sides])],
-        [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["N", CLASSES, *sides])],
-        layers.weights,
+    return layers.model(
+        "unet3d", {"input": ["N", 1, *sides]}, {"output": ["N", CLASSES, *sides]}, opset=opset
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
-    onnx.checker.check_model(model)
-    return model
 
 
-@dataclass
-class _Layers:
-    random: np.random.Generator
-    nodes: list[NodeProto] = field(default_factory=list)
-    weights: list[TensorProto] = field(default_factory=list)
-
-    def node(self, kind: str, inputs: list[str], *, output: str = "", **attributes: Any) -> str:
-        name = f"{kind}_{len(self.nodes)}"
-        output = output or f"{name}:0"
-        self.nodes.append(helper.make_node(kind, inputs, [output], name=name, **attributes))
-        return output
-
-    def constant(self, values: NDArray[np.generic]) -> str:
-        name = f"weight_{len(self.weights)}"
-        self.weights.append(numpy_helper.from_array(values.astype(np.float32), name))
-        return name
+class _Layers(Layers):
+    def kept(self, values: NDArray[np.generic]) -> str:
+        return self.constant(f"weight_{len(self.weights)}", values.astype(np.float32))
 
     def weight(self, shape: tuple[int, ...], fan_in: int) -> str:
         values = self.random.standard_normal(shape, dtype=np.float32)
-        return self.constant(values * np.float32((2.0 / fan_in) ** 0.5))
+        return self.kept(values * np.float32((2.0 / fan_in) ** 0.5))
 
     def block(self, value: str, before: int, after: int, *, stride: int) -> str:
         """Two convolutions of 3x3x3, each with instance normalisation and ReLU; the first with the stride."""
         for channels, step in ((before, stride), (after, 1)):
             kernel = self.weight((after, channels, 3, 3, 3), channels * 27)
             value = self.node("Conv", [value, kernel], kernel_shape=[3] * 3, strides=[step] * 3, pads=[1] * 6)
-            scale, shift = self.constant(np.ones(after)), self.constant(np.zeros(after))
+            scale, shift = self.kept(np.ones(after)), self.kept(np.zeros(after))
             value = self.node("InstanceNormalization", [value, scale, shift], epsilon=_EPSILON)
-            value = self.node("Relu", [value])
+            value = self.relu(value)
         return value
 
     def rise(self, value: str, before: int, after: int) -> str:
         """Double the resolution: a transposed convolution of 2x2x2 with stride 2."""
         kernel = self.weight((before, after, 2, 2, 2), before)
-        inputs = [value, kernel, self.constant(np.zeros(after))]
+        inputs = [value, kernel, self.kept(np.zeros(after))]
         return self.node("ConvTranspose", inputs, kernel_shape=[2] * 3, strides=[2] * 3)

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
@@ -26,7 +25,7 @@ from models.registry import benchmark_names
 from tasks.handover import HandedOver, hand_over, handed_over
 from tasks.report import PAGE_FILE
 from tests.conftest import ROOT
-from tests.deployments.hosts import Cluster, cluster
+from tests.prefect_site import Site, prefect_site
 
 SYSTEMS = [path.stem for path in (ROOT / "deployments" / "systems").glob("*.yaml")]
 MEASURING = {*(f"submission/{name}" for name in SYSTEMS), "regression/weekly", "fleet/round"}
@@ -37,22 +36,14 @@ STORED = HandedOver(
 
 
 @pytest.fixture(scope="module")
-def server(
-    tmp_path_factory: pytest.TempPathFactory, prefect_home: Callable[[Path], Path]
-) -> Iterator[Cluster]:
+def server(tmp_path_factory: pytest.TempPathFactory, prefect_home: Callable[[Path], Path]) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("server")
     prefect_home(folder / "prefect")
-    with cluster(folder) as found:
-        found.pool({"fleet": None, "SR650_V3_3xL40S_TRT": 1})
-        found.deploy(ROOT / "prefect.yaml")
+    with prefect_site(folder) as found:
+        found.pool(queues={"fleet": None, "SR650_V3_3xL40S_TRT": 1})
+        found.deploy_all(ROOT / "prefect.yaml")
         yield found
         send_what_is_queued()
-
-
-def form(server: Cluster, deployment: str) -> dict[str, Any]:
-    """Return the parameters as Prefect's page shows them."""
-    found: dict[str, Any] = server.get(f"deployments/name/{deployment}")
-    return found
 
 
 def choices(schema: object) -> set[str]:
@@ -64,22 +55,22 @@ def choices(schema: object) -> set[str]:
     return set()
 
 
-def test_one_command_deploys_everything(server: Cluster) -> None:
+def test_one_command_deploys_everything(server: Site) -> None:
     for deployment in DEPLOYMENTS:
-        found = form(server, deployment)
+        found = server.deployment(deployment)
         assert found["enforce_parameter_schema"]
         assert found["work_pool_name"] == "mlperf"
         for schedule in found["schedules"]:
             assert schedule["schedule"]["timezone"] == "Europe/Berlin"
             assert not schedule["active"], "nothing measures before a person switched it on"
-    queues = {name: form(server, name)["work_queue_name"] for name in DEPLOYMENTS}
+    queues = {name: server.deployment(name)["work_queue_name"] for name in DEPLOYMENTS}
     assert queues["submission/SR650_V3_3xL40S_TRT"] == "SR650_V3_3xL40S_TRT"
     assert queues["fleet/round"] == "fleet", "a fleet that waits in a queue of its systems would block them"
 
 
 @pytest.mark.parametrize("deployment", sorted(DEPLOYMENTS))
-def test_the_form_offers_choices_and_help(server: Cluster, deployment: str) -> None:
-    properties = form(server, deployment)["parameter_openapi_schema"]["properties"]
+def test_the_form_offers_choices_and_help(server: Site, deployment: str) -> None:
+    properties = server.deployment(deployment)["parameter_openapi_schema"]["properties"]
     assert all(one.get("description") for one in properties.values()), "a parameter without help"
     if deployment not in MEASURING:
         return
@@ -102,36 +93,36 @@ def test_the_form_offers_choices_and_help(server: Cluster, deployment: str) -> N
     ],
 )
 def test_the_server_refuses_what_the_form_would_not_offer(
-    server: Cluster, deployment: str, wrong: dict[str, object]
+    server: Site, deployment: str, wrong: dict[str, object]
 ) -> None:
     with pytest.raises(httpx.HTTPStatusError) as caught:
-        server.run(deployment, **wrong)
+        server.start(deployment, **wrong)
     assert caught.value.response.status_code == 409
     assert next(iter(wrong)) in caught.value.response.text
 
 
 @pytest.fixture
-def client(server: Cluster) -> Iterator[Cluster]:
+def client(server: Site) -> Iterator[Site]:
     """The server, as code of ours in this process talks to it."""
     from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
     home = Path(server.environment["PREFECT_HOME"])
-    with temporary_settings({PREFECT_API_URL: server.address, PREFECT_HOME: home}):
+    with temporary_settings({PREFECT_API_URL: server.url, PREFECT_HOME: home}):
         yield server
 
 
-def test_a_fleet_of_systems_without_deployments_is_refused_at_its_start(client: Cluster) -> None:
+def test_a_fleet_of_systems_without_deployments_is_refused_at_its_start(client: Site) -> None:
     require_deployments(["rehearsal", "SR650_V3_3xL40S_TRT"])
     with pytest.raises(SettingError, match="submission/nosuch, submission/other") as caught:
         require_deployments(["rehearsal", "nosuch", "other"])
     assert "SR650_V3_3xL40S_TRT, rehearsal" in caught.value.remedy
 
 
-def test_a_fleet_that_is_resumed_takes_up_its_runs_and_repeats_what_failed(client: Cluster) -> None:
+def test_a_fleet_that_is_resumed_takes_up_its_runs_and_repeats_what_failed(client: Site) -> None:
     first = start_submission("rehearsal", {"scenarios": ["Offline"]}, "fleet-1")
     assert start_submission("rehearsal", {}, "fleet-1") == first
     assert start_submission("rehearsal", {}, "fleet-2") != first
-    run = client.get(f"flow_runs/{first.flow_run}")
+    run = client.api("GET", f"flow_runs/{first.flow_run}")
     assert run["parameters"] == {"system": "rehearsal", "scenarios": ["Offline"]}
     client.set_state(first.flow_run, "COMPLETED")
     assert start_submission("rehearsal", {}, "fleet-1") == first
@@ -140,7 +131,7 @@ def test_a_fleet_that_is_resumed_takes_up_its_runs_and_repeats_what_failed(clien
     assert start_submission("rehearsal", {}, "fleet-3") != again
 
 
-def test_one_system_that_fails_is_named_after_the_others_have_ended(client: Cluster) -> None:
+def test_one_system_that_fails_is_named_after_the_others_have_ended(client: Site) -> None:
     names = ("rehearsal", "SR650_V3_3xL40S_TRT")
     started = [start_submission(name, {}, f"waiting-{name}") for name in names]
     client.set_state(started[0].flow_run, "FAILED", "AccuracyError: below the target")
@@ -155,7 +146,7 @@ def test_one_system_that_fails_is_named_after_the_others_have_ended(client: Clus
     wait_for(started[1:], seconds=900)
 
 
-def test_a_stored_run_is_found_by_the_flow_run_that_stored_it(client: Cluster) -> None:
+def test_a_stored_run_is_found_by_the_flow_run_that_stored_it(client: Site) -> None:
     @flow(name="storing")
     def storing(*left: HandedOver) -> UUID:
         for one in left:
@@ -172,7 +163,7 @@ def test_a_stored_run_is_found_by_the_flow_run_that_stored_it(client: Cluster) -
         handed_over(storing())
 
 
-def test_a_run_that_cannot_be_handed_over_fails(client: Cluster) -> None:
+def test_a_run_that_cannot_be_handed_over_fails(client: Site) -> None:
     @flow(name="storing")
     def storing() -> None:
         context = FlowRunContext.get()
@@ -189,7 +180,7 @@ def test_a_run_that_cannot_be_handed_over_fails(client: Cluster) -> None:
 
 @pytest.mark.parametrize("hours", [1, 0])
 def test_the_page_of_a_stored_run_opens_by_a_link_that_no_log_has(
-    client: Cluster, tmp_path: Path, hours: int, caplog: pytest.LogCaptureFixture
+    client: Site, tmp_path: Path, hours: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     page = tmp_path / PAGE_FILE
     page.write_text("<html>the page")
@@ -222,9 +213,10 @@ def test_the_page_of_a_stored_run_opens_by_a_link_that_no_log_has(
 
         with caplog.at_level("DEBUG"):
             run = str(showing())
-        (artifact,) = client.post(
+        (artifact,) = client.api(
+            "POST",
             "artifacts/filter",
-            {"artifacts": {"flow_run_id": {"any_": [run]}, "key": {"any_": ["one-page"]}}},
+            artifacts={"flow_run_id": {"any_": [run]}, "key": {"any_": ["one-page"]}},
         )
         assert "fetch rehearsals/one/abc --only page" in str(artifact)
         if not hours:
@@ -240,10 +232,10 @@ def test_the_page_of_a_stored_run_opens_by_a_link_that_no_log_has(
     assert caplog.text
 
 
-def test_a_worker_takes_one_flow_of_its_host_at_a_time(server: Cluster) -> None:
-    both = [server.run("submission/SR650_V3_3xL40S_TRT", system="nosuch") for _ in range(2)]
-    with server.worker("SR650_V3_3xL40S_TRT"):
-        runs = sorted((server.ended(run) for run in both), key=lambda run: str(run["start_time"]))
+def test_a_worker_takes_one_flow_of_its_host_at_a_time(server: Site) -> None:
+    both = [server.start("submission/SR650_V3_3xL40S_TRT", system="nosuch") for _ in range(2)]
+    with server.worker(queue="SR650_V3_3xL40S_TRT"):
+        runs = sorted((server.wait(run) for run in both), key=lambda run: str(run["start_time"]))
     assert [run["state_type"] for run in runs] == ["FAILED", "FAILED"]
     assert all("unknown system 'nosuch'" in run["state"]["message"] for run in runs)
     assert runs[0]["end_time"] <= runs[1]["start_time"]

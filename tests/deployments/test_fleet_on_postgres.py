@@ -18,7 +18,8 @@ from mlperf_submission.store.embedded import Endpoint, embedded_s3
 from mlperf_submission.submission.detail_log import read_detail
 from mlperf_submission.validation import validate_tree
 from tests.conftest import PROGRAM, Rehearsal, clean_environment
-from tests.deployments.hosts import cluster, postgres, postgres_folder, prefect_file, until
+from tests.deployments.hosts import postgres, postgres_folder, prefect_file
+from tests.prefect_site import prefect_site, until
 from tests.small_system import prepared_folder, small_system
 
 pytestmark = [
@@ -85,18 +86,19 @@ def test_two_hosts_make_one_submission_when_their_schedule_is_due(
     deployments = [*(host(tmp_path, name, rehearsal.work) for name in HOSTS), coordinator(tmp_path)]
     with ExitStack() as stack:
         database = stack.enter_context(postgres())
-        prefect = stack.enter_context(cluster(tmp_path / "prefect", database, **aws(s3)))
-        prefect.pool({**dict.fromkeys(HOSTS, 1), "fleet": None})
+        prefect = stack.enter_context(
+            prefect_site(tmp_path / "prefect", PREFECT_SERVER_DATABASE_CONNECTION_URL=database, **aws(s3))
+        )
+        prefect.pool(queues={**dict.fromkeys(HOSTS, 1), "fleet": None})
         for queue in (*HOSTS, "fleet"):
-            stack.enter_context(prefect.worker(queue))
-        prefect.deploy(prefect_file(tmp_path / "prefect.yaml", deployments))
+            stack.enter_context(prefect.worker(queue=queue))
+        prefect.deploy_all(prefect_file(tmp_path / "prefect.yaml", deployments))
         due = prefect.schedule("fleet/round", seconds=5)
         until(lambda: bool(prefect.runs_of("fleet")), "the schedule")
         run = prefect.runs_of("fleet")[0]
         assert run["created_by"]["type"] == "SCHEDULE"
         assert datetime.fromisoformat(run["expected_start_time"]) >= due
-        ended = prefect.ended(run["id"])
-        assert ended["state_type"] == "COMPLETED", f"{ended['state']['message']}\n{prefect.logs()}"
+        prefect.wait(run["id"], "Completed")
         systems = prefect.runs_of("submission")
         assert {one["work_queue_name"] for one in systems} == set(HOSTS)
     spans = measured(tmp_path)

@@ -30,7 +30,7 @@ from tasks.publish import PARTS
 from tests.conftest import ROOT
 from tests.deployments.hosts import postgres, postgres_folder, until
 from tests.mlperf_submission.validation.sample_submission import build
-from tests.prefect_site import Site, Webhook, prefect_site, webhook
+from tests.prefect_site import SECRET, Site, Webhook, prefect_site, webhook
 
 FLOWS = "tests/deployments/small_flows.py"
 POOL, BUCKET = "small", "mlperf"
@@ -80,10 +80,10 @@ def operated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operated]:
             settings["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = stack.enter_context(postgres())
         s3 = stack.enter_context(embedded_s3(folder / "s3", folder / "s3.log"))
         hook = stack.enter_context(webhook())
-        site = stack.enter_context(prefect_site(folder, **settings))
+        site = stack.enter_context(prefect_site(folder, SECRET, **settings))
         applied = site.prefect("python", "-m", "cli.notifications", MLPERF_WEBHOOK_URL=hook.url)
         assert applied.returncode == 0, applied.stderr
-        site.api("POST", "work_pools/", name=POOL, type="process")
+        site.pool(POOL)
         flows = ("approval", "measurement")
         deployments = {name: site.deploy(f"{FLOWS}:{name}", name, POOL) for name in flows}
         deployments["submission"] = site.deploy("flows/submission.py:submission", "submission", POOL)

@@ -16,8 +16,8 @@ from pathlib import Path
 import psutil
 
 from tests.faults import damage, deployed, disk, kills, neighbours
-from tests.faults.site import Site
 from tests.faults.trials import Trial, moments, table, write
+from tests.prefect_site import Site
 
 
 def main() -> int:

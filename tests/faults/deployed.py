@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from tests.faults.flows import damaged, holding, kill, records, step_at_work, system_file, tree_of
-from tests.faults.site import Site, site
+from tests.faults.site import Breakable, site
 from tests.faults.trees import same_but_measured
 from tests.faults.trials import Trial
 
@@ -33,31 +33,31 @@ class Fault:
 
     what: str
     ends: tuple[str, ...]
-    do: Callable[[Site, psutil.Process, str], None]
+    do: Callable[[Breakable, psutil.Process, str], None]
 
 
-def _flow_killed(_: Site, flow: psutil.Process, __: str) -> None:
+def _flow_killed(_: Breakable, flow: psutil.Process, __: str) -> None:
     kill(flow)
 
 
-def _flow_terminated(_: Site, flow: psutil.Process, __: str) -> None:
+def _flow_terminated(_: Breakable, flow: psutil.Process, __: str) -> None:
     kill(flow, signal.SIGTERM)
 
 
-def _worker_killed(one: Site, _: psutil.Process, __: str) -> None:
+def _worker_killed(one: Breakable, _: psutil.Process, __: str) -> None:
     one.end_worker(signal.SIGKILL)
 
 
-def _worker_terminated(one: Site, _: psutil.Process, __: str) -> None:
+def _worker_terminated(one: Breakable, _: psutil.Process, __: str) -> None:
     one.end_worker(signal.SIGTERM)
 
 
-def _cancelled(one: Site, _: psutil.Process, run: str) -> None:
+def _cancelled(one: Breakable, _: psutil.Process, run: str) -> None:
     one.api("POST", f"flow_runs/{run}/set_state", state={"type": "CANCELLING"})
 
 
-def _server_away(seconds: float) -> Callable[[Site, psutil.Process, str], None]:
-    def do(one: Site, _: psutil.Process, __: str) -> None:
+def _server_away(seconds: float) -> Callable[[Breakable, psutil.Process, str], None]:
+    def do(one: Breakable, _: psutil.Process, __: str) -> None:
         one.kill_server()
         time.sleep(seconds)
         one.start_server()
@@ -104,14 +104,14 @@ def deployed_trials(
     """
     draw, system, trials = random.Random(seed), system_file(base), []
     with site(base / "site") as one:
-        deployment = one.deploy()
+        deployment = one.deploy_submission()
         undisturbed = base / "undisturbed"
-        state = one.ended(one.run(deployment, system=str(system), work=str(undisturbed)), _END_SECONDS)
+        state = one.ended(one.start(deployment, system=str(system), work=str(undisturbed)), _END_SECONDS)
         assert state[0] == "COMPLETED", f"{state}: {one.logs()}"
         for number, fault in enumerate(chosen):
             began, work = time.monotonic(), base / f"deployed-{number}"
             parameters = {"system": str(system), "work": str(work)}
-            run = one.run(deployment, **parameters)
+            run = one.start(deployment, **parameters)
             flow = one.await_flow(run)
             while not any((work / "cache").glob("*/.partial-*")) and flow.is_running():
                 time.sleep(0.05)
@@ -130,7 +130,7 @@ def deployed_trials(
                 lost.append(f"the run ended {state[0]}, not {' or '.join(fault.ends)}: {state[1]}")
             one.ensure_worker()
             if state[0] != "COMPLETED":
-                again = one.ended(one.run(deployment, **parameters), _END_SECONDS)
+                again = one.ended(one.start(deployment, **parameters), _END_SECONDS)
                 if again[0] != "COMPLETED":
                     lost.append(f"the rerun ended {again[0]}: {again[1]}")
             lost += damaged(work) + same_but_measured(tree_of(undisturbed), tree_of(work))

@@ -14,9 +14,9 @@ from pathlib import Path
 import psutil
 
 from mlperf_submission.harness.lock import holders
-from mlperf_submission.process import end_with_parent
 from mlperf_submission.steps.cache import StepCache, StepRecord
-from tests.conftest import PROGRAM, ROOT, clean_environment, hear_ctrl_c
+from tests.conftest import PROGRAM, ROOT, clean_environment
+from tests.prefect_site import as_ours
 from tests.small_system import small_system
 
 SYSTEM = "rehearsal_faults"
@@ -30,17 +30,6 @@ _FINISH_SECONDS = 3600.0
 """A run may have to wait for the host, which others use."""
 _ATTEMPTS = 3
 _POLL_SECONDS = 0.02
-
-
-def environment(**more: str) -> dict[str, str]:
-    """Return the environment of a flow: a person's, with this checkout's code."""
-    return clean_environment(PYTHONPATH=str(ROOT), **more)
-
-
-def as_ours() -> None:
-    """Be called in a child before it begins: it hears Ctrl-C, and ends with the trials if they are ended."""
-    hear_ctrl_c()
-    end_with_parent()
 
 
 @dataclass
@@ -141,7 +130,7 @@ def start(
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=subprocess.STDOUT,
-            env=environment(**{"PREFECT_API_URL": api} if api else {}),
+            env=clean_environment(PYTHONPATH=str(ROOT), **{"PREFECT_API_URL": api} if api else {}),
             preexec_fn=as_ours,
         )
     return RunningFlow(process, work, output)

@@ -15,7 +15,7 @@ from tests.conftest import Rehearsal
 from tests.faults.damage import damage_trials
 from tests.faults.disk import full_disk_trials, may_mount
 from tests.faults.flows import finish, system_file
-from tests.faults.site import Site
+from tests.prefect_site import Site
 from tests.small_system import prepared_folder
 
 

@@ -106,7 +106,7 @@ def test_a_worker_measures_again_and_fails_where_a_result_fell(
         "work": str(prepared_folder(tmp_path / "work", rehearsal.work)),
     }
     with a_store(tmp_path, "mlperf") as (store, s3), prefect_site(tmp_path) as site:
-        site.api("POST", "work_pools/", name="small", type="process")
+        site.pool("small")
         deployment = site.deploy("flows/regression.py:regression", "regression", "small")
         keys = {"AWS_ACCESS_KEY_ID": s3.access_key, "AWS_SECRET_ACCESS_KEY": s3.secret_key}
         with site.worker("small", AWS_ENDPOINT_URL_S3=s3.url, **keys):

@@ -29,7 +29,7 @@ from mlperf_submission.errors import (
     UnreachableError,
 )
 from mlperf_submission.fetch.http import open_url
-from mlperf_submission.fetch.sources import fetch_all, fetch_source
+from mlperf_submission.fetch.sources import Fetched, fetch_all
 from tests.web import web_server
 
 CONTENT = random.Random(7).randbytes(700_001)
@@ -45,6 +45,12 @@ class Listed:
     digest: str = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
     size: int | None = len(CONTENT)
     unpack: str | None = None
+
+
+def fetch_source(source: Listed, folder: Path, **more: Any) -> Fetched:
+    """Fetch one source alone."""
+    [fetched] = fetch_all([source], folder, **more)
+    return fetched
 
 
 def answer(

@@ -281,7 +281,7 @@ def test_the_little_network_is_answered_by_onnx_runtime(
     request = onnx_request(settings, lock, little_network, samples_folder)
     outcome = run(request, tmp_path / "run")
     assert outcome.valid, outcome.reasons
-    assert outcome.backend_name.startswith("ONNX Runtime")
+    assert outcome.child.backend.startswith("ONNX Runtime")
     assert outcome.device_names[0]
     answers = {
         entry.qsl_idx: int.from_bytes(entry.data, "little")
