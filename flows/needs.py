@@ -6,7 +6,7 @@ What nobody knows before it is made is said to be unknown, and counts nothing.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from flows.device_memory import DeviceMemory, buffer_bytes, described_memory, de
 from flows.durations import issued_samples
 from flows.request import ResultRequest, SubmissionRequest
 from flows.runner import Runner, runner_of
+from mlperf_submission.addresses import shown
+from mlperf_submission.benchmark.facts import Source
 from mlperf_submission.compliance.audits import sampling_target
 from mlperf_submission.errors import HostTooSmallError
 from mlperf_submission.rounds import RunKind
@@ -169,9 +171,13 @@ def _preparation(request: SubmissionRequest) -> Iterator[tuple[str, Need]]:
         sizes, count = benchmark.facts.sizes, request.sample_count(name)
         dataset = f"{name} {edition}"
         if not request.on_mini_data:
-            own = ", ".join(source.own for source in request.full_edition(benchmark).networks if source.own)
-            source = f"your own: {own}" if own else sizes.network_source
+            full = request.full_edition(benchmark)
+            source = _own(full.networks) or sizes.network_source
             yield "download", Need("sources", f"{dataset} network", sizes.network, source)
+            if own := _own(full.data):
+                known = [one.size for one in full.data if one.size is not None]
+                size = sum(known) if len(known) == len(full.data) else None
+                yield "download", Need("sources", f"{dataset} data", size, own)
         samples, source = _sample_bytes(request, name)
         whole = None if samples is None else samples * count
         yield "preprocess", Need("samples", f"{dataset} validation", whole, f"{count:,} of {source}")
@@ -179,6 +185,12 @@ def _preparation(request: SubmissionRequest) -> Iterator[tuple[str, Need]]:
             label = weights_label(f"{name} {precision}", request.weights)
             yield "quantize", Need("network", label, sizes.converted, "number of weights")
             yield "build_engine", Need("engine", label, sizes.converted, "at most as large as its network")
+
+
+def _own(sources: Sequence[Source]) -> str:
+    """Say which sources a person replaced, and by what; empty if none."""
+    own = [f"{source.name}: {shown(source.own)}" for source in sources if source.own]
+    return f"your own {', '.join(own)}" if own else ""
 
 
 def _converting(request: SubmissionRequest) -> Iterator[tuple[str, Need]]:

@@ -146,6 +146,7 @@ def submission(
             results=[result_line(one) for one in results],
             notes=[
                 *(read_check(official).notes() if official else ()),
+                *request.notices,
                 *notes_on(results),
                 *notes_on_missing(request, results, failures),
             ],
