@@ -429,6 +429,8 @@ def _problem(error: dict[str, Any]) -> str:
         written = str(value).lower() if isinstance(value, bool) else value
         return f'{place}: {written} is no text; quote it: {location[-1]}: "{written}"'
     unquoted = "; write it without quotes" if kind in ("int_type", "float_type") and _is_number(value) else ""
+    if isinstance(value, dict):  # what is wrong with it is in the message, and all of it is too much
+        return scrubbed(f"{place}: {error['msg']}")
     return f"{place}: {error['msg']}, not {scrubbed(reprlib.repr(value))}{unquoted}"
 
 
