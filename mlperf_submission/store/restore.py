@@ -85,8 +85,8 @@ def restore_run(
         on_progress: called with bytes done and bytes of all, from several threads.
 
     Raises:
-        SettingError: `only` names something that the run does not have, another fetch uses the folder, or a link
-            in it leads out of it.
+        SettingError: `only` names something that the run does not have, another fetch uses the folder, or
+            a link in it leads out of it.
         StoreError: objects are missing or tampered with, or the folder holds extra or changed files: all are
             named in one error, after everything else was fetched.
         DiskFullError: there is too little space.
