@@ -30,11 +30,18 @@ def show_plan(console: Console, plan: Plan) -> None:
         f"these targets, expected {clock(measuring)}; {clock(rest)} for everything else (a guess where it "
         "was never done here)"
     )
+    show_notices(console, plan)
     end = datetime.now().astimezone() + timedelta(seconds=plan.seconds_left)
     console.print(
         f"{plan.finished} of {len(plan.steps)} steps finished; about {clock(plan.seconds_left)} to go, "
         f"until {end:%a %H:%M %Z} if started now"
     )
+
+
+def show_notices(console: Console, plan: Plan) -> None:
+    """Print what of the system file is not used."""
+    for notice in plan.notices:
+        console.print(f"note: {notice}", soft_wrap=True, markup=False)
 
 
 def show_needs(console: Console, needs: Needs) -> None:

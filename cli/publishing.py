@@ -18,6 +18,7 @@ from flows.terminal import user_name
 from mlperf_submission.config.system import known_systems, load_system
 from mlperf_submission.errors import SettingError
 from mlperf_submission.store.store import Area, Store, StoredRun
+from mlperf_submission.submission.results import is_number, number
 from tasks.check_officially import OFFICIAL, OFFICIAL_FILE, OfficialCheck
 from tasks.upload import store_for
 from tasks.workspace import Workspace
@@ -107,7 +108,7 @@ def _show(console: Console, found: StoredRun, store: Store) -> None:
     table.add_column("result")
     table.add_column("performance", justify="right")
     for result, value in manifest.figures.items():
-        table.add_row(escape(result), f"{float(str(value)):,.2f}")
+        table.add_row(escape(result), f"{number(value):,.2f}" if is_number(value) else escape(str(value)))
     console.print(table)
     console.print(
         f"{manifest.round}, made {manifest.created:%Y-%m-%d %H:%M} UTC, {len(manifest.files)} files, "

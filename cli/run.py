@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.console import Estimate, ProgressConsole, clock
+from cli.plan import show_notices
 from cli.publishing import offer
 from flows.networks import LABEL, NetworksOutcome, show_networks
 from flows.parameters import SubmissionParameters
@@ -48,6 +49,7 @@ def run_submission(console: Console, asked: SubmissionParameters, request: Submi
         f"[bold]{request.system.name}[/]: {kind}, {len(request.results)} results of {request.round.name}, "
         f"{len(plan.steps)} steps, {plan.finished} of them finished, about {clock(plan.seconds_left)} to go"
     )
+    show_notices(console, plan)
     signal.signal(signal.SIGTERM, _as_interrupt)
     progress = ProgressConsole(console, Estimate(plan.expected()))
     failure: IncompleteError | None = None

@@ -17,6 +17,8 @@ from flows.device_memory import DeviceMemory, buffer_bytes, described_memory, de
 from flows.durations import issued_samples, run_of
 from flows.request import ResultRequest, SubmissionRequest
 from flows.runner import Runner, runner_of
+from mlperf_submission.addresses import shown
+from mlperf_submission.benchmark.facts import Source
 from mlperf_submission.benchmark.parts import Benchmark
 from mlperf_submission.compliance.audits import sampling_target
 from mlperf_submission.errors import HostTooSmallError
@@ -164,10 +166,13 @@ def _space(request: SubmissionRequest, step: PlannedStep) -> Iterator[Need]:
     if benchmark is None:
         return
     name, sizes = benchmark.name, benchmark.facts.sizes
-    if step.name == DOWNLOAD.name and label.endswith(" network") and not small:
-        own = ", ".join(source.own for source in request.full_edition(benchmark).networks if source.own)
-        source = f"your own: {own}" if own else sizes.network_source
-        yield Need("sources", label, sizes.network, source)
+    if step.name == DOWNLOAD.name and not small:
+        full = request.full_edition(benchmark)
+        if label.endswith(" network"):
+            yield Need("sources", label, sizes.network, _own(full.networks) or sizes.network_source)
+        elif own := _own(full.data):
+            known = [one.size for one in full.data if one.size is not None]
+            yield Need("sources", label, sum(known) if len(known) == len(full.data) else None, own)
     elif step.name == PREPROCESS.name and label.endswith(" validation"):
         count, (samples, source) = request.sample_count(name), _sample_bytes(request, name)
         whole = None if samples is None else samples * count
@@ -188,6 +193,12 @@ def _space(request: SubmissionRequest, step: PlannedStep) -> Iterator[Need]:
             size = None if response is None else entries * (2 * response + _LOG_BYTES_PER_ENTRY)
             of = "an unknown number of" if response is None else f"{response:,}"
             yield Need(f"{run[1]} log", label, size, f"{entries:,} responses of {of} bytes")
+
+
+def _own(sources: Sequence[Source]) -> str:
+    """Say which sources a person replaced, and by what; empty if none."""
+    own = [f"{source.name}: {shown(source.own)}" for source in sources if source.own]
+    return f"your own {', '.join(own)}" if own else ""
 
 
 def _converting(request: SubmissionRequest, step: PlannedStep) -> Iterator[Need]:

@@ -28,6 +28,7 @@ class Plan:
         floor: seconds that LoadGen takes at the least for all of them as a submission, by the round's rules.
         official: whether the runs have the round's lengths.
         needs: disk space and memory.
+        notices: what the system file says and the request has no use for.
     """
 
     steps: tuple[PlannedStep, ...]
@@ -36,6 +37,7 @@ class Plan:
     floor: float
     official: bool
     needs: Needs
+    notices: tuple[str, ...] = ()
 
     @property
     def finished(self) -> int:
@@ -76,4 +78,5 @@ def make_plan(workspace: Workspace, request: SubmissionRequest) -> Plan:
         floor=sum(floor_seconds(request, result, kind) for result, kind in runs),
         official=request.full_length,
         needs=needs_of(request, workspace.root, run.steps, engines),
+        notices=tuple(request.notices),
     )

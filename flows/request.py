@@ -173,6 +173,18 @@ class SubmissionRequest:
         """Whether the data are those of the mini editions: in a rehearsal, and with random weights."""
         return self.system.is_rehearsal or self.weights == "random"
 
+    @property
+    def notices(self) -> list[str]:
+        """What the system file says and this request has no use for, in words."""
+        given: dict[str, list[str]] = {
+            "sources": list(self.system.sources),
+            "licensed_data": list(self.system.licensed_data),
+        }
+        unused = [f"{name} ({', '.join(keys)})" for name, keys in given.items() if keys]
+        if not self.system.is_rehearsal or not unused:
+            return []
+        return [f"a rehearsal takes the mini edition: {' and '.join(unused)} of the system file are not used"]
+
     def layers_of(self, benchmark: str) -> int | None:
         """Return how many layers of a random network are asked for; None: the official number."""
         return None if get_benchmark(benchmark).facts.layers is None else self.layers

@@ -109,6 +109,7 @@ def submission(asked: SubmissionParameters) -> SubmissionOutcome | NetworksOutco
             results=[result_line(one) for one in results],
             notes=[
                 *(read_check(official).notes() if official else ()),
+                *request.notices,
                 *notes_on(results),
                 *notes_on_missing(request, results, failures),
             ],

@@ -98,7 +98,7 @@ class Site:
 
     @contextmanager
     def worker(
-        self, pool: str = POOL, queue: str = "", limit: int = 1, **environment: str
+        self, pool: str = POOL, queue: str = "", *, limit: int = 1, **environment: Any
     ) -> Iterator[subprocess.Popen[bytes]]:
         """A worker, for the length of the block; that of a queue does so many things at a time."""
         words = ["--pool", pool, "--type", "process"]

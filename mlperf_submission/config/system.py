@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from mlperf_submission.addresses import scrubbed, shown
 from mlperf_submission.errors import SettingError
 from mlperf_submission.harness.limits import DisturbanceLimits
 from mlperf_submission.harness.settings import SUPPORTED_SCENARIOS
@@ -293,7 +294,7 @@ class System(_Settings):
     def _are_paths_or_addresses(cls, value: dict[str, str]) -> dict[str, str]:
         for key, own in value.items():
             if not (own.startswith("https://") or Path(own).is_absolute()):
-                raise ValueError(f"{key} is neither an absolute path nor an https address: {own!r}")
+                raise ValueError(f"{key} is neither an absolute path nor an https address: {shown(own)!r}")
         return value
 
     @field_validator("official_checker")
@@ -428,7 +429,9 @@ def _problem(error: dict[str, Any]) -> str:
         written = str(value).lower() if isinstance(value, bool) else value
         return f'{place}: {written} is no text; quote it: {location[-1]}: "{written}"'
     unquoted = "; write it without quotes" if kind in ("int_type", "float_type") and _is_number(value) else ""
-    return f"{place}: {error['msg']}, not {reprlib.repr(value)}{unquoted}"
+    if isinstance(value, dict):  # what is wrong with it is in the message, and all of it is too much
+        return scrubbed(f"{place}: {error['msg']}")
+    return f"{place}: {error['msg']}, not {scrubbed(reprlib.repr(value))}{unquoted}"
 
 
 def _is_number(value: Any) -> bool:

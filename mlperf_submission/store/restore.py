@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlperf_submission.deadline import Limits, in_parallel
-from mlperf_submission.errors import SettingError, SourceError, StoreError
+from mlperf_submission.errors import SettingError, StoreError
 from mlperf_submission.files import (
     copy_durably,
     disk_full_named,
@@ -85,10 +85,10 @@ def restore_run(
         on_progress: called with bytes done and bytes of all, from several threads.
 
     Raises:
-        SettingError: `only` names something that the run does not have, or another fetch uses the folder.
+        SettingError: `only` names something that the run does not have, another fetch uses the folder, or
+            a link in it leads out of it.
         StoreError: objects are missing or tampered with, or the folder holds extra or changed files: all are
             named in one error, after everything else was fetched.
-        SourceError: a path leads out of the folder through a link.
         DiskFullError: there is too little space.
     """
     if dry_run:
@@ -200,7 +200,7 @@ def _target(to: Path, path: str) -> Path:
     """The file's own place, which no link in the folder may lead astray."""
     target = inside(to, path)
     if not followed(target).is_relative_to(followed(to)):
-        raise SourceError(
+        raise SettingError(
             f"{path} would leave the folder through a link", where=to, remedy="fetch into an empty folder"
         )
     return target

@@ -21,7 +21,7 @@ def columns(round_: Round) -> tuple[str, ...]:
     return (*CSV_COLUMNS[:at], "total_accelerators", *CSV_COLUMNS[at:], *further)
 
 
-def units(round_: Round, model: str, scenario: str) -> str:
+def _units(round_: Round, model: str, scenario: str) -> str:
     """Return the unit of a result as the official CSV of the round names it; empty for no scenario."""
     return (
         round_.csv_units(round_.models.get(model), Scenario(scenario)) if scenario in list(Scenario) else ""
@@ -54,7 +54,7 @@ def csv_rows(round_: Round, found: Found) -> tuple[tuple[str, ...], ...]:
         "version": round_.name,
         "inferred": int(found.inferred),
         "has_power": found.power is not None,
-        "Units": units(round_, found.model, found.scenario),
+        "Units": _units(round_, found.model, found.scenario),
         "weight_data_types": found.weight_data_types,
         "total_accelerators": _accelerators(system),
         "design_power_watts": system.get("system_power_capacity", "") if found.power is not None else "",

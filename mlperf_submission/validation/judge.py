@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlperf_submission.errors import TreeError
-from mlperf_submission.rounds import Round, get_round
+from mlperf_submission.rounds import Round, Scenario, get_round
 from mlperf_submission.submission.files import Tree, shown
 from mlperf_submission.validation import (
     accuracy,
@@ -21,7 +21,7 @@ from mlperf_submission.validation import (
     systems,
     token_models,
 )
-from mlperf_submission.validation.csv_rows import columns, csv_rows, units
+from mlperf_submission.validation.csv_rows import columns, csv_rows
 from mlperf_submission.validation.power import rules as power
 from mlperf_submission.validation.read_result import Found
 from mlperf_submission.validation.read_tree import Contents, read_tree
@@ -133,7 +133,9 @@ def _result(round_: Round, found: Found, refused: set[str]) -> ResultVerdict:
         scenario=found.scenario,
         ok=accepted,
         value=found.value if math.isfinite(found.value) else None,
-        units=units(round_, found.model, found.scenario),
+        units=round_.units(round_.models.get(found.model), Scenario(found.scenario))
+        if found.scenario in list(Scenario)
+        else "",
         accuracy=found.accuracy or None,
         location=shown(found.at.path),
         csv=csv_rows(round_, found) if accepted else (),

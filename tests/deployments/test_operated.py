@@ -28,9 +28,9 @@ from mlperf_submission.store.store import RunFile, RunInfo, Store
 from mlperf_submission.validation import validate_tree
 from tasks.publish import PARTS
 from tests.conftest import ROOT
-from tests.deployments.hosts import postgres, postgres_folder, until
+from tests.deployments.hosts import postgres, postgres_folder
 from tests.mlperf_submission.validation.sample_submission import build
-from tests.prefect_site import SECRET, Site, Webhook, prefect_site, webhook
+from tests.prefect_site import SECRET, Site, Webhook, prefect_site, until, webhook
 
 FLOWS = "tests/deployments/small_flows.py"
 POOL, BUCKET = "small", "mlperf"

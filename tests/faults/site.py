@@ -17,7 +17,6 @@ from tests.conftest import ROOT
 from tests.prefect_site import FINAL, POOL, WAIT_SECONDS, Site
 
 
-
 class Breakable(Site):
     """One server, one worker, one deployment of the submission flow, all on this machine."""
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 
+from cli.plan import show_plan
 from flows.plan import make_plan
 from flows.request import SubmissionRequest
 from mlperf_submission.errors import SettingError
@@ -114,6 +117,42 @@ def test_what_is_in_a_persons_folder_is_part_of_the_download(tmp_path: Path) -> 
     file.write_bytes(b"other")
     assert network.inputs() != first
     assert data.inputs() == download("", "gptj-99", published, "data", 1.0).inputs()
+
+
+def test_a_rehearsal_says_what_of_the_file_it_does_not_use(rehearsal_file: Path, tmp_path: Path) -> None:
+    assert SubmissionRequest.checked(str(rehearsal_file)).notices == []
+    content = yaml.safe_load(rehearsal_file.read_text())
+    content["sources"] = {"resnet50.network": "/data/a.onnx"}
+    content["licensed_data"] = {"imagenet": "/data/imagenet"}
+    rehearsal_file.write_text(yaml.safe_dump(content))
+    request = SubmissionRequest.checked(str(rehearsal_file))
+    (notice,) = request.notices
+    assert "sources (resnet50.network) and licensed_data (imagenet)" in notice
+    stream = io.StringIO()
+    show_plan(Console(file=stream, width=200), make_plan(Workspace.at(tmp_path / "work"), request))
+    assert notice in stream.getvalue()
+
+
+def test_a_persons_own_sources_stand_in_the_plan_without_passwords(tmp_path: Path) -> None:
+    given = {
+        "bert-99.network": "https://me:TOPSECRET@here.example/b.onnx?token=TOPSECRET",
+        "bert-99.vocab.txt": "/data/vocab.txt",
+    }
+    request = SubmissionRequest.checked(with_sources(tmp_path, given))
+    assert request.notices == []
+    needs = make_plan(Workspace.at(tmp_path), request).needs
+    own = {need.label: need.source for need in needs.disk if "your own" in need.source}
+    assert own == {
+        "bert-99 full network": "your own bert.onnx: https://here.example/b.onnx",
+        "bert-99 full data": "your own vocab.txt: /data/vocab.txt",
+    }
+
+
+@pytest.mark.parametrize("own", ["http://me:TOPSECRET@here.example/b", "ftp://me:TOPSECRET@here.example/b"])
+def test_a_refused_address_shows_no_password(tmp_path: Path, own: str) -> None:
+    with pytest.raises(SettingError, match="neither an absolute path") as caught:
+        SubmissionRequest.checked(with_sources(tmp_path, {"bert-99.network": own}))
+    assert "TOPSECRET" not in str(caught.value)
 
 
 def with_checker(system: Path, clone: Path | str) -> str:

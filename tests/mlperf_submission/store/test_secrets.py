@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from mlperf_submission.config.system import StoreLocation
-from mlperf_submission.errors import PipelineError, SettingError, StoreError
-from mlperf_submission.store.s3 import Credentials
+from mlperf_submission.errors import PipelineError, SettingError, StoreError, UnreachableError
+from mlperf_submission.store.s3 import Credentials, make_client, s3_errors
 from mlperf_submission.store.store import Store
 from tasks.upload import store_at
 from tasks.workspace import Workspace
@@ -47,6 +47,23 @@ def test_nothing_that_a_person_has_for_aws_reaches_our_own_server(
         assert store.list_runs() == []
         store.upload_run(info(rehearsal=True), [])
         assert len(store.list_runs()) == 1
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("lower", [False, True])
+def test_a_dead_proxy_in_front_of_a_store_is_named(
+    monkeypatch: pytest.MonkeyPatch, scheme: str, lower: bool
+) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    name = f"{scheme}_proxy"
+    monkeypatch.setenv(name if lower else name.upper(), "http://me:TOPSECRET@127.0.0.1:9")
+    client = make_client(f"{scheme}://s3.invalid", Credentials("key", "secret"), attempts=1)
+    with pytest.raises(UnreachableError, match="the proxy does not answer") as caught, s3_errors("store"):
+        client.list_buckets()
+    assert "HTTPS_PROXY" in caught.value.remedy
+    assert "TOPSECRET" not in str(caught.value)
 
 
 def test_a_profile_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -217,7 +217,7 @@ def test_link_in_the_folder_leads_nothing_astray(store: Store, files: list[RunFi
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "to").mkdir()
     (tmp_path / "to/tree").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(SourceError, match="through a link"):
+    with pytest.raises(SettingError, match="through a link"):
         store.fetch_run("one", tmp_path / "to")
     assert list((tmp_path / "elsewhere").iterdir()) == []
 

@@ -159,6 +159,18 @@ def test_one_bad_file_costs_its_own_result_and_is_named(box: Submission, name: s
     assert {one.scenario: one.ok for one in verdict.results} == {"Offline": False, "Server": True}
 
 
+@pytest.mark.parametrize("value", [DIGITS, f"0x{DIGITS}", f"1e{DIGITS}", f"-{DIGITS}.{DIGITS}"])
+@pytest.mark.parametrize("key", ["target_qps", "min_duration", "min_query_count", "sample_index_rng_seed"])
+def test_numbers_of_any_length_in_a_conf_file_cost_a_warning_at_most(
+    box: Submission, key: str, value: str
+) -> None:
+    for name in ("user.conf", "mlperf.conf"):
+        box.append(f"{BOX.replace('results', 'measurements')}/{name}", f"\n*.Offline.{key} = {value}\n")
+    verdict = judged(box.root)
+    assert verdict.ok
+    assert all(len(failure.message) < 1000 for failure in verdict.failures)
+
+
 SHOWN = {
     "abc \\ud83d": "abc \\ud83d",
     "\\udcff": "\\xff",

@@ -167,3 +167,5 @@ def test_short_and_missing_external_data_is_named(tmp_path: Path) -> None:
     assert "has only" in refusal(path)
     data.unlink()
     assert "cannot be read from 'weights.bin'" in refusal(path)
+    data.symlink_to("weights.bin")
+    assert "symbolic links" in refusal(path)
