@@ -78,6 +78,7 @@ class Cluster:
             PREFECT_API_URL=self.address,
             PREFECT_SERVER_ANALYTICS_ENABLED="false",
             PREFECT_WORKER_QUERY_SECONDS="3",
+            PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS="1",
             PREFECT_SERVER_SERVICES_SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS="5",
             **environment,
         )
@@ -153,6 +154,18 @@ class Cluster:
         minutely = {"interval": 60, "anchor_date": due.isoformat(), "timezone": "Europe/Berlin"}
         self.post(f"deployments/{found['id']}/schedules", [{"schedule": minutely, "active": True}])
         return due
+
+    def scheduled(self, deployment: str) -> list[dict[str, Any]]:
+        """Return the runs of a deployment that wait for a worker."""
+        found = self.get(f"deployments/name/{deployment}")
+        states = {"state": {"type": {"any_": ["SCHEDULED"]}}}
+        body = {"deployments": {"id": {"any_": [found["id"]]}}, "flow_runs": states}
+        return list(self.post("flow_runs/filter", body))
+
+    def events_of(self, resource: str) -> list[dict[str, Any]]:
+        """Return the events of a resource that the server has received."""
+        body = {"filter": {"any_resource": {"id": [resource]}, "order": "ASC"}}
+        return list(self.post("events/filter", body)["events"])
 
     def runs_of(self, flow: str) -> list[dict[str, Any]]:
         """Return the runs of a flow that have started, the first first."""
