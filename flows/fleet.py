@@ -107,7 +107,7 @@ def fleet(
     members = [handed_over(one.flow_run) for one in started]
     made = fleet_of(name, members, round_name, _UPLOAD_SECONDS)
     with store_at(workspace, store, own=made.is_rehearsal) as place:
-        run = Live(workspace)
+        run = Live(workspace, system=made.name)
         run(check_store(made.name, place))
         story = partial(_deliver, made=made, submitter=submitter, store=place)
         delivered = run.part(f"deliver {made.name}", story)

@@ -120,6 +120,7 @@ def submission(
         workspace,
         forget_before=first_started() if measure_again else None,
         measures_once=not request.full_length or request.weights == "random",
+        system=request.system.name,
     )
     if request.weights == "random":
         return rehearse_networks(run, request)
