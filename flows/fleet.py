@@ -107,7 +107,7 @@ def fleet(asked: FleetParameters) -> FleetOutcome:
     members = [handed_over(one.flow_run) for one in started]
     made = fleet_of(asked.name, members, asked.round_name, _UPLOAD_SECONDS)
     with store_at(workspace, asked.store, own=made.is_rehearsal) as place:
-        run = Live(workspace)
+        run = Live(workspace, system=made.name)
         run(check_store(made.name, place))
         story = partial(_deliver, made=made, submitter=asked.submitter, store=place)
         delivered = run.part(f"deliver {made.name}", story)

@@ -83,6 +83,7 @@ def submission(asked: SubmissionParameters) -> SubmissionOutcome | NetworksOutco
         workspace,
         forget_before=first_started() if asked.measure_again else None,
         measures_once=not request.full_length or request.weights == "random",
+        system=request.system.name,
     )
     if request.weights == "random":
         return rehearse_networks(run, request)

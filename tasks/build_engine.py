@@ -19,7 +19,7 @@ from tasks.random_network import weights_of
 
 ENGINE_FILE = "engine.plan"
 
-BUILD_ENGINE = StepSpec("build_engine", "prepare", ("quantize",), 0.6, 600.0)
+BUILD_ENGINE = StepSpec("build_engine", "prepare", ("quantize",), 0.6, 600.0, asset="engine")
 
 
 def build_engine(

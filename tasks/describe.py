@@ -6,14 +6,18 @@ said to be a person's to fill in, in the tree and on the page. A submission's de
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from prefect.context import TaskRunContext
+from prefect.events import emit_event
 from pydantic import JsonValue
 
 from mlperf_submission.config.system import System
 from mlperf_submission.description.describe import MachineDescription, describe_machine
 from mlperf_submission.files import write_atomic
 from mlperf_submission.steps.cache import StepRecord, code_version
+from mlperf_submission.steps.records import changes
 from mlperf_submission.submission import description
 from tasks.engine.pending import derived
 from tasks.engine.perform import Recorder
@@ -23,6 +27,8 @@ from tasks.versions import versions_of
 
 DESCRIPTION_FILE = "description.json"
 FILL_IN = "to be filled in by a person"
+HOST_CHANGED = "mlperf.host.changed"
+_NOT_THE_MACHINE = ("typed", "code_version")
 DESCRIBE = StepSpec("describe", "deliver", (), 0.5, 0.5)
 
 
@@ -37,12 +43,23 @@ def describe(system: System) -> Step:
             **versions_of("mlcommons-loadgen", "onnxruntime", "prefect", "tensorrt", "tensorrt-rtx"),
         }
 
-    def produce(folder: Path, _recorder: Recorder) -> dict[str, JsonValue]:
+    def produce(folder: Path, recorder: Recorder) -> dict[str, JsonValue]:
         found = describe_machine(typed_values=system.description, typed_in="the system file")
         write_atomic(folder / DESCRIPTION_FILE, found.model_dump_json(indent=1))
+        before = recorder.workspace.cache.newest(DESCRIBE.name, system.name)
+        if before:
+            _tell_of_change(system.name, before.inputs, inputs())
         return {"open": list(found.score.open)}
 
     return Step(DESCRIBE, system.name, inputs, produce)
+
+
+def _tell_of_change(system: str, before: Mapping[str, JsonValue], now: Mapping[str, JsonValue]) -> None:
+    """Send an event if the machine or what runs on it is another one; prefect.yaml lets it start a flow."""
+    old, new = ({key: one[key] for key in one if key not in _NOT_THE_MACHINE} for one in (before, now))
+    if (changed := changes(old, new)) and TaskRunContext.get():
+        resource = {"prefect.resource.id": f"mlperf.system.{system}", "prefect.resource.name": system}
+        emit_event(HOST_CHANGED, resource=resource, payload={"changed": changed})
 
 
 @derived

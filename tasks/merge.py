@@ -25,9 +25,9 @@ from tasks.upload import STORE_RETRIES, Stored, run_files, send_run
 from tasks.validate import read_verdict, require_accepted
 
 FETCH_TREE = StepSpec("fetch_tree", "deliver", retries=STORE_RETRIES)
-MERGE = StepSpec("merge", "deliver", ("fetch_tree",))
-REPORT_FLEET = StepSpec("report_fleet", "deliver", ("merge",))
-UPLOAD_FLEET = StepSpec("upload_fleet", "deliver", ("report_fleet",), retries=STORE_RETRIES)
+MERGE = StepSpec("merge", "deliver", ("fetch_tree",), asset="tree")
+REPORT_FLEET = StepSpec("report_fleet", "deliver", ("merge",), asset="page")
+UPLOAD_FLEET = StepSpec("upload_fleet", "deliver", ("report_fleet",), retries=STORE_RETRIES, asset="run")
 TREE = "tree"
 MEMBERS_FILE = "members.json"
 _TREE_FROM_A_SYSTEMS_PAGE = "../../../../../tree"

@@ -87,7 +87,9 @@ class Measured:
         return [self.quantized, self.engine, *search, *self.runs.values()]
 
 
-PACKAGE = StepSpec("package", "deliver", ("performance", "accuracy", "audits", "describe"), 1.5, 10.0)
+PACKAGE = StepSpec(
+    "package", "deliver", ("performance", "accuracy", "audits", "describe"), 1.5, 10.0, asset="tree"
+)
 
 
 def public_settings(system: System) -> dict[str, JsonValue]:

@@ -41,7 +41,7 @@ from tasks.validate import read_verdict
 from tasks.versions import files_version
 
 PAGE_FILE = "index.html"
-REPORT = StepSpec("report", "deliver", ("validate", "check_officially"), 0.2, 2.0)
+REPORT = StepSpec("report", "deliver", ("validate", "check_officially"), 0.2, 2.0, asset="page")
 
 
 def page_templates_version() -> str:

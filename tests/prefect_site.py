@@ -29,6 +29,7 @@ FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 IN_CHECKOUT = [{"prefect.deployments.steps.set_working_directory": {"directory": str(ROOT)}}]
 WAIT_SECONDS = 900.0
 """How long anything is waited for: a busy machine is slow, not broken."""
+_NONE: Mapping[str, str] = MappingProxyType({})
 _POLL_SECONDS = 0.5
 """Asking more often takes the time of a small machine away from what is asked for."""
 
@@ -98,7 +99,7 @@ class Site:
 
     @contextmanager
     def worker(
-        self, pool: str = POOL, queue: str = "", *, limit: int = 1, **environment: Any
+        self, pool: str = POOL, queue: str = "", limit: int = 1, environment: Mapping[str, str] = _NONE
     ) -> Iterator[subprocess.Popen[bytes]]:
         """A worker, for the length of the block; that of a queue does so many things at a time."""
         words = ["--pool", pool, "--type", "process"]
@@ -192,6 +193,17 @@ class Site:
     def resume(self, run: str, **answer: str) -> dict[str, Any]:
         """Answer the form of a suspended run, as the page's Resume button does."""
         return dict(self.api("POST", f"flow_runs/{run}/resume", run_input=answer))
+
+    def scheduled(self, deployment: str) -> list[dict[str, Any]]:
+        """Return the runs of a deployment that wait for a worker."""
+        named = {"id": {"any_": [self.deployment(deployment)["id"]]}}
+        waiting = {"state": {"type": {"any_": ["SCHEDULED"]}}}
+        return list(self.api("POST", "flow_runs/filter", deployments=named, flow_runs=waiting))
+
+    def events_of(self, resource: str) -> list[dict[str, Any]]:
+        """Return the events of a resource that the server has received, the first first."""
+        asked_for = {"any_resource": {"id": [resource]}, "order": "ASC"}
+        return list(self.api("POST", "events/filter", filter=asked_for)["events"])
 
     def set_state(self, run: object, kind: str, message: str = "") -> None:
         """Say what became of a flow run that no worker takes."""

@@ -109,11 +109,15 @@ class StepCache:
 
         Each changed input is named with its old and new value; nested ones with dots.
         """
-        earlier = [record for record in self._of_step(step) if record.label == label]
-        if not earlier:
+        newest = self.newest(step, label)
+        if newest is None:
             return "first time"
-        newest = max(earlier, key=lambda record: record.created)
         return changes(newest.inputs, inputs) or "the same inputs as before"
+
+    def newest(self, step: str, label: str) -> StepRecord | None:
+        """Return the record of a label that was made last, whatever went in; None if there is none."""
+        earlier = (record for record in self._of_step(step) if record.label == label)
+        return max(earlier, key=lambda record: record.created, default=None)
 
     def records(self) -> Iterator[StepRecord]:
         """Yield the record of every finished step, by step and key. Files are not looked at."""

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Any, TypeVar, cast
 
 from prefect import flow, task
+from prefect.assets import add_asset_metadata, materialize
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
-from prefect.tasks import exponential_backoff
+from prefect.tasks import Task, exponential_backoff
 
 from mlperf_submission.errors import PipelineError
 from mlperf_submission.process import ended_together
 from mlperf_submission.steps.cache import StepRecord
 from tasks.engine.pending import PendingError, is_pending, pending
 from tasks.engine.perform import perform
-from tasks.engine.spec import Act, Part, Step, StepSpec, Work
+from tasks.engine.spec import ASSETS, Act, Asset, Part, Step, StepSpec, Work
 from tasks.workspace import Workspace
 
 R = TypeVar("R")
@@ -35,17 +37,14 @@ def _may_retry(spec: StepSpec) -> Callable[[object, object, State[Any]], bool]:
     return may_retry  # Prefect takes a plain function only, and else retries nothing
 
 
-@task(
-    retry_jitter_factor=0.5,
-    cache_policy=NO_CACHE,  # finished steps are found by our own cache, which looks at the files
-    persist_result=False,  # and are kept there
-)
-def _do(workspace: Workspace, step: Work[Any]) -> Any:
+def _do(workspace: Workspace, step: Work[Any], asset: str | None) -> Any:
     done = perform(workspace, step)
-    if not done.found:
-        return done.value
-    made = f", made {done.value.created:%Y-%m-%d %H:%M:%S} UTC" if isinstance(step, Step) else ""
-    return Completed(name="Cached", data=done.value, message=f"{done.text}{made}")
+    if done.found:
+        made = f", made {done.value.created:%Y-%m-%d %H:%M:%S} UTC" if isinstance(step, Step) else ""
+        return Completed(name="Cached", data=done.value, message=f"{done.text}{made}")
+    if asset and isinstance(step, Step):
+        add_asset_metadata(asset, {"sha256": done.value.content_hash})
+    return done.value
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
@@ -65,26 +64,45 @@ class Live:
             A flow that is resumed or retried comes by a second time, and must not repeat what it has measured
             itself: the time is that of its first start.
         measures_once: a run that fails is not tried again: in a rehearsal its speed decides nothing.
+        system: whose engines, tree, page and run are shown as Prefect's assets; empty: nobody's are.
     """
 
     workspace: Workspace
     forget_before: datetime | None = None
     measures_once: bool = False
+    system: str = ""
+    _assets: dict[str, Asset] = field(default_factory=dict)
 
     def __call__(self, step: Work[R]) -> R:
         """Find a piece of work finished, which Prefect shows as Cached, or do it."""
         spec = step.spec
         if isinstance(step, Step):
             self._forget_old(step)
-        name = spec.name.replace("_", " ")
-        named = _do.with_options(
-            name=name,
-            task_run_name=f"{name} {step.label}",
-            retries=0 if spec.is_run and self.measures_once else spec.retries,
-            retry_delay_seconds=exponential_backoff(backoff_factor=1),  # counts the retries beside it
-            retry_condition_fn=_may_retry(spec),
-        )
-        return cast(R, named(self.workspace, step, return_state=True).result())
+        name, key = spec.name.replace("_", " "), self._asset_of(step)
+        options: dict[str, Any] = {
+            "name": name,
+            "task_run_name": f"{name} {step.label}",
+            "retries": 0 if spec.is_run and self.measures_once else spec.retries,
+            "retry_delay_seconds": exponential_backoff(backoff_factor=1),  # counts the retries beside it
+            "retry_jitter_factor": 0.5,
+            "retry_condition_fn": _may_retry(spec),
+            "cache_policy": NO_CACHE,  # finished steps are found by our own cache, which looks at the files
+            "persist_result": False,  # and are kept there
+        }
+        if key and spec.asset:
+            before = ASSETS[: ASSETS.index(spec.asset)]
+            options["asset_deps"] = [one for one, kind in [*self._assets.items()] if kind in before]
+            self._assets[key] = spec.asset
+        shown = materialize(key, **options)(_do) if key else Task(_do, **options)
+        return cast(R, shown(self.workspace, step, key, return_state=True).result())
+
+    def _asset_of(self, step: Work[Any]) -> str | None:
+        """Return the key of what a step makes, which Prefect takes and which says nothing of the host."""
+        if not (self.system and step.spec.asset):
+            return None
+        subject = [] if step.label == self.system else [step.label]
+        parts = (re.sub(r"[^A-Za-z0-9_.-]+", "-", part) for part in (self.system, step.spec.asset, *subject))
+        return f"mlperf://{'/'.join(parts)}"
 
     def finds(self, step: Step) -> bool:
         """Whether a step is finished, and is not to be done again."""

@@ -23,6 +23,9 @@ Part = Literal["prepare", "find the rate", "performance", "accuracy", "audits", 
 PARTS: tuple[Part, ...] = get_args(Part)
 RUN_PARTS: tuple[Part, ...] = ("performance", "accuracy", "audits")
 """LoadGen's runs of a result."""
+Asset = Literal["engine", "tree", "page", "run"]
+ASSETS: tuple[Asset, ...] = get_args(Asset)
+"""What Prefect shows as assets; each is made of those of its system that stand before it."""
 R = TypeVar("R")
 _A_GUESS = 5.0
 
@@ -45,6 +48,7 @@ class StepSpec:
         retries: how often a failure is tried again, after 1, 2, 4, … seconds.
         again: which errors are.
         quiet: it is no work, only looked at: nothing is told of it.
+        asset: as what its output is shown among Prefect's assets, if it is.
         on_request: few system files ask for it, so it is not named in what is done again.
     """
 
@@ -56,6 +60,7 @@ class StepSpec:
     retries: int = 0
     again: Callable[[BaseException], bool] = may_be_tried_again
     quiet: bool = False
+    asset: Asset | None = None
     on_request: bool = False
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,24 +13,33 @@ import httpx
 import pytest
 from prefect import flow
 from prefect.context import FlowRunContext
+from prefect.events.clients import PrefectEventSubscriber, get_events_subscriber
+from prefect.events.filters import EventFilter
 
+import tasks.describe
 from cli.server import send_what_is_queued
+from flows import systems
 from flows.approval import Candidate
 from flows.outcome import show
 from flows.systems import require_deployments, start_submission, wait_for
+from mlperf_submission.config.system import load_system
 from mlperf_submission.errors import SettingError, StepFailedError, StoreError, UnreachableError
 from mlperf_submission.harness.settings import SUPPORTED_SCENARIOS
 from mlperf_submission.store.embedded import embedded_s3
 from mlperf_submission.store.store import RunFile, RunInfo, Store
 from models.registry import benchmark_names
+from tasks.describe import describe
+from tasks.engine.runner import Live
 from tasks.handover import HandedOver, hand_over, handed_over
 from tasks.report import PAGE_FILE
+from tasks.workspace import Workspace
 from tests.conftest import ROOT
-from tests.prefect_site import Site, prefect_site
+from tests.prefect_site import Site, prefect_site, until
 
 SYSTEMS = [path.stem for path in (ROOT / "deployments" / "systems").glob("*.yaml")]
 MEASURING = {*(f"submission/{name}" for name in SYSTEMS), "regression/weekly", "fleet/round"}
 DEPLOYMENTS = {*MEASURING, "retrieve/latest"}
+TRIGGER = "regression-after-a-change"
 STORED = HandedOver(
     system="one", run="abc", round="v4.1", rehearsal=True, address="s3://mlperf/rehearsals/one/abc"
 )
@@ -39,8 +49,8 @@ STORED = HandedOver(
 def server(tmp_path_factory: pytest.TempPathFactory, prefect_home: Callable[[Path], Path]) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("server")
     prefect_home(folder / "prefect")
-    with prefect_site(folder) as found:
-        found.pool(queues={"fleet": None, "SR650_V3_3xL40S_TRT": 1})
+    with prefect_site(folder, PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS="1") as found:
+        found.pool(queues={"fleet": None, "SR650_V3_3xL40S_TRT": None})
         found.deploy_all(ROOT / "prefect.yaml")
         yield found
         send_what_is_queued()
@@ -146,6 +156,27 @@ def test_one_system_that_fails_is_named_after_the_others_have_ended(client: Site
     wait_for(started[1:], seconds=900)
 
 
+def test_the_end_of_a_run_is_heard_although_the_server_was_away(
+    client: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(systems, "_ASK_SECONDS", 1e6)
+    monkeypatch.setattr(systems, "_AGAIN_SECONDS", 0.0)
+    started = start_submission("rehearsal", {}, "heard")
+    attempts = []
+
+    def subscriber(events: EventFilter) -> PrefectEventSubscriber:
+        attempts.append(events)
+        if len(attempts) == 1:
+            raise ConnectionRefusedError
+        if len(attempts) == 2:
+            threading.Timer(2, client.set_state, (started.flow_run, "COMPLETED")).start()
+        return get_events_subscriber(events)
+
+    monkeypatch.setattr(systems, "get_events_subscriber", subscriber)
+    wait_for([started], seconds=900)
+    assert len(attempts) == 2
+
+
 def test_a_stored_run_is_found_by_the_flow_run_that_stored_it(client: Site) -> None:
     @flow(name="storing")
     def storing(*left: HandedOver) -> UUID:
@@ -232,10 +263,36 @@ def test_the_page_of_a_stored_run_opens_by_a_link_that_no_log_has(
     assert caplog.text
 
 
-def test_a_worker_takes_one_flow_of_its_host_at_a_time(server: Site) -> None:
+def test_a_changed_host_starts_the_regression_flow_once_that_is_switched_on(
+    client: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (trigger,) = client.api("POST", "automations/filter", {"automations": {"name": {"any_": [TRIGGER]}}})
+    assert not trigger["enabled"], "nothing measures before a person switched it on"
+    client.api("PATCH", f"automations/{trigger['id']}", {"enabled": True})
+    run, system = Live(Workspace.at(tmp_path)), load_system("rehearsal")
+
+    @flow(name="describing")
+    def describing(*drivers: str) -> None:
+        for driver in drivers:
+            monkeypatch.setattr(tasks.describe, "host_identity", lambda driver=driver: {"driver": driver})
+            run(describe(system))
+
+    describing("570.86", "570.86")
+    heard = [event["event"] for event in client.events_of("mlperf.system.rehearsal")]
+    assert heard == []
+    describing("580.65")
+    until(lambda: bool(client.scheduled("regression/weekly")), "the regression flow")
+    (event,) = client.events_of("mlperf.system.rehearsal")
+    assert event["payload"] == {"changed": "host.driver: 570.86 -> 580.65"}
+
+
+def test_runs_of_a_deployment_come_one_after_the_other(server: Site) -> None:
+    """Its queue and the worker would take both at once."""
     both = [server.start("submission/SR650_V3_3xL40S_TRT", system="nosuch") for _ in range(2)]
-    with server.worker(queue="SR650_V3_3xL40S_TRT"):
+    with server.worker(queue="SR650_V3_3xL40S_TRT", limit=2):
         runs = sorted((server.wait(run) for run in both), key=lambda run: str(run["start_time"]))
     assert [run["state_type"] for run in runs] == ["FAILED", "FAILED"]
     assert all("unknown system 'nosuch'" in run["state"]["message"] for run in runs)
+    leases = Path(server.environment["PREFECT_HOME"], "concurrency_leases")
+    assert leases.exists(), "a server that is started again would end what is measured"
     assert runs[0]["end_time"] <= runs[1]["start_time"]

@@ -89,8 +89,12 @@ def operated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operated]:
         deployments["submission"] = site.deploy("flows/submission.py:submission", "submission", POOL)
         store = Store(BUCKET, endpoint_url=s3.url, credentials=s3.credentials)
         store.ensure_bucket()
-        keys = {"AWS_ACCESS_KEY_ID": s3.access_key, "AWS_SECRET_ACCESS_KEY": s3.secret_key}
-        stack.enter_context(site.worker(POOL, AWS_ENDPOINT_URL_S3=s3.url, **keys))
+        keys = {
+            "AWS_ACCESS_KEY_ID": s3.access_key,
+            "AWS_SECRET_ACCESS_KEY": s3.secret_key,
+            "AWS_ENDPOINT_URL_S3": s3.url,
+        }
+        stack.enter_context(site.worker(POOL, environment=keys))
         yield Operated(site, store, hook, deployments, folder)
 
 

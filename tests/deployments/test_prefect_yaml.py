@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 import yaml
-from prefect.cli.deploy._models import DeploymentConfig, RawScheduleConfig
+from prefect.cli.deploy._models import ConcurrencyLimitSpec, DeploymentConfig, RawScheduleConfig
+from prefect.cli.deploy._triggers import _initialize_deployment_triggers
 from prefect.client.schemas.schedules import construct_schedule
+from prefect.events import DeploymentEventTrigger
 from prefect.flows import Flow, load_flow_from_entrypoint
 
 from mlperf_submission.config.system import known_systems
+from tasks.describe import HOST_CHANGED
 from tests.conftest import ROOT
 
 CONTENT: dict[str, Any] = yaml.safe_load((ROOT / "prefect.yaml").read_text())
@@ -30,6 +33,10 @@ def test_a_deployment_has_known_keys_a_flow_and_sound_parameters(
     for schedule in deployment.get("schedules", []):
         assert set(schedule) <= set(RawScheduleConfig.model_fields)
         construct_schedule(cron=schedule["cron"], timezone=schedule["timezone"])
+    for trigger in _initialize_deployment_triggers(deployment["name"], deployment.get("triggers", [])):
+        assert trigger.model_fields_set >= {"name", "enabled"}
+        assert isinstance(trigger, DeploymentEventTrigger)
+        assert trigger.expect == {HOST_CHANGED}
 
 
 def test_the_systems_that_are_deployed_are_there_and_each_has_its_queue() -> None:
@@ -39,6 +46,15 @@ def test_the_systems_that_are_deployed_are_there_and_each_has_its_queue() -> Non
         assert named | set(parameters.get("systems", [])) <= set(known_systems()), one["name"]
         if one["entrypoint"] == "flows/submission.py:submission" and "rehearsal" not in one["tags"]:
             assert one["work_pool"]["work_queue_name"] == parameters["system"] == one["name"]
+
+
+def test_what_measures_has_one_run_at_a_time() -> None:
+    for one in DEPLOYMENTS:
+        limit = ConcurrencyLimitSpec.model_validate(one.get("concurrency_limit", {}))
+        measures = one["entrypoint"].startswith(("flows/submission.py:", "flows/regression.py:"))
+        assert (limit.limit, limit.collision_strategy) == ((1, "ENQUEUE") if measures else (None, None)), one[
+            "name"
+        ]
 
 
 def test_the_rehearsal_is_scheduled_and_paused() -> None:

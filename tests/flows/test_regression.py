@@ -108,8 +108,12 @@ def test_a_worker_measures_again_and_fails_where_a_result_fell(
     with a_store(tmp_path, "mlperf") as (store, s3), prefect_site(tmp_path) as site:
         site.pool("small")
         deployment = site.deploy("flows/regression.py:regression", "regression", "small")
-        keys = {"AWS_ACCESS_KEY_ID": s3.access_key, "AWS_SECRET_ACCESS_KEY": s3.secret_key}
-        with site.worker("small", AWS_ENDPOINT_URL_S3=s3.url, **keys):
+        keys = {
+            "AWS_ACCESS_KEY_ID": s3.access_key,
+            "AWS_SECRET_ACCESS_KEY": s3.secret_key,
+            "AWS_ENDPOINT_URL_S3": s3.url,
+        }
+        with site.worker("small", environment=keys):
             site.wait(site.start(deployment, **parameters), "Completed")  # the first: nothing to fall below
             upload(store, info("faster", 1e9, system=name), tmp_path)
             upload(store, info("fastest", 1e9, hours=1, system=name), tmp_path)

@@ -53,7 +53,19 @@ with prefect_server(home / "prefect", home / "prefect.log"):
         run.part("measure resnet50 Offline", lambda run: run(good))
         run.part("measure resnet50 Server", lambda run: (run(good), run(better)))
 
+    def made(asset, label):
+        spec = StepSpec(f"make_{asset}", "deliver", asset=asset)
+        return Step(spec, label, lambda: {"of": label}, lambda folder, recorder: {})
+
+    @flow
+    def delivering(*assets):
+        run = Live(Workspace.at(home), system="SR650 V3/é")
+        for asset in assets:
+            run(made(asset, "int8" if asset == "engine" else run.system))
+
     night()
+    delivering("engine", "tree")
+    delivering("engine", "tree", "page")
     with get_client(sync_client=True) as client:
         flows = {one.id: one.name for one in client.read_flow_runs()}
         made = []
@@ -61,7 +73,20 @@ with prefect_server(home / "prefect", home / "prefect.log"):
             time.sleep(0.5)  # the server learns of task runs by events, a moment later
             made = [one for one in client.read_task_runs() if one.name in ("make x", "improve x")]
         states = [(flows[one.flow_run_id].partition(" ")[0], one.name, one.state_name) for one in made]
-    print(json.dumps({"tried": tried, "states": states}))
+        assets = []
+        while not any(name.endswith("/page") for _, name, *_ in assets):
+            time.sleep(0.5)
+            filter = {"filter": {"event": {"prefix": ["prefect.asset."]}, "order": "ASC"}}
+            events = client.request("POST", "/events/filter", json=filter).json()["events"]
+            assets = [
+                (
+                    one["event"].rpartition(".")[2],
+                    one["resource"]["prefect.resource.id"],
+                    *sorted(id for of in one["related"] if "://" in (id := of["prefect.resource.id"])),
+                )
+                for one in events
+            ]
+    print(json.dumps({"tried": tried, "states": states, "assets": assets}))
 """
 
 
@@ -85,4 +110,15 @@ def test_steps_are_tried_again_found_and_shown_in_their_part(
         for part in (False, True)
     )
     assert night == [("make x", "Cached"), ("make x", "Completed")], "a part with nothing to do is no flow"
+    engine, tree, page = (f"mlperf://SR650-V3-/{name}" for name in ("engine/int8", "tree", "page"))
+    assert sorted(told["assets"]) == sorted(
+        [
+            ["succeeded", engine],
+            ["referenced", engine],
+            ["succeeded", tree, engine],
+            ["referenced", engine],
+            ["referenced", tree],
+            ["succeeded", page, engine, tree],
+        ]
+    ), "each is told when it is made, not when it is found"
     assert measured == [("improve x", "Completed"), ("make x", "Cached")]
