@@ -30,7 +30,7 @@ from mlperf_submission.errors import SettingError, UnreachableError
 from mlperf_submission.fetch.http import environment_named
 from mlperf_submission.process import companion, revived
 
-START_SECONDS = 180.0
+START_SECONDS = 900.0
 _DRAIN_SECONDS = 10.0
 _SAID_LINES, _SAID_BYTES = 3, 1 << 16
 _RAISED = re.compile(r"[\w.]*(?:Error|Exception): ")

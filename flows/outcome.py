@@ -86,25 +86,39 @@ def show(candidate: Candidate, store: Store, link_hours: int) -> None:
         [line.model_dump(mode="json") for line in candidate.results],
         ". ".join(["REHEARSAL, NOT A RESULT"] * candidate.rehearsal + [candidate.verdict, *candidate.notes]),
     )
-    key, link = f"{candidate.system}-page", None
+    link = None
     try:
         link = store.link(candidate.address, f"page/{PAGE_FILE}", link_hours) if link_hours else None
     except PipelineError as error:
         run_logger().warning("the results page has no link: %s", error.what)
     stored = f"Stored at `{candidate.address}`; on any host: `{candidate.fetch_page}`."
+    show_page(f"{candidate.system}-page", "results page", candidate.page, link, link_hours, stored)
+
+
+def show_page(key: str, what: str, place: Path, link: str | None, hours: int, stored: str) -> None:
+    """Leave a page with the flow run: its link, or without one its place on this host.
+
+    Args:
+        key: of the artifact.
+        what: the page is.
+        place: where it lies on this host.
+        link: opens it in a browser, for `hours`.
+        hours: how long that holds.
+        stored: says where else it is.
+    """
     if link is None:
         publish(
             create_markdown_artifact,
             key=key,
-            markdown=f"The results page is `{candidate.page}` on {node()}.\n\n{stored}",
-            description="results page",
+            markdown=f"The {what} is `{place}` on {node()}.\n\n{stored}",
+            description=what,
         )
         return
-    ends = datetime.now(UTC) + timedelta(hours=link_hours)
+    ends = datetime.now(UTC) + timedelta(hours=hours)
     publish(
         create_link_artifact,
         key=key,
         link=link,
-        link_text="results page",
+        link_text=what,
         description=f"The link holds until {ends:%Y-%m-%d %H:%M} UTC at most, for whoever has it. {stored}",
     )

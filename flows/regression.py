@@ -1,8 +1,9 @@
-"""Whether a system still reaches what it reached: measured again, and held against earlier runs."""
+"""Whether a system still reaches what it reached: measured again, beside the earlier runs, and over time."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import dropwhile
 from pathlib import Path
 from statistics import median
 from typing import Annotated
@@ -13,10 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from flows.explain import explained
 from flows.notify import tell_of_failure
+from flows.outcome import show_page
 from flows.request import BenchmarkName, ScenarioName, SubmissionRequest
 from flows.submission import SubmissionOutcome, submission
 from mlperf_submission.errors import RegressionError
-from mlperf_submission.store.store import Area, Manifest, Store
+from mlperf_submission.files import write_atomic
+from mlperf_submission.page import render_trend, trend_rows
+from mlperf_submission.store.store import Area, Manifest, Store, StoredRun
 from mlperf_submission.submission.results import STREAMS
 from tasks.artifacts import publish as publish_artifact
 from tasks.engine.perform import run_logger
@@ -81,8 +85,6 @@ def regression(
     """
     request = SubmissionRequest.checked(system, models, scenarios)
     name, workspace = request.system.name, Workspace.at(work)
-    with store_for(workspace, request.system) as store:
-        runs = earlier_runs(store, name, request.system.is_rehearsal)[:earlier]
     outcome = submission(
         system=system,
         models=models,
@@ -93,7 +95,12 @@ def regression(
     )
     assert isinstance(outcome, SubmissionOutcome)  # noqa: S101 - no random weights were asked for
     now = {f"{line.benchmark}/{line.scenario}": line.value for line in outcome.results}
-    results = compare(runs, now, allowed_drop)
+    with store_for(workspace, request.system) as store:
+        found = stored_runs(store, name, request.system.is_rehearsal)
+        stored = list(dropwhile(lambda one: one.manifest.run != outcome.run, found))
+        runs = [one.manifest for one in stored[1 : earlier + 1]]
+        results = compare(runs, now, allowed_drop)
+        show_trend(stored, results, store, workspace, request.system.store.page_link_hours)
     names = [run.run for run in runs]
     publish_artifact(
         create_table_artifact,
@@ -114,14 +121,49 @@ def regression(
     return RegressionOutcome(system=name, run=outcome.run, earlier=names, results=results)
 
 
-def earlier_runs(store: Store, system: str, rehearsal: bool) -> list[Manifest]:
+def stored_runs(store: Store, system: str, rehearsal: bool) -> list[StoredRun]:
     """Return the stored runs of a system, published or not, newest first."""
     area = Area.REHEARSALS if rehearsal else Area.CANDIDATES
     return [
-        stored.manifest
+        stored
         for stored in store.list_runs()
         if stored.address.area is area and stored.manifest.system == system
     ]
+
+
+def show_trend(
+    runs: Sequence[StoredRun], results: Sequence[Compared], store: Store, workspace: Workspace, hours: int
+) -> None:
+    """Keep the table over time with the flow run, and its page in the store and in the work folder.
+
+    Args:
+        runs: the new one and all before it, newest first.
+        results: of the new one, beside the earlier ones.
+        store: where they lie.
+        workspace: the work folder.
+        hours: how long the link to the page holds; 0: none is made.
+    """
+    before = {one.result: one.before for one in results if one.before is not None}
+    page = render_trend(runs, before, {one.result for one in results if one.fell})
+    address = runs[0].address
+    place = workspace.trend(address.system)
+    write_atomic(place, page)
+    link = store.keep_trend(address.area, address.system, page, hours)
+    rows = trend_rows(runs)
+    publish_artifact(
+        create_table_artifact,
+        key=f"{address.system}-trend",
+        table=rows,
+        description=f"{len(rows)} stored runs of {address.system}, newest first",
+    )
+    show_page(
+        f"{address.system}-trend-page",
+        "trend page",
+        place,
+        link,
+        hours,
+        f"Stored beside the runs, in `{address.area}/{address.system}`.",
+    )
 
 
 def compare(runs: Sequence[Manifest], now: Mapping[str, float], allowed_drop: float) -> list[Compared]:

@@ -14,10 +14,12 @@ from pydantic import BaseModel, ConfigDict
 
 from mlperf_submission.config.system import StoreLocation, System
 from mlperf_submission.files import disk_full_named
+from mlperf_submission.harness.interference import gpu_joules
+from mlperf_submission.harness.record import ChildReport
 from mlperf_submission.steps.cache import StepRecord
 from mlperf_submission.steps.records import record_file
 from mlperf_submission.store.embedded import embedded_s3
-from mlperf_submission.store.store import Encryption, MadeBy, RunFile, RunInfo, Store
+from mlperf_submission.store.store import Encryption, GpuUse, MadeBy, RunFile, RunInfo, Store
 from tasks.credentials import StoreAccess, access_from_block, names_a_server
 from tasks.engine.perform import Recorder
 from tasks.engine.spec import Act, Done, StepSpec
@@ -154,6 +156,7 @@ def upload(
             rehearsal=system.is_rehearsal,
             tool_version=version(PROJECT),
             lacks=tuple(lacks),
+            gpus=gpu_use([run for one in results if one.backend == "tensorrt" for run in one.runs.values()]),
             figures={f"{one.benchmark}/{one.scenario}": one.performance.figures["value"] for one in results},
         )
         # A clock that was ahead when the tree was made retains nothing for longer.
@@ -162,6 +165,15 @@ def upload(
         return send_run(recorder, info, files, system.limits.upload, store)
 
     return Act(UPLOAD, label, do)
+
+
+def gpu_use(runs: Sequence[StepRecord]) -> GpuUse:
+    """Return what finished runs on GPUs took of them, when each was measured."""
+    reports = [ChildReport.model_validate(run.figures["child"]) for run in runs]
+    hours = sum(len(one.before.gpus) * (one.after.at - one.before.at) / 3600 for one in reports)
+    joules = [gpu_joules(one.before, one.after) for one in reports]
+    known = [one for one in joules if one is not None]
+    return GpuUse(hours=hours, kwh=sum(known) / 3.6e6 if known and len(known) == len(joules) else None)
 
 
 def send_run(

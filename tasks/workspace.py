@@ -60,6 +60,10 @@ class Workspace(BaseModel):
         """Where the engines of full networks with random weights are laid out for a person."""
         return self.root / "random_weights" / system
 
+    def trend(self, system: str) -> Path:
+        """The page of a system's stored runs over time."""
+        return self.root / "trends" / f"{system}.html"
+
     def submission(self, system: str, run: str) -> Path:
         """Where a finished run is laid out for a person: tree, page, verdict."""
         return self.root / "submissions" / system / run

@@ -22,6 +22,7 @@ __all__ = [
     "GpuState",
     "HostState",
     "disturbances",
+    "gpu_joules",
     "host_state",
     "shown_states",
 ]
@@ -49,7 +50,8 @@ _HARMLESS = frozenset({"idle", "application clocks", "software power cap"})
 class GpuState(BaseModel):
     """One GPU at one moment; clocks in MHz, temperature in degrees Celsius, power in W.
 
-    `sm_clock_set` is the application clock, which an administrator sets.
+    `sm_clock_set` is the application clock, which an administrator sets. `energy` is a counter, in J, that
+    runs on from when the driver was loaded.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -61,6 +63,7 @@ class GpuState(BaseModel):
     sm_clock_set: int | None = None
     temperature: int | None = None
     power: float | None = None
+    energy: float | None = None
     clock_reasons: tuple[str, ...] = ()
     other_processes: tuple[str, ...] = ()
 
@@ -178,6 +181,21 @@ def disturbances(
     return tuple(found)
 
 
+def gpu_joules(before: HostState, after: HostState) -> float | None:
+    """Return the energy in J that the host's GPUs took between two states, by their own counters.
+
+    None if there is no GPU, if one has no counter (those before Volta), or if a counter began anew.
+    """
+    pairs = list(zip(before.gpus, after.gpus, strict=False))
+    taken = [
+        later.energy - earlier.energy
+        for earlier, later in pairs
+        if earlier.energy is not None and later.energy is not None
+    ]
+    whole = taken and len(taken) == len(before.gpus) == len(after.gpus) and min(taken) >= 0
+    return sum(taken) if whole else None
+
+
 def shown_states(before: HostState, after: HostState) -> tuple[tuple[str, str], ...]:
     """Return names and values of two states for a person: what is the same in both is shown once."""
     lines = zip(_shown(before), _shown(after), strict=False)
@@ -252,6 +270,7 @@ def _gpu(nvml: Any, handle: Any, driver: str) -> GpuState:
             return None
 
     power = ask("nvmlDeviceGetPowerUsage")
+    energy = ask("nvmlDeviceGetTotalEnergyConsumption")
     reasons = ask("nvmlDeviceGetCurrentClocksEventReasons")
     if reasons is None:
         reasons = ask("nvmlDeviceGetCurrentClocksThrottleReasons")
@@ -267,6 +286,7 @@ def _gpu(nvml: Any, handle: Any, driver: str) -> GpuState:
         sm_clock_set=ask("nvmlDeviceGetApplicationsClock", nvml.NVML_CLOCK_SM),
         temperature=ask("nvmlDeviceGetTemperature", nvml.NVML_TEMPERATURE_GPU),
         power=None if power is None else power / 1000,
+        energy=None if energy is None else energy / 1000,
         clock_reasons=tuple(word for bit, word in _CLOCK_REASONS.items() if (reasons or 0) & bit),
         other_processes=tuple(
             sorted({f"{one.pid} {_process_name(one.pid)}" for one in processes if one.pid not in own})

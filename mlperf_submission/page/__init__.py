@@ -1,7 +1,8 @@
 """The results page: what was measured, on what, how, and whether to believe it.
 
 `write_page` makes the page of one system out of its submission tree; `write_fleet` makes the page of all
-systems of a tree with a page for each. Pages are single files that need no network and no JavaScript.
+systems of a tree with a page for each; `render_trend` makes that of one system over time, out of the store's
+manifests. Pages are single files that need no network and no JavaScript.
 """
 
 from mlperf_submission.page.compare import Neighbour, neighbours_in
@@ -17,6 +18,7 @@ from mlperf_submission.page.evidence import (
 )
 from mlperf_submission.page.fleet import write_fleet
 from mlperf_submission.page.system_page import write_page
+from mlperf_submission.page.trend import render_trend, trend_rows
 
 __all__ = [
     "EngineEvidence",
@@ -29,6 +31,8 @@ __all__ = [
     "ThroughputPoint",
     "TimelineStep",
     "neighbours_in",
+    "render_trend",
+    "trend_rows",
     "write_fleet",
     "write_page",
 ]

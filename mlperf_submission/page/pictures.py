@@ -1,9 +1,11 @@
-"""The pictures of one result: latencies against the limit, throughput over time, the search's probes."""
+"""Pictures of results: latencies and their limit, throughput, a search's probes, one result in many runs."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 from markupsafe import Markup
 
@@ -15,6 +17,15 @@ from mlperf_submission.page.text import latency, significant
 _WIDTH, _HEIGHT = 520.0, 260.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 20.0, 28.0, 44.0
 _NINES = (0.0, 0.5, 0.9, 0.95, 0.97, 0.99, 0.999)
+
+
+@dataclass(frozen=True)
+class TrendPoint:
+    """What one run reached of a result, in its units, and when the run was made."""
+
+    run: str
+    made: datetime
+    value: float
 
 
 def latency_picture(name: str, result: Result) -> Markup | None:
@@ -135,6 +146,50 @@ def probes_picture(name: str, result: Result, probes: Sequence[Probe]) -> Markup
         tip = f"probe {order}: {significant(probe.target_qps)} queries/s, {latency(probe.latency_ns)}, {word}"
         drawing.dot(x, y, 5, "dot" if probe.valid else "dot refused", tip)
         drawing.text(x + 8, y + 4, str(order), "axis")
+    return drawing.markup()
+
+
+def trend_picture(
+    name: str, title: str, units: str, points: Sequence[TrendPoint], before: float | None, fell: bool
+) -> Markup:
+    """Draw one result over time.
+
+    Args:
+        name: unique in the page.
+        title: of the result.
+        units: of the values.
+        points: at least one, oldest first.
+        before: the value that the newest is held against.
+        fell: whether the newest fell too far below it.
+    """
+    values = [one.value for one in points]
+    top = max([*values, before or 0.0]) * 1.12 or 1.0
+    begin, span = points[0].made, (points[-1].made - points[0].made).total_seconds()
+    plot = _Plot(-0.05, 1.05, 0, top)
+    summary = f"{len(points)} run{'s' if len(points) > 1 else ''}: from {significant(min(values))} to "
+    summary += f"{significant(max(values))} {units}; the newest {significant(values[-1])}"
+    drawing = Drawing(name, _WIDTH, _HEIGHT, f"{title} over time", summary)
+    _levels(drawing, plot, ticks(0, top), lambda value: significant(value, 3))
+    drawing.text(0, 14, units, "axis")
+    places = [(one.made - begin).total_seconds() / span if span else 0.5 for one in points]
+    for at, one, anchor in ((0, points[0], "start"), (-1, points[-1], "end")):
+        if at == 0 or one.made.date() != begin.date():
+            drawing.text(
+                plot.x(places[at]),
+                _HEIGHT - _BOTTOM + 17,
+                f"{one.made:%Y-%m-%d}",
+                "axis",
+                anchor if span else "middle",
+            )
+    if before is not None:
+        drawing.line(_LEFT, plot.y(before), _WIDTH - _RIGHT, plot.y(before), "mean")
+        drawing.text(_LEFT + 6, plot.y(before) - 6, f"before: {significant(before)}", "label strong")
+    line = [(plot.x(at), plot.y(one.value)) for at, one in zip(places, points, strict=True)]
+    drawing.path(line, "trace")
+    for (x, y), one in zip(line, points, strict=True):
+        style = "dot over" if fell and one is points[-1] else "dot"
+        tip = f"{one.run}, {one.made:%Y-%m-%d %H:%M}: {significant(one.value)} {units}"
+        drawing.dot(x, y, 5, style, tip)
     return drawing.markup()
 
 

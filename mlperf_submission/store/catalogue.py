@@ -38,6 +38,11 @@ def latest_key(area: Area, system: str) -> str:
     return f"{area}/{system}/{LATEST}"
 
 
+def trend_key(area: Area, system: str) -> str:
+    """Return the key of the page of a system's runs over time."""
+    return f"{area}/{system}/trend.html"
+
+
 def removed_key(address: RunAddress) -> str:
     """Return the key that keeps the manifest of a removed run, for as long as files of it are retained."""
     return f"{REMOVED}{address}/{_MANIFEST}"

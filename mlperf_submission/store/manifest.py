@@ -29,7 +29,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 """A system or a run: one part of an S3 key and of a path, with nothing in it that either would mind."""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _SEAL = "seal"
-_NEWEST_VERSION = 2
+_NEWEST_VERSION = 3
 _WHY_CHARACTERS = 300
 _HASH = re.compile(rb"[0-9a-f]{64}")
 
@@ -90,6 +90,19 @@ class ManifestFile(BaseModel):
         return path
 
 
+class GpuUse(BaseModel):
+    """What the LoadGen runs behind a stored run took of the host's GPUs, which each had to itself.
+
+    Attributes:
+        hours: the number of GPUs times the hours of the timed parts; 0 where no GPU ran the networks.
+        kwh: by the GPUs' own counters; None if NVML gave none for one of the runs.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    hours: Annotated[float, Field(ge=0)]
+    kwh: Annotated[float, Field(ge=0)] | None = None
+
+
 class RunInfo(BaseModel):
     """What a run is, without its files.
 
@@ -102,6 +115,7 @@ class RunInfo(BaseModel):
         tool_version: of this project.
         figures: what a person would like to see in a list of runs.
         lacks: the results, as `<benchmark>/<scenario>`, without which it may not be published.
+        gpus: what its measurements took of the GPUs; None: not recorded (before version 3, and of a fleet).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -113,6 +127,7 @@ class RunInfo(BaseModel):
     tool_version: str
     figures: dict[str, JsonValue] = {}
     lacks: tuple[str, ...] = ()
+    gpus: GpuUse | None = None
 
     @field_validator("run")
     @classmethod
@@ -125,7 +140,7 @@ class RunInfo(BaseModel):
 class Manifest(RunInfo):
     """A complete run. It is written last: a run is complete exactly if its manifest exists."""
 
-    version: Literal[1, 2] = 2
+    version: Literal[1, 2, 3] = 3
     files: tuple[ManifestFile, ...]
 
     @model_validator(mode="after")

@@ -10,11 +10,12 @@ from mlperf_submission.deadline import Limits, limited
 from mlperf_submission.errors import StoreError
 from mlperf_submission.steps.hashing import Differences
 from mlperf_submission.store.bucket import Bucket
-from mlperf_submission.store.catalogue import Catalogue, Listing
+from mlperf_submission.store.catalogue import Catalogue, Listing, trend_key
 from mlperf_submission.store.collect import Garbage, collect_garbage
 from mlperf_submission.store.deposit import Deposit, OnBytes, RunFile, Uploaded, ignore_bytes
 from mlperf_submission.store.manifest import (
     Area,
+    GpuUse,
     MadeBy,
     Manifest,
     RunAddress,
@@ -29,6 +30,7 @@ __all__ = [
     "Area",
     "Encryption",
     "Garbage",
+    "GpuUse",
     "Listing",
     "MadeBy",
     "Manifest",
@@ -45,6 +47,7 @@ __all__ = [
 ]
 
 _WORKERS = 8
+_HTML = "text/html; charset=utf-8"
 
 
 def verify_folder(manifest: Manifest, folder: Path, *, only: Sequence[str] | None = None) -> Differences:
@@ -221,8 +224,6 @@ class Store:
         Raises:
             StoreError: there is no such run, or no such file in it.
         """
-        if self._isolated:
-            return None
         found = self.find(run).manifest
         key = next((object_key(file.sha256) for file in found.files if file.path == path), None)
         if key is None:
@@ -232,7 +233,26 @@ class Store:
                 remedy="fetch the run and look at what it has",
                 code="stored-run",
             )
-        return self._bucket.link(key, 3600 * hours, "text/html; charset=utf-8")
+        return self._link(key, hours)
+
+    def keep_trend(self, area: Area, system: str, page: str, hours: int) -> str | None:
+        """Keep the page of a system over time, beside the pointer to its newest run; the one before goes.
+
+        Args:
+            area: of the runs that it is made from.
+            system: the system's name.
+            page: HTML.
+            hours: how long the link holds, as for `link`; 0: none is made.
+
+        Returns:
+            A link to it; None as for `link`.
+        """
+        key = trend_key(area, system)
+        self._bucket.write(key, page.encode(), content_type=_HTML)
+        return self._link(key, hours) if hours else None
+
+    def _link(self, key: str, hours: int) -> str | None:
+        return None if self._isolated else self._bucket.link(key, 3600 * hours, _HTML)
 
     def list_runs(self) -> list[StoredRun]:
         """Return all complete runs: published ones, candidates, rehearsals, each kind newest first."""

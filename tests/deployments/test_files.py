@@ -165,6 +165,7 @@ def test_the_job_is_one_that_kubernetes_knows(values: dict[str, Any]) -> None:
     known = Job.from_dict(manifest).to_dict()  # raises on wrong types, and leaves out what Kubernetes has not
     assert json.loads(json.dumps(known)) == manifest
     pod = manifest["spec"]["template"]["spec"]
+    assert pod["containers"][0]["name"] == "prefect-job", "prefect-kubernetes refuses any other name"
     assert pod["containers"][0]["resources"]["limits"] == {"nvidia.com/gpu": values.get("gpus", 1)}
 
 

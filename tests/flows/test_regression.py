@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 
-from flows.regression import compare, earlier_runs
+from flows.regression import compare, stored_runs
 from mlperf_submission.store.embedded import Endpoint, embedded_s3
 from mlperf_submission.store.store import Manifest, RunFile, RunInfo, Store
 from tests.conftest import Rehearsal
@@ -92,8 +94,9 @@ def test_earlier_runs_are_those_of_the_system_newest_first(tmp_path: Path) -> No
             info("result", 4.0, hours=3, rehearsal=False),
         ):
             upload(store, one, tmp_path)
-        assert [run.run for run in earlier_runs(store, "box", rehearsal=True)] == ["second", "first"]
-        assert [run.run for run in earlier_runs(store, "box", rehearsal=False)] == ["result"]
+        found = {rehearsal: stored_runs(store, "box", rehearsal) for rehearsal in (True, False)}
+        assert [one.manifest.run for one in found[True]] == ["second", "first"]
+        assert [one.manifest.run for one in found[False]] == ["result"]
 
 
 def test_a_worker_measures_again_and_fails_where_a_result_fell(
@@ -118,7 +121,16 @@ def test_a_worker_measures_again_and_fails_where_a_result_fell(
             upload(store, info("faster", 1e9, system=name), tmp_path)
             upload(store, info("fastest", 1e9, hours=1, system=name), tmp_path)
             fallen = site.wait(site.start(deployment, **parameters), "Failed")
+        rows = json.loads(site.api("GET", "artifacts/small-rehearsal-trend/latest")["data"])
+        shown = site.api("GET", "artifacts/small-rehearsal-trend-page/latest")["data"]
+        page = httpx.get(shown.partition("(")[2].removesuffix(")"))
     message = fallen["state"]["message"]
     assert "1 of 1 results fell by more than 10%: resnet50/Offline from 1e+09 to" in message
     measured = tmp_path / "work" / "submissions" / name
     assert len(list(measured.iterdir())) == 2, "what was measured again is not the same run"
+    values = [row["resnet50/Offline, Samples/s"] for row in rows]
+    assert values[2:] == [1e9, 1e9], "the table over time: ours, the first, and those that were put there"
+    assert [row["GPU kWh"] for row in rows] == ["no GPU", "no GPU", "not recorded", "not recorded"]
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert all(row["run"] in page.text for row in rows) and 'class="below">fell' in page.text
+    assert (tmp_path / "work" / "trends" / f"{name}.html").read_text() == page.text

@@ -14,6 +14,7 @@ from mlperf_submission.harness.interference import (
     GpuState,
     HostState,
     disturbances,
+    gpu_joules,
     host_state,
     shown_states,
 )
@@ -120,6 +121,26 @@ def test_a_governor_or_clock_that_was_changed_is_named() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "joules"),
+    [
+        ([100.0, 200.0], [3700.0, 200.5], 3600.5),
+        ([], [], None),
+        ([100.0, None], [3700.0, None], None),
+        ([100.0], [3700.0, 50.0], None),
+        ([3700.0], [100.0], None),
+    ],
+)
+def test_energy_is_the_difference_of_all_counters_or_not_known(
+    before: list[float | None], after: list[float | None], joules: float | None
+) -> None:
+    def state(energies: list[float | None]) -> HostState:
+        gpus = tuple(QUIET.gpus[0].model_copy(update={"energy": energy}) for energy in energies)
+        return QUIET.model_copy(update={"gpus": gpus})
+
+    assert gpu_joules(state(before), state(after)) == joules
+
+
 class NvmlError(Exception):
     """The library's own exception."""
 
@@ -141,6 +162,7 @@ def played_nvml(**changes: Any) -> SimpleNamespace:
         "nvmlDeviceGetHandleByIndex": lambda at: at,
         "nvmlDeviceGetName": lambda _: b"NVIDIA L40S",
         "nvmlDeviceGetPowerUsage": lambda _: 300_500,
+        "nvmlDeviceGetTotalEnergyConsumption": lambda _: 7_200_500,
         "nvmlDeviceGetCurrentClocksEventReasons": lambda _: 0x2,
         "nvmlDeviceGetComputeRunningProcesses": lambda _: [SimpleNamespace(pid=os.getpid())],
         "nvmlDeviceGetGraphicsRunningProcesses": lambda _: [],
@@ -157,7 +179,8 @@ def test_a_gpus_state_is_read_and_its_changes_are_found(monkeypatch: pytest.Monk
     before = host_state()
     (found,) = before.gpus
     assert (found.sm_clock, found.sm_clock_highest, found.sm_clock_set) == (2400, 2520, None)
-    assert (found.power, found.temperature, found.other_processes) == (300.5, 71, ())
+    assert (found.power, found.energy, found.temperature) == (300.5, 7200.5, 71)
+    assert found.other_processes == ()
     monkeypatch.setitem(
         sys.modules,
         "pynvml",
