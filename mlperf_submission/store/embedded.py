@@ -18,7 +18,7 @@ from mlperf_submission.errors import PipelineError, SettingError, StepFailedErro
 from mlperf_submission.process import companion, revived
 from mlperf_submission.store.s3 import Credentials, make_client, s3_errors
 
-_START_SECONDS = 30.0
+_START_SECONDS = 600.0
 _POLL_SECONDS = 0.05
 _LISTING_KEPT = "2s"
 """How late another server's writes may be seen. With 0s rclone 1.75 takes all cores and stops answering."""
