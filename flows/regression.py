@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import dropwhile
-from pathlib import Path
 from statistics import median
 from typing import Annotated
 
@@ -15,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from flows.explain import explained
 from flows.notify import tell_of_failure
 from flows.outcome import show_page
-from flows.request import BenchmarkName, ScenarioName, SubmissionRequest
+from flows.parameters import Choice, SubmissionParameters, taking
+from flows.request import SubmissionRequest
 from flows.submission import SubmissionOutcome, submission
 from mlperf_submission.errors import RegressionError
 from mlperf_submission.files import write_atomic
@@ -57,49 +57,47 @@ class RegressionOutcome(BaseModel):
     results: list[Compared]
 
 
+class RegressionParameters(Choice):
+    """A system that is measured again."""
+
+    system: Annotated[
+        str, Field(description="A name in deployments/systems, or the path of a system file (.yaml).")
+    ]
+    allowed_drop: Annotated[
+        float, Field(gt=0, lt=1, description="A result may be lower than before by this share, e.g. 0.1.")
+    ] = 0.1
+    earlier: Annotated[
+        int, Field(ge=1, le=100, description="Compare with the median of so many earlier runs.")
+    ] = 5
+
+
 @flow(name="regression", persist_result=True, result_serializer="json", on_failure=[tell_of_failure])
 @explained
-def regression(
-    system: str,
-    allowed_drop: Annotated[float, Field(gt=0, lt=1)] = 0.1,
-    earlier: Annotated[int, Field(ge=1, le=100)] = 5,
-    models: list[BenchmarkName] | None = None,
-    scenarios: list[ScenarioName] | None = None,
-    work: Path = Path("work"),
-) -> RegressionOutcome:
+@taking(RegressionParameters)
+def regression(asked: RegressionParameters) -> RegressionOutcome:
     """Measure a system again, and compare each result with what the stored runs reached.
 
     A scenario with a fixed target (Server) cannot fall: it becomes INVALID instead, which fails the flow too.
-
-    Args:
-        system: A name in deployments/systems, or the path of a system file.
-        allowed_drop: A result may be lower than before by this share, e.g. 0.1.
-        earlier: Compare with the median of so many earlier runs.
-        models: Only these benchmarks; none: all that the file names.
-        scenarios: Only these scenarios; none: all.
-        work: The folder that everything is kept in.
 
     Raises:
         RegressionError: results fell by more than was allowed; all are named. The new run is stored.
         PipelineError: a step of the submission failed.
     """
-    request = SubmissionRequest.checked(system, models, scenarios)
-    name, workspace = request.system.name, Workspace.at(work)
-    outcome = submission(
-        system=system,
-        models=models,
-        scenarios=scenarios,
+    again = SubmissionParameters(
+        **dict(asked.model_dump(include={"system", *Choice.model_fields})),
         measure_again=True,
         publish="never",
-        work=workspace.root,
     )
+    request = SubmissionRequest.of(again)
+    name, workspace = request.system.name, Workspace.at(asked.work)
+    outcome = submission(**dict(again))
     assert isinstance(outcome, SubmissionOutcome)  # noqa: S101 - no random weights were asked for
     now = {f"{line.benchmark}/{line.scenario}": line.value for line in outcome.results}
     with store_for(workspace, request.system) as store:
         found = stored_runs(store, name, request.system.is_rehearsal)
         stored = list(dropwhile(lambda one: one.manifest.run != outcome.run, found))
-        runs = [one.manifest for one in stored[1 : earlier + 1]]
-        results = compare(runs, now, allowed_drop)
+        runs = [one.manifest for one in stored[1 : asked.earlier + 1]]
+        results = compare(runs, now, asked.allowed_drop)
         show_trend(stored, results, store, workspace, request.system.store.page_link_hours)
     names = [run.run for run in runs]
     publish_artifact(
@@ -111,7 +109,7 @@ def regression(
     fallen = [one for one in results if one.fell]
     if fallen:
         raise RegressionError(
-            f"{len(fallen)} of {len(results)} results fell by more than {allowed_drop:.0%}: "
+            f"{len(fallen)} of {len(results)} results fell by more than {asked.allowed_drop:.0%}: "
             + "; ".join(f"{one.result} from {one.before:g} to {one.now:g}" for one in fallen),
             where=f"{name}/{outcome.run}",
             remedy="was the host quiet? Compare the records of the runs: versions of driver, libraries and "

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from flows.parameters import Asked
-from flows.parameters import BenchmarkName as BenchmarkName
-from flows.parameters import ScenarioName as ScenarioName
 from mlperf_submission.benchmark.facts import Edition, Weights
 from mlperf_submission.benchmark.parts import Benchmark
 from mlperf_submission.config.system import BenchmarkSettings, System, Tuning, load_system
