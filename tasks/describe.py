@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from prefect.context import TaskRunContext
-from prefect.events import emit_event
 from pydantic import JsonValue
 
 from mlperf_submission.config.system import System
@@ -56,6 +54,9 @@ def describe(system: System) -> Step:
 
 def _tell_of_change(system: str, before: Mapping[str, JsonValue], now: Mapping[str, JsonValue]) -> None:
     """Send an event if the machine or what runs on it is another one; prefect.yaml lets it start a flow."""
+    from prefect.context import TaskRunContext
+    from prefect.events import emit_event
+
     old, new = ({key: one[key] for key in one if key not in _NOT_THE_MACHINE} for one in (before, now))
     if (changed := changes(old, new)) and TaskRunContext.get():
         resource = {"prefect.resource.id": f"mlperf.system.{system}", "prefect.resource.name": system}
