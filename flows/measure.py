@@ -11,7 +11,7 @@ from flows.request import ResultRequest, SubmissionRequest
 from flows.runner import runner_of
 from mlperf_submission.errors import AuditError, InvalidRunError, PipelineError
 from mlperf_submission.harness.record import RunRequest
-from mlperf_submission.harness.settings import RunLength, RunSettings, settings_for
+from mlperf_submission.harness.settings import RunLength, RunSettings
 from mlperf_submission.rounds import RunKind, Scenario
 from mlperf_submission.steps.cache import StepRecord
 from mlperf_submission.submission.results import STREAMS
@@ -228,15 +228,8 @@ def bench_of(
     long_enough = length or (official if request.full_length else short)
 
     def settings_of(kind: RunKind) -> RunSettings:
-        return settings_for(
-            request.round,
-            result.benchmark,
-            kind,
-            result.scenario,
-            target_qps=target_qps * (tuning.audit_qps_factor if kind.is_audit else 1.0),
-            performance_sample_count=request.loaded_samples(result.benchmark),
-            length=long_enough,
-        )
+        rate = target_qps * (tuning.audit_qps_factor if kind.is_audit else 1.0)
+        return request.settings_for(result, kind, rate, long_enough)
 
     by_kind = {kind: settings_of(kind) for kind in (RunKind.PERFORMANCE, RunKind.ACCURACY, *rules.audits)}
     return Bench(

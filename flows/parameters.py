@@ -23,6 +23,9 @@ else:
     BenchmarkName = Literal[benchmark_names()]
     ScenarioName = Literal[tuple(scenario.value for scenario in SUPPORTED_SCENARIOS)]
 PublishChoice = Literal["ask", "never"]
+SystemFile = Annotated[
+    str, Field(description="A name in deployments/systems, or the path of a system file (.yaml).")
+]
 _SEARCH_MINUTES = 30.0
 
 
@@ -67,9 +70,7 @@ class Choice(Parameters):
 class Asked(Choice):
     """The submission of one system, as far as a plan depends on it."""
 
-    system: Annotated[
-        str, Field(description="A name in deployments/systems, or the path of a system file (.yaml).")
-    ]
+    system: SystemFile
     without: Annotated[
         list[str] | None,
         Field(description="Leave these results out, e.g. retinanet or retinanet/Server; none: take all."),

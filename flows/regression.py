@@ -8,13 +8,12 @@ from statistics import median
 from typing import Annotated
 
 from prefect import flow
-from prefect.artifacts import create_table_artifact
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.explain import explained
 from flows.notify import tell_of_failure
 from flows.outcome import show_page
-from flows.parameters import Choice, SubmissionParameters, taking
+from flows.parameters import Choice, SubmissionParameters, SystemFile, taking
 from flows.request import SubmissionRequest
 from flows.submission import SubmissionOutcome, submission
 from mlperf_submission.errors import RegressionError
@@ -22,7 +21,7 @@ from mlperf_submission.files import write_atomic
 from mlperf_submission.page import render_trend, trend_rows
 from mlperf_submission.store.store import Area, Manifest, Store, StoredRun
 from mlperf_submission.submission.results import STREAMS
-from tasks.artifacts import publish as publish_artifact
+from tasks.artifacts import publish_table
 from tasks.engine.perform import run_logger
 from tasks.upload import store_for
 from tasks.workspace import Workspace
@@ -60,9 +59,7 @@ class RegressionOutcome(BaseModel):
 class RegressionParameters(Choice):
     """A system that is measured again."""
 
-    system: Annotated[
-        str, Field(description="A name in deployments/systems, or the path of a system file (.yaml).")
-    ]
+    system: SystemFile
     allowed_drop: Annotated[
         float, Field(gt=0, lt=1, description="A result may be lower than before by this share, e.g. 0.1.")
     ] = 0.1
@@ -100,11 +97,10 @@ def regression(asked: RegressionParameters) -> RegressionOutcome:
         results = compare(runs, now, asked.allowed_drop)
         show_trend(stored, results, store, workspace, request.system.store.page_link_hours)
     names = [run.run for run in runs]
-    publish_artifact(
-        create_table_artifact,
-        key=f"{name}-regression",
-        table=[one.model_dump(mode="json") for one in results],
-        description=f"{name}/{outcome.run} beside {', '.join(names) or 'nothing: it is the first run'}",
+    publish_table(
+        f"{name}-regression",
+        [one.model_dump(mode="json") for one in results],
+        f"{name}/{outcome.run} beside {', '.join(names) or 'nothing: it is the first run'}",
     )
     fallen = [one for one in results if one.fell]
     if fallen:
@@ -148,11 +144,8 @@ def show_trend(
     write_atomic(place, page)
     link = store.keep_trend(address.area, address.system, page, hours)
     rows = trend_rows(runs)
-    publish_artifact(
-        create_table_artifact,
-        key=f"{address.system}-trend",
-        table=rows,
-        description=f"{len(rows)} stored runs of {address.system}, newest first",
+    publish_table(
+        f"{address.system}-trend", rows, f"{len(rows)} stored runs of {address.system}, newest first"
     )
     show_page(
         f"{address.system}-trend-page",

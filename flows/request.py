@@ -11,7 +11,8 @@ from mlperf_submission.benchmark.facts import Edition, Weights
 from mlperf_submission.benchmark.parts import Benchmark
 from mlperf_submission.config.system import BenchmarkSettings, System, Tuning, load_system
 from mlperf_submission.errors import SettingError
-from mlperf_submission.rounds import ModelRules, Round, Scenario, get_round
+from mlperf_submission.harness.settings import RunLength, RunSettings, settings_for
+from mlperf_submission.rounds import ModelRules, Round, RunKind, Scenario, get_round
 from mlperf_submission.validation.official import require_checker
 from models.registry import benchmark_names, get_benchmark
 
@@ -118,8 +119,8 @@ class SubmissionRequest:
             asked.layers,
             without,
         )
-        for benchmark in request.benchmarks:
-            request.require_enough_loaded(benchmark.name)
+        for one in results if request.full_length else ():
+            request.settings_for(one, RunKind.PERFORMANCE, one.tuning.rate or 1.0, RunLength.official())
         for name in without:
             request.require_may_go(name.partition("/")[0])
         return request
@@ -154,16 +155,6 @@ class SubmissionRequest:
                 f"handed in with {' and '.join(present)} alone",
                 where=self.system.name,
                 remedy=f"take out the benchmark as a whole: --without {benchmark}",
-            )
-
-    def require_enough_loaded(self, benchmark: str) -> None:
-        """Raise SettingError if official runs would keep fewer samples loaded than the round asks for."""
-        loaded, official = self.loaded_samples(benchmark), self.rules_of(benchmark).performance_sample_count
-        if self.full_length and loaded < official:
-            raise SettingError(
-                f"performance_sample_count is {loaded}, round {self.round.name} asks for at least {official}",
-                where=f"{self.system.name}: {benchmark}",
-                remedy="raise it in the system file, or leave it out",
             )
 
     @property
@@ -217,6 +208,20 @@ class SubmissionRequest:
             return rules.dataset_size
         least = self.loaded_samples(benchmark) if self.weights == "random" else 1
         return min(max(settings.mini_samples, least), rules.dataset_size)
+
+    def settings_for(
+        self, result: ResultRequest, kind: RunKind, target_qps: float, length: RunLength
+    ) -> RunSettings:
+        """Return the settings of a run of a result; see `mlperf_submission.harness.settings.settings_for`."""
+        return settings_for(
+            self.round,
+            result.benchmark,
+            kind,
+            result.scenario,
+            target_qps=target_qps,
+            performance_sample_count=self.loaded_samples(result.benchmark),
+            length=length,
+        )
 
     def loaded_samples(self, benchmark: str) -> int:
         """Return how many samples LoadGen keeps loaded in a performance run.

@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,14 +21,14 @@ import httpx
 
 from cli.server import free_port
 from mlperf_submission.process import end_group, end_with_parent
+from tests import waiting
 from tests.conftest import PROGRAM, ROOT, clean_environment, hear_ctrl_c
+from tests.waiting import PATIENCE
 
 SECRET = "admin:a-password-of-some-length"
 POOL = "mlperf"
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 IN_CHECKOUT = [{"prefect.deployments.steps.set_working_directory": {"directory": str(ROOT)}}]
-WAIT_SECONDS = 900.0
-"""How long anything is waited for: a busy machine is slow, not broken."""
 _NONE: Mapping[str, str] = MappingProxyType({})
 _POLL_SECONDS = 0.5
 """Asking more often takes the time of a small machine away from what is asked for."""
@@ -134,7 +134,7 @@ class Site:
             env={**self.environment, **more},
             capture_output=True,
             text=True,
-            timeout=WAIT_SECONDS,
+            timeout=PATIENCE,
             stdin=subprocess.DEVNULL,
             check=False,
         )
@@ -292,10 +292,10 @@ def asked(method: str, url: str, content: object = None, **more: Any) -> Any:
         httpx.HTTPStatusError: it refused.
         AssertionError: it did not answer.
     """
-    deadline = time.monotonic() + WAIT_SECONDS
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         try:
-            answer = httpx.request(method, url, json=content, timeout=WAIT_SECONDS, **more)
+            answer = httpx.request(method, url, json=content, timeout=PATIENCE, **more)
         except (httpx.NetworkError, httpx.RemoteProtocolError):  # trials kill it while it answers
             answer = None
         if answer is not None and answer.status_code < 500:  # SQLite is locked: Prefect's client waits, too
@@ -307,15 +307,13 @@ def asked(method: str, url: str, content: object = None, **more: Any) -> Any:
 
 def until(holds: Callable[[], bool], what: str) -> None:
     """Wait until something holds; a server that does not answer yet does not hold."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while time.monotonic() < deadline:
-        try:
-            if holds():
-                return
-        except httpx.HTTPError:
-            pass
-        time.sleep(_POLL_SECONDS)
-    raise AssertionError(f"waited in vain for {what}")
+
+    def does_hold() -> bool:
+        with suppress(httpx.HTTPError):
+            return holds()
+        return False
+
+    waiting.until(does_hold, what, pause=_POLL_SECONDS)
 
 
 def wait_for(address: str) -> None:

@@ -12,7 +12,7 @@ PATIENCE = 900.0
 """Seconds, more than whatever a test waits for takes on a slow and busy machine; it ends tests that hang."""
 
 
-def until(condition: Callable[[], T], what: str = "what a test waits for") -> T:
+def until(condition: Callable[[], T], what: str = "what a test waits for", pause: float = 0.02) -> T:
     """Return what a condition returns once it holds.
 
     Raises:
@@ -21,5 +21,5 @@ def until(condition: Callable[[], T], what: str = "what a test waits for") -> T:
     end = time.monotonic() + PATIENCE
     while not (value := condition()):
         assert time.monotonic() < end, f"{what} did not come"
-        time.sleep(0.02)
+        time.sleep(pause)
     return value

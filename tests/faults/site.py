@@ -14,7 +14,8 @@ import psutil
 import yaml
 
 from tests.conftest import ROOT
-from tests.prefect_site import FINAL, POOL, WAIT_SECONDS, Site
+from tests.prefect_site import FINAL, POOL, Site
+from tests.waiting import PATIENCE
 
 
 class Breakable(Site):
@@ -45,7 +46,7 @@ class Breakable(Site):
 
     def await_flow(self, run: str) -> psutil.Process:
         """Wait for the process of a run that the worker is to start."""
-        limit = time.monotonic() + WAIT_SECONDS
+        limit = time.monotonic() + PATIENCE
         while time.monotonic() < limit:
             assert self.host
             for process in psutil.Process(self.host.pid).children(recursive=True):
@@ -61,7 +62,7 @@ class Breakable(Site):
         """Send the worker a signal, and wait until it is gone."""
         assert self.host
         self.host.send_signal(number)
-        self.host.wait(WAIT_SECONDS)
+        self.host.wait(PATIENCE)
 
     def ensure_worker(self) -> None:
         """Start the worker again if it is gone."""

@@ -46,7 +46,8 @@ def test_a_submission_that_would_keep_too_few_samples_loaded_is_refused_before_a
     content["benchmarks"]["resnet50"]["performance_sample_count"] = 500
     system.write_text(yaml.safe_dump(content))
     with pytest.raises(
-        SettingError, match=r"performance_sample_count is 500, round v6\.1 asks for at least 1024"
+        SettingError,
+        match=r"performance_sample_count is 500, the round asks for at least 1024 \[v6\.1 resnet50\]",
     ):
         SubmissionRequest.checked(str(system))
 
