@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
@@ -153,7 +154,7 @@ def make_client(
             aws_access_key_id=credentials.access_key if credentials else None,
             aws_secret_access_key=credentials.secret_key if credentials else None,
             aws_session_token=credentials.session_token if credentials else None,
-            botocore_session=_isolated_session() if isolated else None,
+            botocore_session=_session(isolated=isolated),
         )
         client = session.client(
             "s3",
@@ -168,16 +169,31 @@ def make_client(
     return client
 
 
-def _isolated_session() -> Any:
-    """A botocore session that knows only botocore's own defaults: no variable, no profile, no file."""
+def _session(*, isolated: bool) -> Any:
+    """Return a botocore session; an isolated one knows no variable, no profile and no file of the person's.
+
+    All share what botocore reads of its own data, the largest part of making a client.
+    """
     from botocore import session as botocore_session
     from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES
 
-    known = BOTOCORE_DEFAUT_SESSION_VARIABLES
-    settings: dict[str, Any] = {name: (None, None, *rest) for name, (_, _, *rest) in known.items()}
-    for name in ("config_file", "credentials_file"):
-        settings[name] = (None, None, os.devnull, None)
-    return botocore_session.Session(session_vars=settings)
+    settings: dict[str, Any] = {}
+    if isolated:
+        known = BOTOCORE_DEFAUT_SESSION_VARIABLES
+        settings = {name: (None, None, *rest) for name, (_, _, *rest) in known.items()}
+        for name in ("config_file", "credentials_file"):
+            settings[name] = (None, None, os.devnull, None)
+    session = botocore_session.Session(session_vars=settings)
+    session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
+    return session
+
+
+@cache
+def _loader(folders: str | None) -> Any:
+    """Return what reads botocore's own data, and the person's folders of such data; it keeps what it read."""
+    from botocore.loaders import create_loader
+
+    return create_loader(folders)
 
 
 def _endpoint(url: str) -> str:
