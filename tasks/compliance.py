@@ -36,7 +36,9 @@ VERDICT_FILE = "audit_verdict.json"
 
 
 def _may_be_tried_again(error: BaseException) -> bool:
-    return isinstance(error, InvalidRunError | DisturbedRunError) or (
+    if isinstance(error, InvalidRunError):
+        return not error.too_short
+    return isinstance(error, DisturbedRunError) or (
         isinstance(error, AuditError) and not error.result_disturbed
     )
 
@@ -61,6 +63,7 @@ def audit(
     """Run one compliance test and judge it; `audit_verdict.json` is written beside LoadGen's files.
 
     Raises:
+        InvalidRunError: INVALID in each attempt, or at once where only another target can help.
         AuditError: the test failed, or its log does not prove that the audit was applied. In a rehearsal the
             speed of the audit is a notice.
         DisturbedRunError: something disturbed it, and a retry is left.

@@ -12,7 +12,7 @@ import pytest
 from pydantic import JsonValue
 
 from flows import measure
-from flows.measure import benches_of, measure_performance, probed_result, rate_from
+from flows.measure import at_first_target, benches_of, probed_result, rate_from
 from flows.request import SubmissionRequest
 from mlperf_submission.config.system import load_system
 from mlperf_submission.errors import InvalidRunError
@@ -89,28 +89,25 @@ class Measuring(Dry):
         return perform(self.workspace, step).value
 
 
-@pytest.fixture
-def run_by_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a bench be its rate alone."""
-    monkeypatch.setattr(measure, "performance", lambda _label, bench: made_with(target_qps=bench))
+def at(bench: Bench, **more: JsonValue) -> Step:
+    """Return a run of a bench that is its rate alone."""
+    return made_with(target_qps=cast(float, bench), **more)
 
 
 BENCHES = cast("list[Bench]", [1000, 975, 950])
 
 
-@pytest.mark.usefixtures("run_by_rate")
 def test_a_target_that_is_missed_by_a_little_is_lowered_and_the_lower_one_is_found_again(
     tmp_path: Path,
 ) -> None:
     run = Measuring(Workspace.at(tmp_path), 975)
     for _ in range(2):
-        bench, record = measure_performance(run, "resnet50 Server", BENCHES)
+        bench, record = at_first_target(run, "resnet50 Server", BENCHES, at)
         assert bench == BENCHES[1]
         assert record.inputs["target_qps"] == 975
     assert run.asked == [1000, 975, 975], "what was missed is not measured again"
 
 
-@pytest.mark.usefixtures("run_by_rate")
 @pytest.mark.parametrize(
     ("wrong", "asked"),
     [("over_latency", [1000, 975, 950]), ("too_short", [1000, 975, 950]), ("disturbed", [1000])],
@@ -120,7 +117,7 @@ def test_a_run_is_given_up_at_the_last_target_or_where_the_target_is_not_what_is
 ) -> None:
     run = Measuring(Workspace.at(tmp_path), 900, wrong=wrong)
     with pytest.raises(InvalidRunError):
-        measure_performance(run, "resnet50 Server", BENCHES)
+        at_first_target(run, "resnet50 Server", BENCHES, at)
     assert run.asked == asked
 
 
@@ -148,3 +145,46 @@ def test_a_stream_is_told_the_rate_of_its_expected_latency() -> None:
     system = load_system("SE455i_V3_2xL4_TRT")
     tuning = system.benchmarks["3d-unet-99"].scenarios[Scenario.SINGLE_STREAM]
     assert tuning.rate == pytest.approx(1 / 0.65)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "asked"),
+    [("Offline", [("TEST01", 1000), ("TEST01", 1500)]), ("Server", [("TEST01", 1000)])],
+)
+def test_an_audit_that_ends_too_soon_is_made_longer_where_the_target_says_how_long_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scenario: str, asked: list[tuple[str, int]]
+) -> None:
+    """A result may last just long enough; its audits, a little faster, may not."""
+    request = SubmissionRequest.checked("rehearsal", ["resnet50"], full_length=True)
+    result = next(one for one in request.results if one.scenario == scenario)
+    edition = SimpleNamespace(network_for=lambda _precision: Path("network.onnx"))
+    nothing = dict.fromkeys(("dataset", "dataset_hash", "quantized", "engine"))
+    prepared = cast(Any, SimpleNamespace(edition=edition, **nothing))
+    tried: list[tuple[str, int]] = []
+
+    class Audited(Measuring):
+        def __call__(self, step: Work[Any]) -> Any:
+            kind, rate = (cast(Step, step).inputs()[name] for name in ("kind", "target_qps"))
+            if kind == "TEST01":
+                tried.append((kind, cast(int, rate)))
+                if rate == 1000:
+                    error = InvalidRunError("the run is too short")
+                    error.too_short = True
+                    raise error
+            return perform(self.workspace, cast(Step, step)).value
+
+    monkeypatch.setattr(measure, "expected_rate", lambda *_: 1000)
+    monkeypatch.setattr(measure, "bench_of", lambda *arguments: arguments[3])
+    monkeypatch.setattr(measure, "performance", lambda _label, bench: at(bench, kind="performance"))
+    monkeypatch.setattr(measure, "accuracy", lambda _label, bench, *_: at(bench, kind="accuracy"))
+    monkeypatch.setattr(measure, "audit", lambda _label, bench, kind, *_: at(bench, kind=kind))
+    run = Audited(Workspace.at(tmp_path), 1000)
+    if scenario == "Server":
+        with pytest.raises(InvalidRunError):
+            measure.measure(run, request, prepared, result)
+    else:
+        measured = measure.measure(run, request, prepared, result)
+        targets = {kind: record.inputs["target_qps"] for kind, record in measured.audits.items()}
+        assert targets == {"TEST01": 1500, "TEST04": 1000, "TEST05": 1000}
+        assert measured.performance.inputs["target_qps"] == 1000
+    assert tried == asked
