@@ -45,11 +45,15 @@ def round_of(root: Path) -> str:
             continue
         try:
             log = Path(tree.full(path))
-            values = read_detail(log, wanted=lambda key: key in _KEYS, memory=tree.log_memory).values
+            values = read_detail(
+                log, wanted=_KEYS.__contains__, bookkeeping=False, memory=tree.log_memory
+            ).values
         except LogError:
             continue
         if found := round_by_seeds(values):
             seeds.setdefault(found.name, []).append(shown(path))
+            if 2 * len(seeds[found.name]) > len(folders):  # whatever the others say
+                return found.name
         elif found := _round_by_version(values):
             versions.setdefault(found.name, []).append(shown(path))
         else:
