@@ -34,7 +34,7 @@ _REPORT_SECONDS = 1.0
 _NOTE_SECONDS = 0.25
 _SWITCH_SECONDS = 2e-4
 """How long a thread may keep the interpreter's lock when LoadGen wants it (Python's default: 5 ms)."""
-_WARM_UP_BATCHES = 3
+_WARM_UP_BATCHES, _WARM_UP_SECONDS = 3, 0.5
 _LATENCY_SHARE = 0.8
 
 
@@ -205,7 +205,10 @@ def answers_in_loops(request: RunRequest) -> bool:
 
 
 def _warm_up(backend: Backend, batch_size: int, dataset_size: int, *, in_loops: bool) -> float:
-    """Run a few full batches on every stream, or full loops; return the time of the fastest in seconds."""
+    """Run a few full batches on every stream, or full loops; return the time of the fastest in seconds.
+
+    Where one takes long, as on a CPU, it is the only one.
+    """
     import numpy as np
 
     loaded = np.arange(min(batch_size, dataset_size), dtype=np.int64)
@@ -213,8 +216,11 @@ def _warm_up(backend: Backend, batch_size: int, dataset_size: int, *, in_loops: 
     backend.load(loaded)
     fastest = float("inf")
     for stream in range(backend.streams):
+        until = time.perf_counter() + _WARM_UP_SECONDS
         for _ in range(_WARM_UP_BATCHES):
             started = time.perf_counter()
+            if started > until:
+                break
             if in_loops:
                 _fill_and_drain(cast("LoopBackend", backend).open_loop(stream), loaded)
             else:
