@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cli.console import clock
@@ -60,4 +61,4 @@ def show_needs(console: Console, needs: Needs) -> None:
         + (f"; {in_bytes(needs.device_memory)} of each GPU" if needs.device and needs.device_memory else "")
     )
     for problem in needs.problems():
-        console.print(f"[bold red]does not fit:[/] {problem}")
+        console.print(f"[bold red]does not fit:[/] {escape(problem)}")

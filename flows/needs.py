@@ -21,12 +21,12 @@ from mlperf_submission.addresses import shown
 from mlperf_submission.benchmark.facts import Source
 from mlperf_submission.benchmark.parts import Benchmark
 from mlperf_submission.compliance.audits import sampling_target
-from mlperf_submission.errors import HostTooSmallError
+from mlperf_submission.errors import HostTooSmallError, SettingError
 from mlperf_submission.rounds import RunKind
 from mlperf_submission.steps.cache import StepRecord
 from models.registry import get_benchmark
 from tasks.build_engine import BUILD_ENGINE
-from tasks.download import DOWNLOAD
+from tasks.download import ASSEMBLE_DATASET, DOWNLOAD, require_folder
 from tasks.engine.runner import PlannedStep
 from tasks.preprocess import PREPROCESS
 from tasks.quantize import QUANTIZE
@@ -62,6 +62,7 @@ class Needs:
         gpus: why runs would fail for want of GPUs; empty if they would not.
         device_memory: bytes of a GPU; None where neither CUDA nor the system file says.
         too_large: those of `device` that are more than that.
+        absent: what a person brings, and is not where the system file says.
     """
 
     disk: tuple[Need, ...]
@@ -73,6 +74,7 @@ class Needs:
     gpus: str = ""
     device_memory: int | None = None
     too_large: tuple[Need, ...] = ()
+    absent: tuple[str, ...] = ()
 
     def problems(self) -> list[str]:
         """Return what does not fit, in words."""
@@ -89,7 +91,7 @@ class Needs:
             f"{need.label} takes {in_bytes(need.size or 0)} of a GPU that has {has} ({need.source})"
             for need in self.too_large
         ]
-        return found
+        return [*found, *self.absent]
 
 
 def total(needs: tuple[Need, ...]) -> int:
@@ -139,6 +141,7 @@ def needs_of(
         gpus=runner.obstacle if runner.is_stuck else "",
         device_memory=runner.memory or described_memory(request),
         too_large=tuple(need for need in device if need.label in too_small),
+        absent=tuple(text for step in left for text in _absent(request, step)),
     )
 
 
@@ -152,7 +155,8 @@ def require_fit(needs: Needs, work: Path) -> None:
         raise HostTooSmallError(
             f"the plan does not fit this host: {'; '.join(problems)}",
             where=work,
-            remedy="free or install what is missing, choose another folder with --work, or run with --anyway",
+            remedy="free, install or bring what is missing (docs/full_edition.md), choose another folder with "
+            "--work, or run with --anyway",
         )
 
 
@@ -199,6 +203,23 @@ def _own(sources: Sequence[Source]) -> str:
     """Say which sources a person replaced, and by what; empty if none."""
     own = [f"{source.name}: {shown(source.own)}" for source in sources if source.own]
     return f"your own {', '.join(own)}" if own else ""
+
+
+def _absent(request: SubmissionRequest, step: PlannedStep) -> Iterator[str]:
+    """Yield what a person brings for a step, and is not where the system file says."""
+    benchmark = _benchmark_of(request, step)
+    if benchmark is None or request.on_mini_data:
+        return
+    full = request.full_edition(benchmark)
+    if step.name == ASSEMBLE_DATASET.name and full.licensed:
+        try:
+            require_folder(full.licensed, request.system.licensed_data)
+        except SettingError as error:
+            yield f"{error.what} ({error.where or 'licensed_data'})"
+    elif step.name == DOWNLOAD.name:
+        for source in full.networks if step.label.endswith(" network") else full.data:
+            if source.own_path and not source.own_path.exists():
+                yield f"there is no {source.own} (sources of {benchmark.name})"
 
 
 def _converting(request: SubmissionRequest, step: PlannedStep) -> Iterator[Need]:

@@ -63,6 +63,18 @@ def test_what_is_imported_is_a_dependency_of_its_own() -> None:
     assert missing == set()
 
 
+def test_every_extra_that_a_page_installs_is_there() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "Makefile"]
+    asked = {
+        (page.name, extra)
+        for page in pages
+        for extras in re.findall(r"(?:\.|mlperf-submission)\[([\w,-]+)\]", page.read_text())
+        for extra in extras.split(",")
+    }
+    assert asked
+    assert {one for one in asked if one[1] not in PROJECT["optional-dependencies"]} == set()
+
+
 def _plain(distribution: str) -> str:
     return re.sub(r"[-_.]+", "-", distribution).lower()
 

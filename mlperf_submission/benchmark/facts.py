@@ -40,6 +40,11 @@ class Source:
         """Return it with an absolute path or an address of the person's in place of its owner's."""
         return replace(self, urls=(own if "://" in own else Path(own).as_uri(),), own=own)
 
+    @property
+    def own_path(self) -> Path | None:
+        """The person's own folder or file; None if they gave an address, or nothing."""
+        return Path(self.own) if self.own and "://" not in self.own else None
+
 
 @dataclass(frozen=True)
 class LicensedFolder:

@@ -24,7 +24,7 @@ from models.registry import get_benchmark
 from tasks import hardware
 from tasks.engine.spec import all_steps
 from tasks.workspace import Workspace
-from tests.conftest import PROGRAM, shell
+from tests.conftest import PROGRAM, ROOT, shell
 
 PUBLISHED = {
     "resnet50": {"Offline": 132_436.0, "Server": 132_008.0},
@@ -128,7 +128,33 @@ def test_what_no_gpu_has_room_for_is_refused_before_anything_starts(tmp_path: Pa
     with pytest.raises(
         HostTooSmallError, match=r"of a GPU that has 48\.0 GB .* batch_size of at most 31 fits"
     ):
-        require_fit(replace(needs, free_disk=1 << 50, free_memory=1 << 50, gpus=""), tmp_path)
+        require_fit(replace(needs, free_disk=1 << 50, free_memory=1 << 50, gpus="", absent=()), tmp_path)
+
+
+def test_data_of_the_persons_that_is_not_there_is_said_before_anything_starts(tmp_path: Path) -> None:
+    here, away = tmp_path / "here", tmp_path / "away"
+    here.mkdir()
+    content = yaml.safe_load((ROOT / "deployments" / "systems" / "SR650_V3_3xL40S_TRT.yaml").read_text())
+    content["licensed_data"] = {"imagenet": str(away / "imagenet"), "openimages": str(here)}
+    content["sources"] = {
+        "gptj-99.network": str(away / "gptj"),
+        "bert-99.network": str(here),
+        "retinanet.network": "https://example.org/network",
+    }
+    path = tmp_path / "box.yaml"
+    path.write_text(yaml.safe_dump(content))
+    names = ["resnet50", "retinanet", "bert-99", "3d-unet-99", "gptj-99"]
+    needs = make_plan(Workspace.at(tmp_path), SubmissionRequest.checked(str(path), names)).needs
+    brought = "is behind a licence and has to be brought (licensed_data)"
+    assert set(needs.absent) == {
+        f"there is no folder {away}/imagenet (licensed_data.imagenet)",
+        f"there is no {away}/gptj (sources of gptj-99)",
+        f"the data 'kits19' {brought}",
+        f"the data 'cnn_dailymail' {brought}",
+    }
+    enough = replace(needs, free_disk=1 << 50, free_memory=1 << 50, gpus="")
+    with pytest.raises(HostTooSmallError, match=f"there is no {away}/gptj"):
+        require_fit(enough, tmp_path)
 
 
 def test_the_memory_that_preparing_takes_is_counted_until_the_engine_is_there(tmp_path: Path) -> None:
@@ -153,7 +179,7 @@ def test_what_the_gpus_at_hand_have_counts_before_what_is_described(
 
 
 def test_a_plan_that_does_not_fit_is_refused(plan: Plan, tmp_path: Path) -> None:
-    enough = replace(plan.needs, free_disk=1 << 50, free_memory=1 << 50, gpus="")
+    enough = replace(plan.needs, free_disk=1 << 50, free_memory=1 << 50, gpus="", absent=())
     require_fit(enough, tmp_path)
     with pytest.raises(HostTooSmallError, match=r"disk space are needed, 0\.0 KB are free"):
         require_fit(replace(enough, free_disk=0), tmp_path)
