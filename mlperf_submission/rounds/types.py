@@ -265,6 +265,14 @@ class Round:
             return mapping[directory]
         return next((model for part, model in self.guesses if part in directory), directory)
 
+    def room(self, kind: str) -> str:
+        """Return the folder of a submitter that has the results, or what belongs to them (V-41).
+
+        Args:
+            kind: `results`, `measurements` or `compliance`.
+        """
+        return "results" if self.runs_beside_results else kind
+
     def result_field(self, model: ModelRules | None, scenario: Scenario) -> str:
         """Return the log key that holds the result; of a model that the round does not have, the usual one.
 

@@ -141,9 +141,8 @@ def _rehearsals(tree: Path, files: Sequence[str]) -> Iterator[str]:
 
 def _unfit(tree: Path, files: Sequence[str], round_: Round) -> Iterator[str]:
     """Name what does not belong into an archive, or is too large for one."""
-    folders = {"systems", "results", "documentation", round_.source_folder}
-    if not round_.runs_beside_results:
-        folders |= {"measurements", "compliance"}
+    rooms = map(round_.room, ("results", "measurements", "compliance"))
+    folders = {"systems", "documentation", round_.source_folder, *rooms}
     for path in sorted(tree.rglob("*")):
         name = path.relative_to(tree).as_posix()
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
