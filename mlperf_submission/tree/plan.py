@@ -194,20 +194,3 @@ class TreePlan(_Plan):
     project_version: str = Field(min_length=1)
     tuning_file: Path
     rehearsal: bool
-
-
-@dataclass(frozen=True)
-class WrittenFile:
-    """A file of the tree.
-
-    Attributes:
-        path: relative to the root, with forward slashes.
-        size: bytes.
-        sha256: of its content.
-        source: the file that it is a copy (or the short form) of; None if it was written here.
-    """
-
-    path: str
-    size: int
-    sha256: str
-    source: Path | None
