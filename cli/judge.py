@@ -141,7 +141,8 @@ def make_pages(
     Raises:
         SettingError: no such tree or round, or the tree has no such system.
     """
-    from mlperf_submission.page import write_fleet, write_page
+    from mlperf_submission.page.fleet import write_fleet
+    from mlperf_submission.page.system_page import write_page
 
     for root in (tree, *compare):
         require_tree(root)

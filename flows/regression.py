@@ -18,7 +18,7 @@ from flows.request import SubmissionRequest
 from flows.submission import SubmissionOutcome, submission
 from mlperf_submission.errors import RegressionError
 from mlperf_submission.files import write_atomic
-from mlperf_submission.page import render_trend, trend_rows
+from mlperf_submission.page.trend import render_trend, trend_rows
 from mlperf_submission.store.store import Area, Manifest, Store, StoredRun
 from mlperf_submission.submission.results import STREAMS
 from tasks.artifacts import publish_table

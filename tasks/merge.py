@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from mlperf_submission.errors import TreeError
 from mlperf_submission.files import write_atomic
-from mlperf_submission.page import PageEvidence, write_fleet
+from mlperf_submission.page.evidence import PageEvidence
+from mlperf_submission.page.fleet import write_fleet
 from mlperf_submission.steps.cache import StepRecord, code_version
 from mlperf_submission.store.store import RunInfo, Store
 from mlperf_submission.tree.merge import merge_trees
@@ -141,7 +142,7 @@ def report_fleet(fleet: Fleet, tree: StepRecord, verdict: StepRecord) -> Step:
             "tree": tree.content_hash,
             "verdict": verdict.content_hash,
             "members": [member.model_dump(mode="json") for member in fleet.members],
-            "code_version": code_version("mlperf_submission.page"),
+            "code_version": code_version("mlperf_submission.page.fleet"),
             "templates": page_templates_version(),
         }
 

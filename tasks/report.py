@@ -9,14 +9,13 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from mlperf_submission import page
 from mlperf_submission.config.system import System
 from mlperf_submission.description.check import RunFacts, differences
 from mlperf_submission.description.describe import MachineDescription
 from mlperf_submission.harness.interference import shown_states
 from mlperf_submission.harness.record import DETAIL_LOG, ChildReport
 from mlperf_submission.harness.search import SearchOutcome
-from mlperf_submission.page import (
+from mlperf_submission.page.evidence import (
     EngineEvidence,
     Fact,
     Link,
@@ -25,8 +24,9 @@ from mlperf_submission.page import (
     ResultEvidence,
     ThroughputPoint,
     TimelineStep,
-    write_page,
 )
+from mlperf_submission.page.render import TEMPLATES
+from mlperf_submission.page.system_page import write_page
 from mlperf_submission.steps.cache import StepRecord, code_version
 from mlperf_submission.store.bucket import s3_address
 from mlperf_submission.store.store import Area
@@ -46,7 +46,7 @@ REPORT = StepSpec("report", "deliver", ("validate", "check_officially"), 0.2, 2.
 
 def page_templates_version() -> str:
     """Return the version of the page's templates."""
-    return files_version(Path(page.__file__).parent / "templates")
+    return files_version(TEMPLATES)
 
 
 def report(label: str, system: System, tree: StepRecord, verdict: StepRecord, evidence: PageEvidence) -> Step:
@@ -57,7 +57,7 @@ def report(label: str, system: System, tree: StepRecord, verdict: StepRecord, ev
             "tree": tree.content_hash,
             "verdict": verdict.content_hash,
             "evidence": evidence.model_dump(mode="json"),
-            "code_version": code_version("mlperf_submission.page"),
+            "code_version": code_version("mlperf_submission.page.system_page"),
             "templates": page_templates_version(),
         }
 

@@ -23,17 +23,6 @@ from mlperf_submission.submission.accuracy_log import AccuracyLogEntry
 from mlperf_submission.submission.conf import config_model
 from mlperf_submission.submission.detail_log import DetailLog
 
-__all__ = [
-    "AuditRuns",
-    "AuditVerdict",
-    "audit_config",
-    "compare_accuracy",
-    "compare_performance",
-    "compare_with_baseline",
-    "judge_audit",
-    "prove_applied",
-]
-
 ACCURACY_LOG_RNG_SEED = 720381539243781796
 """TEST01: seed of the sampling (`compliance/nvidia/TEST01/*/audit.config`)."""
 SAMPLING_TARGET = 4096

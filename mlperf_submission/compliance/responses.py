@@ -8,9 +8,8 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-
-from pydantic import BaseModel, ConfigDict
 
 from mlperf_submission.benchmark.parts import Score
 from mlperf_submission.errors import SettingError
@@ -30,12 +29,12 @@ _LONGEST_KEPT = 64
 """Bytes; of longer responses the SHA-256 is kept instead."""
 
 
-class ResponseComparison(BaseModel):
+@dataclass(frozen=True)
+class ResponseComparison:
     """The responses of a TEST01 run against those of the accuracy run.
 
     Attributes:
-        passed: whether every sampled response is the accuracy run's, in all of its bytes.
-        reasons: why not, one line each.
+        reasons: why a sampled response is not the accuracy run's, in all of its bytes; one line each.
         accuracy_entries, duplicate_keys, duplicate_mismatches: of the accuracy run's log.
         audit_entries: responses that TEST01 sampled.
         matched: those whose sample the accuracy run answered too.
@@ -43,11 +42,8 @@ class ResponseComparison(BaseModel):
         first_element_mismatches: those that differ in their first element, which is all that the official
             script compares.
         missing: sampled responses to samples that the accuracy run did not answer.
-        text: `verify_accuracy.txt`.
     """
 
-    model_config = ConfigDict(frozen=True)
-    passed: bool
     reasons: tuple[str, ...]
     accuracy_entries: int
     duplicate_keys: int
@@ -57,28 +53,48 @@ class ResponseComparison(BaseModel):
     mismatches: int
     first_element_mismatches: int
     missing: int
-    text: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether every sampled response is the accuracy run's."""
+        return not self.reasons
+
+    @property
+    def text(self) -> str:
+        """`verify_accuracy.txt`."""
+        return (
+            "Verifying accuracy. This might take a while...\n"
+            "Reading accuracy mode results...\n"
+            "Reading performance mode results...\n"
+            f"num_acc_log_entries = {self.accuracy_entries}\n"
+            f"num_acc_log_duplicate_keys = {self.duplicate_keys}\n"
+            f"num_acc_log_data_mismatch = {self.duplicate_mismatches}\n"
+            f"num_perf_log_entries = {self.audit_entries}\n"
+            f"num_perf_log_qsl_idx_match = {self.matched}\n"
+            f"num_perf_log_data_mismatch = {self.mismatches}\n"
+            f"num_missing_qsl_idxs = {self.missing}\n"
+            f"TEST {'PASS' if self.passed else 'FAIL'}\n\n"
+        )
 
 
-class BaselineComparison(BaseModel):
+@dataclass(frozen=True)
+class BaselineComparison:
     """The fallback of TEST01: the score of the sampled responses against that of the accuracy run's.
 
     Attributes:
-        passed: whether every metric is within the tolerance.
-        reasons: why not, one line each.
-        baseline: metrics of the accuracy run's responses to the sampled samples.
-        compliance: metrics of the audit run's responses.
+        reasons: why a metric is not within the tolerance, one line each.
         baseline_text: `baseline_accuracy.txt`.
         compliance_text: `compliance_accuracy.txt`.
     """
 
-    model_config = ConfigDict(frozen=True)
-    passed: bool
     reasons: tuple[str, ...]
-    baseline: Mapping[str, float]
-    compliance: Mapping[str, float]
     baseline_text: str
     compliance_text: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether every metric is within the tolerance."""
+        return not self.reasons
 
 
 def compare_accuracy(accuracy_log: Path, audit_log: Path, dtype: str) -> ResponseComparison:
@@ -136,7 +152,6 @@ def compare_accuracy(accuracy_log: Path, audit_log: Path, dtype: str) -> Respons
     if not matched:
         reasons.append("no sampled response could be compared: the audit's accuracy log has none that fits")
     return ResponseComparison(
-        passed=not reasons,
         reasons=tuple(reasons),
         accuracy_entries=accuracy_entries,
         duplicate_keys=duplicates,
@@ -146,16 +161,6 @@ def compare_accuracy(accuracy_log: Path, audit_log: Path, dtype: str) -> Respons
         mismatches=mismatched,
         first_element_mismatches=first_mismatched,
         missing=missing,
-        text=_text(
-            accuracy_entries,
-            duplicates,
-            duplicate_mismatches,
-            audit_entries,
-            matched,
-            mismatched,
-            missing,
-            verdict="TEST FAIL" if reasons else "TEST PASS",
-        ),
     )
 
 
@@ -200,10 +205,7 @@ def compare_with_baseline(
                 f"{delta:.3g} % apart, allowed are {tolerance_percent(metric):g} %"
             )
     return BaselineComparison(
-        passed=not reasons,
         reasons=tuple(reasons),
-        baseline=dict(baseline.metrics),
-        compliance=dict(compliance.metrics),
         baseline_text="\n".join(baseline.lines) + "\n",
         compliance_text="\n".join(compliance.lines) + "\n",
     )
@@ -218,29 +220,3 @@ def _kept(data: bytes, first: int) -> tuple[bytes, bytes]:
     if len(data) <= _LONGEST_KEPT:
         return data[:first], data
     return data[:first], len(data).to_bytes(8, "little") + hashlib.sha256(data).digest()
-
-
-def _text(
-    accuracy_entries: int,
-    duplicates: int,
-    duplicate_mismatches: int,
-    audit_entries: int,
-    matched: int,
-    mismatched: int,
-    missing: int,
-    *,
-    verdict: str,
-) -> str:
-    return (
-        "Verifying accuracy. This might take a while...\n"
-        "Reading accuracy mode results...\n"
-        "Reading performance mode results...\n"
-        f"num_acc_log_entries = {accuracy_entries}\n"
-        f"num_acc_log_duplicate_keys = {duplicates}\n"
-        f"num_acc_log_data_mismatch = {duplicate_mismatches}\n"
-        f"num_perf_log_entries = {audit_entries}\n"
-        f"num_perf_log_qsl_idx_match = {matched}\n"
-        f"num_perf_log_data_mismatch = {mismatched}\n"
-        f"num_missing_qsl_idxs = {missing}\n"
-        f"{verdict}\n\n"
-    )

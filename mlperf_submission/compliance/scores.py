@@ -11,8 +11,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict
-
 from mlperf_submission.errors import LogError
 from mlperf_submission.rounds import RunKind, Scenario
 from mlperf_submission.submission.detail_log import DetailLog
@@ -58,25 +56,29 @@ _SCORES: Mapping[Scenario, _ScoreField] = {
 }
 
 
-class PerformanceComparison(BaseModel):
+@dataclass(frozen=True)
+class PerformanceComparison:
     """The performance of an audit against its result.
 
     Attributes:
-        passed: whether the runs belong together and, but in a rehearsal, the official rule is met.
-        reasons: why not, one line each.
+        reasons: why the runs do not belong together or, but in a rehearsal, the official rule is not met; one
+            line each.
         notices: what a rehearsal takes note of and a submission would be refused for, one line each.
         reference_score: of the result: samples/s, or ns for the streams (TEST04: queries/s).
         audit_score: the same of the audit run.
         text: `verify_performance.txt`.
     """
 
-    model_config = ConfigDict(frozen=True)
-    passed: bool
     reasons: tuple[str, ...]
-    notices: tuple[str, ...] = ()
+    notices: tuple[str, ...]
     reference_score: float | None
     audit_score: float | None
     text: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is against it."""
+        return not self.reasons
 
 
 def compare_performance(
@@ -177,14 +179,7 @@ def _direction(kind: RunKind, is_latency: bool) -> str:
 def _comparison(
     reasons: list[str], notices: list[str], score: float | None, test: float | None, lines: list[str]
 ) -> PerformanceComparison:
-    return PerformanceComparison(
-        passed=not reasons,
-        reasons=tuple(reasons),
-        notices=tuple(notices),
-        reference_score=score,
-        audit_score=test,
-        text="\n".join(lines) + "\n",
-    )
+    return PerformanceComparison(tuple(reasons), tuple(notices), score, test, "\n".join(lines) + "\n")
 
 
 def _unusable(which: str, log: DetailLog) -> list[str]:

@@ -16,14 +16,12 @@ from pydantic import BaseModel, ConfigDict
 
 from mlperf_submission.description.accelerators import Gpus, accelerator_fields, read_gpus
 from mlperf_submission.description.devices import network_fields, storage_fields
-from mlperf_submission.description.fields import FieldValue, State, ask, typed
+from mlperf_submission.description.fields import FieldValue, ask, typed
 from mlperf_submission.description.host import memory_fields, platform_fields, processor_fields, system_fields
 from mlperf_submission.description.probe import Probe
 from mlperf_submission.description.software import software_fields, submission_fields
 from mlperf_submission.strict_yaml import written_yaml
 from mlperf_submission.submission import description
-
-__all__ = ["FieldValue", "MachineDescription", "Score", "State", "describe_machine"]
 
 _TABLE_WIDTH = 44
 

@@ -41,7 +41,7 @@ _KEPT_FREE = 0.05
 """Share of the free disk space that no archive may take."""
 
 
-def unpack_archive(archive: Path, folder: Path, *, check: Callable[[], None] = lambda: None) -> int:
+def unpack_archive(archive: Path, folder: Path, *, check: Callable[[], None] = lambda: None) -> None:
     """Unpack a tar (plain, gzip, bzip2, xz) or zip archive into a folder that does not exist yet.
 
     It is unpacked under a temporary name beside the folder and renamed when it is complete. Modes, owners and
@@ -51,9 +51,6 @@ def unpack_archive(archive: Path, folder: Path, *, check: Callable[[], None] = l
         archive: the file; its content decides what kind it is.
         folder: where its members go.
         check: called after each block; whatever it raises ends the unpacking.
-
-    Returns:
-        The number of files.
 
     Raises:
         SourceError: the archive is damaged, is none, or has a member that is a link, a device, encrypted, a
@@ -72,12 +69,11 @@ def unpack_archive(archive: Path, folder: Path, *, check: Callable[[], None] = l
     limit = int(shutil.disk_usage(temporary).free * (1 - _KEPT_FREE))
     try:
         with disk_full_named(folder), _damage_named(archive):
-            count = _write_members(archive, temporary, limit, check)
+            _write_members(archive, temporary, limit, check)
         temporary.rename(folder)
         sync_folder(folder.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return count
 
 
 @dataclass(frozen=True)
@@ -88,8 +84,8 @@ class _Member:
     """None for what is neither a regular file nor a folder."""
 
 
-def _write_members(archive: Path, folder: Path, limit: int, check: Callable[[], None]) -> int:
-    written = files = 0
+def _write_members(archive: Path, folder: Path, limit: int, check: Callable[[], None]) -> None:
+    written = 0
     for number, member in enumerate(_members(archive)):
         if number >= _MOST_MEMBERS:
             raise _refused(archive, f"it has more than {_MOST_MEMBERS} members")
@@ -113,8 +109,6 @@ def _write_members(archive: Path, folder: Path, limit: int, check: Callable[[], 
                         remedy="free some space, or choose another folder with --work",
                     )
                 target.write(block)
-        files += 1
-    return files
 
 
 def _members(archive: Path) -> Iterator[_Member]:

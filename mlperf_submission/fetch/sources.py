@@ -74,7 +74,6 @@ class Fetched:
         size: bytes of the source.
         digest: the verified digest, as in the source; empty for a folder.
         resumed_from: bytes that an earlier call had left.
-        unpacked_files: number of files unpacked; None for a plain file.
     """
 
     name: str
@@ -83,7 +82,6 @@ class Fetched:
     size: int
     digest: str
     resumed_from: int = 0
-    unpacked_files: int | None = None
 
 
 def fetch_all(
@@ -179,9 +177,9 @@ def _fetch(source: Source, folder: Path, parts: Path, limits: Limits, on_progres
             fetched = _from_mirrors(source, target, part, limits, on_progress)
         if source.unpack is None:
             return fetched
-        count = unpack_archive(target, unpacked, check=limits.check)
+        unpack_archive(target, unpacked, check=limits.check)
         target.unlink()
-        return replace(fetched, path=unpacked, unpacked_files=count)
+        return replace(fetched, path=unpacked)
 
 
 def _folder_given(source: Source) -> Path | None:
@@ -230,7 +228,7 @@ def _from_folder(source: Source, given: Path, target: Path, limits: Limits) -> F
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     sync_folder(target.parent)
-    return Fetched(source.name, target, f"file:{given.name}", sum(sizes), "", unpacked_files=len(sizes))
+    return Fetched(source.name, target, f"file:{given.name}", sum(sizes), "")
 
 
 def _link_or_copy(path: Path, target: Path) -> None:

@@ -8,14 +8,7 @@ from pathlib import Path
 
 from mlperf_submission.page.data import Result, SystemData
 from mlperf_submission.page.evidence import PageEvidence
-from mlperf_submission.page.read import (
-    SystemPlace,
-    accelerator_count,
-    find_system,
-    read_fields,
-    read_system,
-    systems_of,
-)
+from mlperf_submission.page.read import accelerator_count, read_fields, read_system, systems_of
 from mlperf_submission.rounds import Scenario
 
 _FIELDS = (
@@ -31,17 +24,7 @@ _FIELDS = (
     ("Host memory", "host_memory_capacity"),
 )
 _UNKNOWN = "not recorded"
-
-
-@dataclass(frozen=True)
-class Neighbour:
-    """Another system to compare with: of the same tree, of another one, or of a run fetched out of S3."""
-
-    label: str
-    tree: Path
-    system: str
-    round_name: str
-    evidence: PageEvidence | None = None
+_MOST_NEIGHBOURS = 8
 
 
 @dataclass(frozen=True)
@@ -85,8 +68,8 @@ class Comparison:
         return next((one for one in self.results if (one.model, one.scenario) == wanted), None)
 
 
-def neighbours_in(tree: Path, mine: SystemData, round_name: str, *, most: int = 8) -> list[Neighbour]:
-    """Return what to compare a system with out of a tree.
+def neighbours_in(tree: Path, mine: SystemData) -> list[tuple[str, SystemData]]:
+    """Return what to compare a system with out of a tree of its round: what to call each, and the system.
 
     If another tree holds a system of the same name, it is a run of the same system, and the only one
     returned. Otherwise (a round's published tree) it is those with the same accelerator in the same division,
@@ -100,7 +83,7 @@ def neighbours_in(tree: Path, mine: SystemData, round_name: str, *, most: int = 
     for place in systems_of(tree):
         if (place.division, place.submitter, place.system) == own:
             if tree.resolve() != mine.tree.resolve():
-                return [Neighbour("The same system", tree, str(place), round_name)]
+                return [("The same system", read_system(tree, place, mine.round_name, deep=False))]
             continue
         fields = read_fields(tree, place)
         if place.division != mine.division or not mine.accelerator:
@@ -108,28 +91,15 @@ def neighbours_in(tree: Path, mine: SystemData, round_name: str, *, most: int = 
         if _plain(fields.get("accelerator_model_name", "")) == _plain(mine.accelerator):
             count = accelerator_count(fields) or 0
             label = fields.get("submitter") or place.submitter
-            neighbour = Neighbour(label, tree, str(place), round_name)
-            found.append((abs(count - (mine.accelerators or 0)), str(place), neighbour))
-    return [neighbour for _, _, neighbour in sorted(found, key=lambda one: one[:2])[:most]]
+            found.append((abs(count - (mine.accelerators or 0)), str(place), label, place))
+    return [
+        (label, read_system(tree, place, mine.round_name, deep=False))
+        for _, _, label, place in sorted(found)[:_MOST_NEIGHBOURS]
+    ]
 
 
-def read_neighbour(neighbour: Neighbour) -> SystemData:
-    """Read the system of a neighbour.
-
-    Raises:
-        SettingError, TreeError: it cannot be found.
-    """
-    place: SystemPlace = find_system(neighbour.tree, neighbour.system)
-    return read_system(neighbour.tree, place, neighbour.round_name, deep=False)
-
-
-def compare(mine: SystemData, neighbour: Neighbour, evidence: PageEvidence | None = None) -> Comparison:
-    """Compare a system with another.
-
-    Raises:
-        SettingError, TreeError: the other system cannot be found.
-    """
-    other = read_neighbour(neighbour)
+def compare(mine: SystemData, label: str, other: SystemData, evidence: PageEvidence | None) -> Comparison:
+    """Compare a system, of which `evidence` is known beyond its tree, with another that is called `label`."""
     per_accelerator = bool(mine.accelerators and other.accelerators)
     divisors = (mine.accelerators or 1, other.accelerators or 1) if per_accelerator else (1, 1)
     pairs = [
@@ -139,18 +109,18 @@ def compare(mine: SystemData, neighbour: Neighbour, evidence: PageEvidence | Non
         if (first.model, first.scenario, first.units) == (second.model, second.scenario, second.units)
     ]
     return Comparison(
-        label=neighbour.label,
+        label=label,
         title=other.title,
         submitter=other.submitter,
         round_name=other.round_name,
         rehearsal=other.rehearsal,
         results=tuple(one for one in (_compared(a, b, divisors) for a, b in pairs) if one),
         per_accelerator=per_accelerator,
-        differences=tuple(_differences(mine, other, pairs, evidence, neighbour.evidence)),
+        differences=tuple(_differences(mine, other, pairs, evidence)),
         same=tuple(
             what
             for what, name in _FIELDS
-            if mine.value_of(name) and _plain(mine.value_of(name)) == _plain(other.value_of(name))
+            if mine.fields.get(name) and _plain(mine.fields[name]) == _plain(other.fields.get(name, ""))
         ),
     )
 
@@ -170,22 +140,17 @@ def _differences(
     other: SystemData,
     pairs: Sequence[tuple[Result, Result]],
     evidence: PageEvidence | None,
-    other_evidence: PageEvidence | None,
 ) -> list[Difference]:
     rows = [("Round", mine.round_name, other.round_name), ("Division", mine.division, other.division)]
-    rows += [(what, mine.value_of(name), other.value_of(name)) for what, name in _FIELDS]
+    rows += [(what, mine.fields.get(name, ""), other.fields.get(name, "")) for what, name in _FIELDS]
     if pairs:
         rows.append(("LoadGen", _versions(a for a, _ in pairs), _versions(b for _, b in pairs)))
     for first, second in pairs:
         name = f"{first.model} {first.scenario}"
         rows.append((f"Weights, {name}", first.precision, second.precision))
-        rows.append((f"Batch, {name}", _batch(first, evidence), _batch(second, other_evidence)))
+        known = evidence.of(first.benchmark, first.scenario) if evidence else None
+        rows.append((f"Batch, {name}", str(known.batch_size or "") if known else "", ""))
     return [Difference(what, a or _UNKNOWN, b or _UNKNOWN) for what, a, b in rows if _plain(a) != _plain(b)]
-
-
-def _batch(result: Result, evidence: PageEvidence | None) -> str:
-    known = evidence.of(result.benchmark, result.scenario) if evidence else None
-    return str(known.batch_size) if known and known.batch_size else ""
 
 
 def _versions(results: Iterable[Result]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -26,19 +27,11 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Field:
-    """One field of the system file."""
-
-    name: str
-    value: str
-
-
-@dataclass(frozen=True)
 class FieldGroup:
-    """A group of fields under the title of the published page."""
+    """Fields of the system file, by name, under the title of the published page."""
 
     title: str
-    fields: tuple[Field, ...]
+    fields: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -178,7 +171,7 @@ class SystemData:
     models: tuple[ModelRow, ...]
     rehearsal: bool
     problems: tuple[str, ...] = ()
-    fields: tuple[Field, ...] = field(default=(), repr=False)
+    fields: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def results(self) -> tuple[Result, ...]:
@@ -193,7 +186,3 @@ class SystemData:
         usual = [*server, *streams, Scenario.OFFLINE]
         others = [one for one in Scenario if one not in usual and any(m.result(one) for m in self.models)]
         return (*usual, *others)
-
-    def value_of(self, name: str) -> str:
-        """Return a field of the system file; empty if it has none."""
-        return next((one.value for one in self.fields if one.name == name), "")

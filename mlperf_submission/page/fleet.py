@@ -11,7 +11,6 @@ from mlperf_submission.files import write_atomic
 from mlperf_submission.page import tables
 from mlperf_submission.page.data import Result, SystemData
 from mlperf_submission.page.evidence import PageEvidence
-from mlperf_submission.page.links import Links
 from mlperf_submission.page.read import read_system, systems_of
 from mlperf_submission.page.render import render
 from mlperf_submission.page.system_page import write_system
@@ -46,7 +45,6 @@ def write_fleet(
     round_name: str,
     verdict: Verdict | None = None,
     evidence: Mapping[str, PageEvidence] | None = None,
-    pages: bool = True,
     again: Again = named,
 ) -> Path:
     """Write the page of all systems of a tree, `fleet.csv` and `fleet.json` beside it, and a page per system.
@@ -57,7 +55,6 @@ def write_fleet(
         round_name: the round whose targets and limits the results are held against.
         verdict: what the validation said of the tree.
         evidence: what a flow knows of the systems, by `division/submitter/system`.
-        pages: also write the page of each system, and link to it.
         again: says what a failure's redo comes to.
 
     Returns:
@@ -68,24 +65,15 @@ def write_fleet(
         SettingError: the round is unknown.
     """
     places = systems_of(tree)
-    known = dict(evidence or {})
+    systems = [read_system(tree, place, round_name) for place in places]
+    verdicts = [verdict_on(verdict, place, again) if verdict else None for place in places]
+    columns = _columns(systems, round_name)
     rows = []
-    for place in places:
-        data = read_system(tree, place, round_name, deep=pages)
-        found = verdict_on(verdict, place.division, place.submitter, place.system, again) if verdict else None
-        href = ""
-        if pages:
-            href = f"systems/{quote(str(place))}/index.html"
-            own = out / "systems" / place.division / place.submitter / place.system
-            links = Links.of(tree, own, known.get(str(place)))
-            write_system(data, own, links, found, known.get(str(place)), fleet_link="../../../../index.html")
-        rows.append(FleetRow(data, href, found, ()))
-    columns = _columns([row.system for row in rows], round_name)
-    rows = [
-        FleetRow(row.system, row.href, row.verdict, tuple(_cell(row.system, column) for column in columns))
-        for row in rows
-    ]
-    systems, verdicts = [row.system for row in rows], [row.verdict for row in rows]
+    for place, system, found in zip(places, systems, verdicts, strict=True):
+        known = evidence.get(str(place)) if evidence else None
+        write_system(system, out / "systems" / str(place), found, known, fleet_link="../../../../index.html")
+        cells = tuple(_cell(system, column) for column in columns)
+        rows.append(FleetRow(system, f"systems/{quote(str(place))}/index.html", found, cells))
     rehearsals = sum(system.rehearsal for system in systems)
     page = render(
         "fleet.html.j2",

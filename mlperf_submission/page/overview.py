@@ -13,10 +13,17 @@ from mlperf_submission.page.evidence import PageEvidence
 from mlperf_submission.page.svg import Drawing
 from mlperf_submission.page.text import duration, moment
 from mlperf_submission.rounds import RunKind, Scenario
+from mlperf_submission.submission.times import Span
 
 _WIDTH = 960.0
 _LANE = 26.0
 _SHOWN_GAPS = 6
+_HOUR, _DAY = 3600, 24 * 3600
+_STEPS = (
+    *(1, 2, 5, 10, 30, 60, 120, 300, 600, 1800),
+    *(_HOUR, 2 * _HOUR, 4 * _HOUR, 12 * _HOUR, _DAY, 7 * _DAY),
+)
+"""Seconds between two times on the axis."""
 
 
 @dataclass(frozen=True)
@@ -28,48 +35,21 @@ class Ratio:
 
 
 @dataclass(frozen=True)
-class Bar:
+class Bar(Span):
     """One step on the time line."""
 
     lane: str
     name: str
     kind: str
-    begin: datetime
-    end: datetime
-
-    @property
-    def seconds(self) -> float:
-        """How long it took."""
-        return (self.end - self.begin).total_seconds()
 
 
 @dataclass(frozen=True)
-class Gap:
-    """A time in which nothing on the time line ran."""
-
-    begin: datetime
-    end: datetime
-
-    @property
-    def seconds(self) -> float:
-        """How long it was."""
-        return (self.end - self.begin).total_seconds()
-
-
-@dataclass(frozen=True)
-class Timeline:
-    """Where the wall time went."""
+class Timeline(Span):
+    """Where the wall time went, from the first begin to the last end; in the gaps nothing ran."""
 
     bars: tuple[Bar, ...]
-    gaps: tuple[Gap, ...]
-    begin: datetime
-    end: datetime
+    gaps: tuple[Span, ...]
     source: str
-
-    @property
-    def seconds(self) -> float:
-        """From the first begin to the last end."""
-        return (self.end - self.begin).total_seconds()
 
     @property
     def idle_seconds(self) -> float:
@@ -77,7 +57,7 @@ class Timeline:
         return sum(gap.seconds for gap in self.gaps)
 
     @property
-    def longest_gaps(self) -> tuple[Gap, ...]:
+    def longest_gaps(self) -> tuple[Span, ...]:
         """The longest gaps, longest first."""
         return tuple(sorted(self.gaps, key=lambda gap: -gap.seconds)[:_SHOWN_GAPS])
 
@@ -119,7 +99,7 @@ def timeline_of(system: SystemData, evidence: PageEvidence | None) -> Timeline |
     """Return the time line: the flow's steps if it knows them, else the runs by their logs."""
     if evidence and evidence.timeline:
         bars = [
-            Bar(step.kind, step.name, step.kind, step.start, step.end)
+            Bar(step.start, step.end, step.kind, step.name, step.kind)
             for step in evidence.timeline
             if step.end >= step.start
         ]
@@ -127,11 +107,11 @@ def timeline_of(system: SystemData, evidence: PageEvidence | None) -> Timeline |
     else:
         bars = [
             Bar(
+                run.begin,
+                run.end,
                 result.model,
                 f"{result.model} {result.scenario} {run.kind}",
                 _kind(run.kind),
-                run.begin,
-                run.end,
             )
             for result in system.results
             for run in result.runs
@@ -141,7 +121,7 @@ def timeline_of(system: SystemData, evidence: PageEvidence | None) -> Timeline |
     if not bars:
         return None
     bars.sort(key=lambda bar: (bar.begin.timestamp(), bar.end.timestamp()))
-    return Timeline(tuple(bars), tuple(_gaps(bars)), bars[0].begin, max(bar.end for bar in bars), source)
+    return Timeline(bars[0].begin, max(bar.end for bar in bars), tuple(bars), tuple(_gaps(bars)), source)
 
 
 def timeline_picture(line: Timeline) -> Markup:
@@ -195,19 +175,17 @@ def timeline_picture(line: Timeline) -> Markup:
                 )
     for at in _clock(line.begin, line.end):
         drawing.line(x(at), floor, x(at), floor + 4, "tick")
-        text = (
-            f"{at:%d %b %H:%M}" if total > 24 * 3600 else f"{at:%H:%M:%S}" if total < 600 else f"{at:%H:%M}"
-        )
+        text = f"{at:%d %b %H:%M}" if total > _DAY else f"{at:%H:%M:%S}" if total < 600 else f"{at:%H:%M}"
         drawing.text(x(at), floor + 18, text, "axis", "middle")
     return drawing.markup()
 
 
-def _gaps(bars: Sequence[Bar]) -> list[Gap]:
+def _gaps(bars: Sequence[Bar]) -> list[Span]:
     gaps = []
     reached = bars[0].end
     for bar in bars[1:]:
         if bar.begin > reached:
-            gaps.append(Gap(reached, bar.begin))
+            gaps.append(Span(reached, bar.begin))
         reached = max(reached, bar.end)
     return gaps
 
@@ -215,25 +193,8 @@ def _gaps(bars: Sequence[Bar]) -> list[Gap]:
 def _clock(begin: datetime, end: datetime) -> list[datetime]:
     """Return round times of the clock, at most nine of them."""
     total = (end - begin).total_seconds()
-    steps = (
-        1,
-        2,
-        5,
-        10,
-        30,
-        60,
-        120,
-        300,
-        600,
-        1800,
-        3600,
-        7200,
-        4 * 3600,
-        12 * 3600,
-        24 * 3600,
-        7 * 24 * 3600,
-    )
-    step = next((one for one in steps if total / one <= 8), steps[-1] * (int(total / (8 * steps[-1])) + 1))
+    week = 7 * _DAY
+    step = next((one for one in _STEPS if total / one <= 8), week * (int(total / (8 * week)) + 1))
     first = -(-begin.timestamp() // step) * step
     moments = []
     while first <= end.timestamp():

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlperf_submission.errors import SettingError, TreeError
-from mlperf_submission.page.data import Field, FieldGroup, ModelRow, SystemData
-from mlperf_submission.page.read_result import ResultFolders, read_result
+from mlperf_submission.page.data import FieldGroup, ModelRow, SystemData
+from mlperf_submission.page.read_result import ResultReader
 from mlperf_submission.page.text import clean
 from mlperf_submission.rounds import Round, Scenario, get_round
 from mlperf_submission.submission import description
@@ -74,7 +74,7 @@ def read_system(tree: Path, place: SystemPlace, round_name: str, *, deep: bool =
         tree: the tree's root.
         place: which system.
         round_name: the round whose targets and limits apply.
-        deep: also the audits, the times of all runs and the files; a fleet page needs none of them.
+        deep: also the audits, the times of all runs and the files; a comparison needs none of them.
 
     Raises:
         SettingError: the round is unknown.
@@ -83,21 +83,20 @@ def read_system(tree: Path, place: SystemPlace, round_name: str, *, deep: bool =
     files = Tree(tree, links_out=False)
     problems: list[str] = []
     fields = _fields(files, place, problems)
-    values = {one.name: one.value for one in fields}
     models = tuple(_models(files, place, round_, deep, problems))
-    system_name = values.get("system_name") or place.system
+    system_name = fields.get("system_name") or place.system
     return SystemData(
         tree=tree,
         round_name=round_.name,
         published=_PUBLISHED.get(round_.name, ""),
         division=clean(place.division),
-        submitter=values.get("submitter") or clean(place.submitter),
+        submitter=fields.get("submitter") or clean(place.submitter),
         system=clean(place.system),
         title=system_name,
-        category=values.get("system_type", ""),
-        status=values.get("status", ""),
-        accelerator=values.get("accelerator_model_name", ""),
-        accelerators=accelerator_count(values),
+        category=fields.get("system_type", ""),
+        status=fields.get("status", ""),
+        accelerator=fields.get("accelerator_model_name", ""),
+        accelerators=accelerator_count(fields),
         groups=_groups(fields),
         models=models,
         rehearsal="rehearsal" in f"{place.system} {system_name}".lower(),
@@ -108,7 +107,7 @@ def read_system(tree: Path, place: SystemPlace, round_name: str, *, deep: bool =
 
 def read_fields(tree: Path, place: SystemPlace) -> dict[str, str]:
     """Return the fields of a system's description; empty if it has none that can be read."""
-    return {one.name: one.value for one in _fields(Tree(tree, links_out=False), place, [])}
+    return _fields(Tree(tree, links_out=False), place, [])
 
 
 def accelerator_count(fields: Mapping[str, str]) -> int | None:
@@ -135,26 +134,26 @@ def _folders(folder: Path) -> list[Path]:
         return []
 
 
-def _fields(files: Tree, place: SystemPlace, problems: list[str]) -> tuple[Field, ...]:
+def _fields(files: Tree, place: SystemPlace, problems: list[str]) -> dict[str, str]:
     path = f"{place.division}/{place.submitter}/systems/{place.system}.json"
     if not files.is_file(path):
         problems.append(f"{clean(path)}: the system has no description")
-        return ()
+        return {}
     json = files.json(path)
     if json.problem:
         problems.append(f"{clean(path)}: the system's description cannot be read: {clean(json.problem)}")
-    return tuple(Field(clean(name), clean(value)) for name, value in json.content.items())
+    return {clean(name): clean(value) for name, value in json.content.items()}
 
 
-def _groups(fields: tuple[Field, ...]) -> tuple[FieldGroup, ...]:
-    values = {one.name: one for one in fields}
+def _groups(fields: Mapping[str, str]) -> tuple[FieldGroup, ...]:
     groups = [
-        FieldGroup(title, tuple(values.get(name, Field(name, "")) for name in names))
+        FieldGroup(title, {name: fields.get(name, "") for name in names})
         for title, names in description.GROUPS.items()
     ]
-    shown = {name for names in description.GROUPS.values() for name in names}
-    rest = tuple(sorted((one for one in fields if one.name not in shown), key=lambda one: one.name))
-    return (*groups, FieldGroup(_OTHER, rest)) if rest else tuple(groups)
+    rest = sorted(fields.keys() - {name for group in groups for name in group.fields})
+    if rest:
+        groups.append(FieldGroup(_OTHER, {name: fields[name] for name in rest}))
+    return tuple(groups)
 
 
 def _models(
@@ -171,15 +170,9 @@ def _models(
     for benchmark in _folders(folder):
         rules = round_.models.get(round_.resolve(benchmark.name, mapping))
         results = tuple(
-            read_result(
-                files,
-                ResultFolders.of(round_, submission, f"{place.system}/{benchmark.name}/{path.name}"),
-                benchmark.name,
-                scenario,
-                round_,
-                rules,
-                deep,
-            )
+            ResultReader(
+                files, submission, f"{place.system}/{benchmark.name}/{path.name}", round_, rules, deep
+            ).read(benchmark.name, scenario)
             for path in sorted(_folders(benchmark), key=_scenario_order)
             if (scenario := scenario_of(path.name))
         )

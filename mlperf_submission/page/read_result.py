@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,59 +29,38 @@ _PERCENTILE = re.compile(r"result_(\d{2}\.\d{2})_percentile_latency_ns")
 _LIMITED = (Scenario.SERVER, Scenario.INTERACTIVE)
 
 
-@dataclass(frozen=True)
-class ResultFolders:
-    """The folders of one result in a round's layout, relative to the tree."""
-
-    results: str
-    measurements: str
-    compliance: str
-
-    @staticmethod
-    def of(round_: Round, submission: str, below: str) -> ResultFolders:
-        """Return the folders; `below` is `system/benchmark/scenario`."""
-        result = f"{submission}/results/{below}"
-        if round_.runs_beside_results:
-            return ResultFolders(result, result, result)
-        return ResultFolders(result, f"{submission}/measurements/{below}", f"{submission}/compliance/{below}")
-
-
-def read_result(
-    tree: Tree,
-    folders: ResultFolders,
-    benchmark: str,
-    scenario: Scenario,
-    round_: Round,
-    rules: ModelRules | None,
-    deep: bool,
-) -> Result:
-    """Read one result. A damaged or missing file becomes one of its problems, never an exception.
+class ResultReader:
+    """Reads one result.
 
     Args:
         tree: the tree.
-        folders: where the result lies.
-        benchmark: the model's directory name.
-        scenario: the scenario that its folder stands for.
-        round_: the round whose keys, units and targets apply.
+        submission: the submitter's folder.
+        below: where the result lies below it and its rooms, `system/benchmark/scenario`.
+        round_: the round whose layout, keys, units and targets apply.
         rules: what the round asks of the model; None if it does not have it.
         deep: also the audits, the times of all runs and the files.
     """
-    return _Reader(tree, folders, round_, rules, deep).read(benchmark, scenario)
 
-
-class _Reader:
     def __init__(
-        self, tree: Tree, folders: ResultFolders, round_: Round, rules: ModelRules | None, deep: bool
+        self, tree: Tree, submission: str, below: str, round_: Round, rules: ModelRules | None, deep: bool
     ) -> None:
         self.tree = tree
-        self.folders = folders
+        self.results, self.measurements, self.compliance = (
+            f"{submission}/{round_.room(kind)}/{below}" for kind in ("results", "measurements", "compliance")
+        )
         self.round = round_
         self.rules = rules
         self.deep = deep
         self.problems: list[str] = []
 
     def read(self, benchmark: str, scenario: Scenario) -> Result:
-        path = f"{self.folders.results}/performance/run_1/{DETAIL}"
+        """Return what there is; a damaged or missing file becomes one of its problems, never an exception.
+
+        Args:
+            benchmark: the model's directory name.
+            scenario: the scenario that its folder stands for.
+        """
+        path = f"{self.results}/performance/run_1/{DETAIL}"
         log = self._log(path)
         logged = Scenario.SERVER if scenario is Scenario.INTERACTIVE else scenario  # if the log does not say
         values = {"effective_scenario": str(logged), **(log.values if log else {})}
@@ -128,7 +106,7 @@ class _Reader:
         return logged or (float(self.rules.server_target_latency_ns or 0) or None if self.rules else None)
 
     def _accuracy(self, scenario: Scenario) -> tuple[AccuracyFigure, ...]:
-        path = f"{self.folders.results}/accuracy/accuracy.txt"
+        path = f"{self.results}/accuracy/accuracy.txt"
         targets = self.rules.targets(scenario) if self.rules else ()
         metrics = [one.metric for one in targets] if self.rules else all_metrics(self.round.is_newer)
         text = self.tree.text(path, replace=True)
@@ -155,22 +133,22 @@ class _Reader:
         return tuple(figures)
 
     def _precision(self) -> str:
-        for name in sorted(self.tree.listing(self.folders.measurements).files):
+        for name in sorted(self.tree.listing(self.measurements).files):
             if name.endswith(".json"):
-                content = self.tree.json(f"{self.folders.measurements}/{name}").content
+                content = self.tree.json(f"{self.measurements}/{name}").content
                 if "weight_data_types" in content:
                     return clean(content["weight_data_types"])
         return ""
 
     def _audits(self) -> list[Audit]:
         present = sorted(
-            name for name in self.tree.listing(self.folders.compliance).folders if name.startswith("TEST")
+            name for name in self.tree.listing(self.compliance).folders if name.startswith("TEST")
         )
         asked = [kind.value for kind in self.rules.audits] if self.rules else []
         return [self._audit(clean(name)) for name in dict.fromkeys([*asked, *present])]
 
     def _audit(self, name: str) -> Audit:
-        folder = f"{self.folders.compliance}/{name}"
+        folder = f"{self.compliance}/{name}"
         path = f"{folder}/verify_performance.txt"
         text = self.tree.text(path, replace=True)
         if text.problem:
@@ -189,10 +167,10 @@ class _Reader:
 
     def _runs(self, performance: str, log: DetailLog | None) -> list[Run]:
         runs = [_run(RunKind.PERFORMANCE, performance, log)]
-        others = [(RunKind.ACCURACY, f"{self.folders.results}/accuracy/{DETAIL}")]
+        others = [(RunKind.ACCURACY, f"{self.results}/accuracy/{DETAIL}")]
         for kind in RunKind:
             if kind.is_audit:
-                others.append((kind, f"{self.folders.compliance}/{kind.value}/performance/run_1/{DETAIL}"))
+                others.append((kind, f"{self.compliance}/{kind.value}/performance/run_1/{DETAIL}"))
         for kind, path in others:
             if not self.tree.is_file(path):
                 continue
@@ -206,13 +184,13 @@ class _Reader:
         return read_detail(Path(self.tree.full(path)), wanted=wanted, memory=self.tree.log_memory)
 
     def _files(self) -> list[Place]:
-        beside = sorted(self.tree.listing(self.folders.measurements).files)
+        beside = sorted(self.tree.listing(self.measurements).files)
         names = [
-            f"{self.folders.results}/performance/run_1/{DETAIL}",
-            f"{self.folders.results}/performance/run_1/{SUMMARY}",
-            f"{self.folders.results}/accuracy/{DETAIL}",
-            f"{self.folders.results}/accuracy/accuracy.txt",
-            *(f"{self.folders.measurements}/{name}" for name in beside),
+            f"{self.results}/performance/run_1/{DETAIL}",
+            f"{self.results}/performance/run_1/{SUMMARY}",
+            f"{self.results}/accuracy/{DETAIL}",
+            f"{self.results}/accuracy/accuracy.txt",
+            *(f"{self.measurements}/{name}" for name in beside),
         ]
         return [Place(name) for name in names if self.tree.is_file(name)]
 

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from mlperf_submission.files import write_atomic
 from mlperf_submission.page import overview, pictures, tables
-from mlperf_submission.page.compare import Comparison, Neighbour, compare, neighbours_in
+from mlperf_submission.page.compare import Comparison, compare, neighbours_in
 from mlperf_submission.page.data import Result, SystemData
 from mlperf_submission.page.evidence import PageEvidence, ResultEvidence
 from mlperf_submission.page.links import Links, safe_href
@@ -53,9 +53,7 @@ def write_page(
     round_name: str,
     verdict: Verdict | None = None,
     evidence: PageEvidence | None = None,
-    neighbours: Sequence[Neighbour] = (),
     compare_trees: Sequence[Path] = (),
-    fleet_link: str = "",
     again: Again = named,
 ) -> Path:
     """Write the self-contained page of one system, and `results.json` and `results.csv` beside it.
@@ -67,9 +65,7 @@ def write_page(
         round_name: the round whose targets and limits the results are held against.
         verdict: what the validation said of the tree; None: the page says that it was not validated.
         evidence: what a flow knows beyond the tree.
-        neighbours: systems to compare with.
         compare_trees: trees to compare with: another run of this system, or a round's published systems.
-        fleet_link: relative address of the fleet page, if there is one.
         again: says what a failure's redo comes to.
 
     Returns:
@@ -81,26 +77,34 @@ def write_page(
     """
     place = find_system(tree, system)
     data = read_system(tree, place, round_name)
-    found = verdict_on(verdict, place.division, place.submitter, place.system, again) if verdict else None
-    others = list(neighbours)
-    for other in compare_trees:
-        others += neighbours_in(other, data, round_name)
-    comparisons = [compare(data, one, evidence) for one in others]
-    links = Links.of(tree, out, evidence)
-    return write_system(data, out, links, found, evidence, comparisons, fleet_link=fleet_link)
+    found = verdict_on(verdict, place, again) if verdict else None
+    comparisons = [
+        compare(data, label, other, evidence)
+        for tree_of_others in compare_trees
+        for label, other in neighbours_in(tree_of_others, data)
+    ]
+    return write_system(data, out, found, evidence, comparisons)
 
 
 def write_system(
     data: SystemData,
     out: Path,
-    links: Links,
     found: SystemVerdict | None,
     evidence: PageEvidence | None,
     comparisons: Sequence[Comparison] = (),
     *,
     fleet_link: str = "",
 ) -> Path:
-    """Write the page of a system that was read already; see `write_page`."""
+    """Write the page of a system that was read already; see `write_page`.
+
+    Args:
+        data: the system.
+        out: as for `write_page`.
+        found: the verdict on the system.
+        evidence: as for `write_page`.
+        comparisons: with other systems.
+        fleet_link: relative address of the fleet page, if there is one.
+    """
     page = render(
         "system.html.j2",
         {
@@ -113,17 +117,15 @@ def write_system(
             "evidence": evidence,
             "manifest": evidence.manifest if evidence else None,
             "views": {result.anchor: _view(result, found, evidence) for result in data.results},
-            "links": links,
+            "links": Links.of(data.tree, out, evidence),
             "safe_href": safe_href,
             "ratios": overview.ratio_picture(overview.ratios(data)),
             "timeline": (line := overview.timeline_of(data, evidence)),
             "timeline_picture": overview.timeline_picture(line) if line else None,
             "comparisons": comparisons,
-            "filled": sum(bool(one.value) for one in data.fields),
-            "not_applicable": sum(one.value.lower() in ("n/a", "na") for one in data.fields),
-            "missing": [
-                name for name in description.REQUIRED if name not in {one.name for one in data.fields}
-            ],
+            "filled": sum(map(bool, data.fields.values())),
+            "not_applicable": sum(value.lower() in ("n/a", "na") for value in data.fields.values()),
+            "missing": [name for name in description.REQUIRED if name not in data.fields],
             "sources": {one.label: one.value for one in evidence.field_sources} if evidence else {},
             "fleet_link": fleet_link,
             "Scenario": Scenario,

@@ -38,7 +38,7 @@ def as_json(systems: Sequence[SystemData], verdicts: Sequence[SystemVerdict | No
         {
             **_head(system),
             "verdict": _verdict(verdict),
-            "description": {one.name: one.value for one in system.fields},
+            "description": dict(system.fields),
             "results": [_result(system, result, verdict) for result in system.results],
         }
         for system, verdict in zip(systems, verdicts, strict=True)

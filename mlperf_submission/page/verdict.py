@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mlperf_submission.failures import diagnose_rule
+from mlperf_submission.page.read import SystemPlace
 from mlperf_submission.page.text import clean
+from mlperf_submission.submission.files import DIVISIONS
 from mlperf_submission.validation.verdict import Verdict
 
 Again = Callable[[tuple[str, ...]], str]
@@ -105,19 +107,17 @@ class SystemVerdict:
         return tuple(one for one in self.findings if (one.benchmark, one.scenario) == (benchmark, scenario))
 
 
-def verdict_on(
-    verdict: Verdict, division: str, submitter: str, system: str, again: Again = named
-) -> SystemVerdict:
+def verdict_on(verdict: Verdict, place: SystemPlace, again: Again) -> SystemVerdict:
     """Keep of a tree's verdict what concerns one system, its submitter or the whole tree; errors first."""
     findings, elsewhere = [], 0
     for failure in verdict.failures:
         parts = [part for part in str(failure.path).replace("\\", "/").split("/") if part not in ("", ".")]
-        if not _concerns(parts, division, submitter, system):
+        if not _concerns(parts, place):
             elsewhere += failure.severity == "error"
             continue
         is_error = failure.severity == "error"
         known = diagnose_rule(failure.rule, failure.message) if is_error else None
-        below = parts[parts.index(system) + 1 :] if system in parts else []
+        below = parts[parts.index(place.system) + 1 :] if place.system in parts else []
         findings.append(
             Finding(
                 rule=clean(failure.rule),
@@ -135,18 +135,17 @@ def verdict_on(
     refused = frozenset(
         (clean(one.benchmark), clean(one.scenario))
         for one in verdict.results
-        if not one.ok and (one.division, one.submitter, one.system) == (division, submitter, system)
+        if not one.ok and SystemPlace(one.division, one.submitter, one.system) == place
     )
     return SystemVerdict(tuple(findings), elsewhere, refused, verdict.rehearsal)
 
 
-def _concerns(parts: Sequence[str], division: str, submitter: str, system: str) -> bool:
+def _concerns(parts: Sequence[str], place: SystemPlace) -> bool:
     """Whether a path is this system's, or common to all systems of the submitter or of the tree."""
-    for part, expected in zip(parts, (division, submitter), strict=False):
-        if part != expected and parts[0] in ("closed", "open", "network"):
-            return False
-    if len(parts) > 3 and parts[0] in ("closed", "open", "network") and parts[2] in (
-        "results", "measurements", "compliance", "systems",
-    ):  # fmt: skip
-        return parts[3] in (system, f"{system}.json")
+    if parts[:1] and parts[0] not in DIVISIONS:
+        return True
+    if any(part != mine for part, mine in zip(parts, (place.division, place.submitter), strict=False)):
+        return False
+    if len(parts) > 3 and parts[2] in ("results", "measurements", "compliance", "systems"):
+        return parts[3] in (place.system, f"{place.system}.json")
     return True

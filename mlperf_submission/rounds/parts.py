@@ -5,9 +5,9 @@ Source of every number: `submission_checker.py` and `constants.py` of mlcommons/
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
+from typing import TypedDict
 
 from mlperf_submission.rounds.types import AccuracyTarget, ModelRules, RunKind, Scenario, TokenLimits
 
@@ -22,8 +22,8 @@ SERVER = frozenset({Scenario.OFFLINE, Scenario.SERVER})
 SINGLE = frozenset({Scenario.SINGLE_STREAM, Scenario.OFFLINE})
 SINGLE_ONLY = frozenset({Scenario.SINGLE_STREAM})
 STREAMS = SINGLE | {Scenario.MULTI_STREAM}
-SINGLE_SERVER = SINGLE | {Scenario.SERVER}
-ALL_FOUR = STREAMS | {Scenario.SERVER}
+SINGLE_SERVER = SINGLE | SERVER
+ALL_FOUR = STREAMS | SERVER
 NONE: frozenset[Scenario] = frozenset()
 ONLINE = frozenset({Scenario.SERVER, Scenario.INTERACTIVE})
 
@@ -72,11 +72,6 @@ def floors(factor: float, **references: float) -> tuple[AccuracyTarget, ...]:
     return tuple(AccuracyTarget(metric, value * factor) for metric, value in references.items())
 
 
-def at_most(metric: str, ceiling: float) -> AccuracyTarget:
-    """Return a target that only has a ceiling."""
-    return AccuracyTarget(metric, -math.inf, ceiling)
-
-
 def limits(
     server: tuple[int, int], interactive: tuple[int, int] | None = None
 ) -> Mapping[Scenario, TokenLimits]:
@@ -87,9 +82,20 @@ def limits(
     return MappingProxyType(found)
 
 
-def table(rules: Iterable[ModelRules]) -> Mapping[str, ModelRules]:
+def table(*rules: ModelRules) -> Mapping[str, ModelRules]:
     """Return models by their names."""
     return MappingProxyType({one.name: one for one in rules})
+
+
+class _Counts(TypedDict):
+    performance_sample_count: int
+    offline_min_samples: int
+    dataset_size: int
+
+
+def samples(count: int) -> _Counts:
+    """Return the counts of a model that loads all samples of its data set, and asks for them in Offline."""
+    return {"performance_sample_count": count, "offline_min_samples": count, "dataset_size": count}
 
 
 def images(*stems: int) -> tuple[str, tuple[str, ...]]:
@@ -97,193 +103,132 @@ def images(*stems: int) -> tuple[str, tuple[str, ...]]:
     return "images", tuple(map(str, stems))
 
 
-LLAMA2_LIMITS = limits((2000, 200))
-LLAMA2_TOKENS = AccuracyTarget("TOKENS_PER_SAMPLE", 294.45 * 0.9, 294.45 * 1.1)
-SDXL_TARGETS = (
-    AccuracyTarget("CLIP_SCORE", 31.68631873, 31.81331801),
-    AccuracyTarget("FID_SCORE", 23.01085758, 23.95007626),
-)
-SDXL_DELTA: Mapping[str, float] = MappingProxyType({"CLIP_SCORE": 1.0, "FID_SCORE": 2.0})
-
 RESNET = ModelRules(
     name="resnet",
     performance_sample_count=1024,
     offline_min_samples=24576,
-    server_target_latency_ns=15 * MS,
     dataset_size=50_000,
     accuracy=floors(0.99, acc=76.46),
+    server_target_latency_ns=15 * MS,
     datacenter=SERVER,
     edge=STREAMS,
-    both=ALL_FOUR,
     audits=audits(1, 4),
 )
 RETINANET = ModelRules(
     name="retinanet",
     performance_sample_count=64,
     offline_min_samples=24576,
-    server_target_latency_ns=100 * MS,
     dataset_size=24_781,
     accuracy=floors(0.99, mAP=37.55),
+    server_target_latency_ns=100 * MS,
     datacenter=SERVER,
     edge=STREAMS,
-    both=ALL_FOUR,
     audits=audits(1),
+)
+BERTS = tuple(
+    ModelRules(
+        name=f"bert-{percent}",
+        **samples(10833),
+        accuracy=floors(factor, F1=90.874),
+        edge=SINGLE,
+        audits=audits(1),
+    )
+    for percent, factor in FACTOR.items()
+)
+DLRMS = tuple(
+    ModelRules(
+        name=f"dlrm-v2-{percent}",
+        performance_sample_count=204_800,
+        offline_min_samples=24576,
+        dataset_size=330_067,
+        accuracy=floors(factor, AUC=80.31),
+        server_target_latency_ns=60 * MS,
+        datacenter=SERVER,
+        audits=audits(1),
+    )
+    for percent, factor in FACTOR.items()
+)
+UNETS = tuple(
+    ModelRules(
+        name=f"3d-unet-{percent}",
+        **samples(43),
+        accuracy=floors(factor, DICE=0.86170),
+        datacenter=OFFLINE,
+        edge=SINGLE,
+        audits=audits(1),
+        equal_issue=True,
+    )
+    for percent, factor in FACTOR.items()
+)
+GPTJS = tuple(
+    ModelRules(
+        name=f"gptj-{percent}",
+        **samples(13368),
+        accuracy=(
+            *floors(factor, ROUGE1=42.9865, ROUGE2=20.1235, ROUGEL=29.9881),
+            *floors(0.9, GEN_LEN=4016878),
+        ),
+        server_target_latency_ns=20 * S,
+        datacenter=SERVER,
+        edge=SINGLE,
+        result_fields=INFERRED_TOKENS,
+        units=TOKENS_PER_S,
+        tokens_per_sample=69,
+        equal_issue=True,
+    )
+    for percent, factor in FACTOR.items()
+)
+LLAMA2_LIMITS = limits((2000, 200))
+LLAMAS = tuple(
+    ModelRules(
+        name=f"llama2-70b-{percent}",
+        **samples(24576),
+        accuracy=(
+            *floors(factor, ROUGE1=44.4312, ROUGE2=22.0352, ROUGEL=28.6162),
+            AccuracyTarget("TOKENS_PER_SAMPLE", 294.45 * 0.9, 294.45 * 1.1),
+        ),
+        server_target_latency_ns=20 * S,
+        datacenter=SERVER,
+        result_fields=TOKENS,
+        units=TOKENS_PER_S,
+        token_latencies=True,
+        token_limits=LLAMA2_LIMITS,
+        audits=audits(6),
+        equal_issue=True,
+    )
+    for percent, factor in FACTOR.items()
+)
+SDXL = ModelRules(
+    name="stable-diffusion-xl",
+    **samples(5000),
+    accuracy=(
+        AccuracyTarget("CLIP_SCORE", 31.68631873, 31.81331801),
+        AccuracyTarget("FID_SCORE", 23.01085758, 23.95007626),
+    ),
+    server_target_latency_ns=20 * S,
+    datacenter=SERVER,
+    edge=SINGLE,
+    audits=audits(1, 4),
+    audit_delta_percent=MappingProxyType({"CLIP_SCORE": 1.0, "FID_SCORE": 2.0}),
 )
 
 
-def bert(percent: str, **changes: object) -> ModelRules:
-    """Return bert-99 or bert-99.9 (`percent` is `99` or `99.9`)."""
-    return _built(
-        {
-            "name": f"bert-{percent}",
-            "performance_sample_count": 10833,
-            "offline_min_samples": 10833,
-            "server_target_latency_ns": None,
-            "dataset_size": 10833,
-            "accuracy": floors(FACTOR[percent], F1=90.874),
-            "edge": SINGLE,
-            "both": SINGLE,
-            "audits": audits(1),
-        },
-        changes,
-    )
-
-
-def dlrm(percent: str, **changes: object) -> ModelRules:
-    """Return dlrm-v2-99 or dlrm-v2-99.9."""
-    return _built(
-        {
-            "name": f"dlrm-v2-{percent}",
-            "performance_sample_count": 204_800,
-            "offline_min_samples": 24576,
-            "server_target_latency_ns": 60 * MS,
-            "dataset_size": 330_067,
-            "accuracy": floors(FACTOR[percent], AUC=80.31),
-            "datacenter": SERVER,
-            "both": SERVER,
-            "audits": audits(1),
-        },
-        changes,
-    )
-
-
-def unet(percent: str, **changes: object) -> ModelRules:
-    """Return 3d-unet-99 or 3d-unet-99.9."""
-    return _built(
-        {
-            "name": f"3d-unet-{percent}",
-            "performance_sample_count": 43,
-            "offline_min_samples": 43,
-            "server_target_latency_ns": None,
-            "dataset_size": 43,
-            "accuracy": floors(FACTOR[percent], DICE=0.86170),
-            "datacenter": OFFLINE,
-            "edge": SINGLE,
-            "both": SINGLE,
-            "audits": audits(1),
-            "equal_issue": True,
-        },
-        changes,
-    )
-
-
-def gptj(percent: str, **changes: object) -> ModelRules:
-    """Return gptj-99 or gptj-99.9."""
-    rouge = floors(FACTOR[percent], ROUGE1=42.9865, ROUGE2=20.1235, ROUGEL=29.9881)
-    return _built(
-        {
-            "name": f"gptj-{percent}",
-            "performance_sample_count": 13368,
-            "offline_min_samples": 13368,
-            "server_target_latency_ns": 20 * S,
-            "dataset_size": 13368,
-            "accuracy": (*rouge, *floors(0.9, GEN_LEN=4016878)),
-            "datacenter": SERVER,
-            "edge": SINGLE,
-            "both": SINGLE_SERVER,
-            "result_fields": INFERRED_TOKENS,
-            "units": TOKENS_PER_S,
-            "tokens_per_sample": 69,
-            "equal_issue": True,
-        },
-        changes,
-    )
-
-
-def llama2(percent: str, **changes: object) -> ModelRules:
-    """Return llama2-70b-99 or llama2-70b-99.9 (`percent` may begin with `interactive-`)."""
-    factor = FACTOR[percent.removeprefix("interactive-")]
-    rouge = floors(factor, ROUGE1=44.4312, ROUGE2=22.0352, ROUGEL=28.6162)
-    return _built(
-        {
-            "name": f"llama2-70b-{percent}",
-            "performance_sample_count": 24576,
-            "offline_min_samples": 24576,
-            "server_target_latency_ns": 20 * S,
-            "dataset_size": 24576,
-            "accuracy": (*rouge, LLAMA2_TOKENS),
-            "datacenter": SERVER,
-            "both": SERVER,
-            "result_fields": TOKENS,
-            "units": TOKENS_PER_S,
-            "token_latencies": True,
-            "token_limits": LLAMA2_LIMITS,
-            "audits": audits(6),
-            "equal_issue": True,
-        },
-        changes,
-    )
-
-
-def mixtral(
-    tokens: float, rouge: tuple[float, float, float], gsm8k: float, mbxp: float, **changes: object
-) -> ModelRules:
+def mixtral(tokens: float, rouge: tuple[float, float, float], gsm8k: float, mbxp: float) -> ModelRules:
     """Return mixtral-8x7b with a round's reference values; the ceiling of tokens is the same in all."""
     rouge1, rouge2, rouge_l = rouge
-    return _built(
-        {
-            "name": "mixtral-8x7b",
-            "performance_sample_count": 15000,
-            "offline_min_samples": 15000,
-            "server_target_latency_ns": None,
-            "dataset_size": 15000,
-            "accuracy": (
-                *floors(0.99, ROUGE1=rouge1, ROUGE2=rouge2, ROUGEL=rouge_l),
-                AccuracyTarget("TOKENS_PER_SAMPLE", tokens * 0.9, 145.9 * 1.1),
-                *floors(0.99, gsm8k_accuracy=gsm8k, mbxp_accuracy=mbxp),
-            ),
-            "datacenter": SERVER,
-            "both": SERVER,
-            "result_fields": TOKENS,
-            "units": TOKENS_PER_S,
-            "token_latencies": True,
-            "token_limits": LLAMA2_LIMITS,
-            "audits": audits(6),
-            "equal_issue": True,
-        },
-        changes,
+    return ModelRules(
+        name="mixtral-8x7b",
+        **samples(15000),
+        accuracy=(
+            *floors(0.99, ROUGE1=rouge1, ROUGE2=rouge2, ROUGEL=rouge_l),
+            AccuracyTarget("TOKENS_PER_SAMPLE", tokens * 0.9, 145.9 * 1.1),
+            *floors(0.99, gsm8k_accuracy=gsm8k, mbxp_accuracy=mbxp),
+        ),
+        datacenter=SERVER,
+        result_fields=TOKENS,
+        units=TOKENS_PER_S,
+        token_latencies=True,
+        token_limits=LLAMA2_LIMITS,
+        audits=audits(6),
+        equal_issue=True,
     )
-
-
-def sdxl(**changes: object) -> ModelRules:
-    """Return stable-diffusion-xl."""
-    return _built(
-        {
-            "name": "stable-diffusion-xl",
-            "performance_sample_count": 5000,
-            "offline_min_samples": 5000,
-            "server_target_latency_ns": 20 * S,
-            "dataset_size": 5000,
-            "accuracy": SDXL_TARGETS,
-            "datacenter": SERVER,
-            "edge": SINGLE,
-            "both": SINGLE_SERVER,
-            "audits": audits(1, 4),
-            "audit_delta_percent": SDXL_DELTA,
-        },
-        changes,
-    )
-
-
-def _built(facts: Mapping[str, object], changes: Mapping[str, object]) -> ModelRules:
-    return ModelRules(**{**facts, **changes})  # type: ignore[arg-type]

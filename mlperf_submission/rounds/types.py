@@ -116,9 +116,9 @@ class ModelRules:
     name: str
     performance_sample_count: int
     offline_min_samples: int | None
-    server_target_latency_ns: int | None
     dataset_size: int
     accuracy: tuple[AccuracyTarget, ...]
+    server_target_latency_ns: int | None = None
     datacenter: frozenset[Scenario] = frozenset()
     edge: frozenset[Scenario] = frozenset()
     audits: tuple[RunKind, ...] = ()
@@ -126,8 +126,8 @@ class ModelRules:
     """Whether LoadGen issues every sample equally often (`sample_concatenate_permutation`)."""
     tokens_per_sample: int | None = None
     """Factor of LoadGen's inferred tokens/s (`token_latency_scaling_factor`); None: none."""
-    both: frozenset[Scenario] = frozenset()
-    """Required scenarios of a system of type `datacenter,edge`."""
+    both: frozenset[Scenario] | None = None
+    """Required scenarios of a system of type `datacenter,edge`; None: those of the two."""
     choice: frozenset[Scenario] = frozenset()
     """Datacenter: optional scenarios of which at least one must be there (V-32)."""
     choice_both: frozenset[Scenario] | None = None
@@ -155,13 +155,20 @@ class ModelRules:
         """Return the required scenarios for a `system_type`; empty: not allowed (M-08)."""
         if system_type == "datacenter":
             return self.datacenter
-        return self.edge if system_type == "edge" else self.both
+        if system_type == "edge":
+            return self.edge
+        return self.datacenter | self.edge if self.both is None else self.both
 
     def optional(self, system_type: str) -> frozenset[Scenario]:
         """Return the scenarios of which at least one must be there besides the required ones."""
-        if system_type == "datacenter" or self.choice_both is None:
-            return frozenset() if system_type == "edge" else self.choice
-        return frozenset() if system_type == "edge" else self.choice_both
+        if system_type == "edge":
+            return frozenset()
+        return self.choice if system_type == "datacenter" or self.choice_both is None else self.choice_both
+
+    @property
+    def scenarios(self) -> frozenset[Scenario]:
+        """Every scenario that the round has of the model, whatever the system's type."""
+        return self.datacenter | self.edge | (self.both or frozenset()) | self.choice
 
     def targets(self, scenario: Scenario | None) -> tuple[AccuracyTarget, ...]:
         """Return the accuracy targets in a scenario."""
@@ -257,6 +264,14 @@ class Round:
         if mapping and mapping.get(directory):
             return mapping[directory]
         return next((model for part, model in self.guesses if part in directory), directory)
+
+    def room(self, kind: str) -> str:
+        """Return the folder of a submitter that has the results, or what belongs to them (V-41).
+
+        Args:
+            kind: `results`, `measurements` or `compliance`.
+        """
+        return "results" if self.runs_beside_results else kind
 
     def result_field(self, model: ModelRules | None, scenario: Scenario) -> str:
         """Return the log key that holds the result; of a model that the round does not have, the usual one.

@@ -6,7 +6,12 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from mlperf_submission.rounds.parts import (
+    ALL_FOUR,
+    BERTS,
+    DLRMS,
     EDGE_TOKENS,
+    GPTJS,
+    LLAMAS,
     NONE,
     OFFLINE,
     OFFLINE_TOKENS,
@@ -15,25 +20,22 @@ from mlperf_submission.rounds.parts import (
     RESNET,
     RESULT_FIELDS,
     RETINANET,
+    SDXL,
     SERVER,
     SINGLE,
     SINGLE_ONLY,
     SINGLE_SERVER,
     TOKENS,
     TOKENS_PER_S,
+    UNETS,
     S,
     audits,
-    bert,
-    dlrm,
     floors,
-    gptj,
     images,
     limits,
-    llama2,
     mixtral,
-    sdxl,
+    samples,
     table,
-    unet,
 )
 from mlperf_submission.rounds.power import POWER_V5_0, POWER_V5_1
 from mlperf_submission.rounds.types import AccuracyTarget, Checker, ModelRules, Round, Seeds
@@ -55,22 +57,17 @@ _EQUAL_ISSUE = frozenset(
         *("mixtral-8x7b", "llama3.1-405b", "rgat"),
     }
 )
-_V5_0_ONLY = ("gptj", "llama2-70b-interactive")
-GUESSES_V5 = (*GUESSES, ("llama3_1-405b", "llama3.1-405b"))
 
-MIXTRAL = mixtral(144.84, (45.5989, 23.3526, 30.4608), 73.66, 60.16, server_target_latency_ns=20 * S)
+MIXTRAL = replace(mixtral(144.84, (45.5989, 23.3526, 30.4608), 73.66, 60.16), server_target_latency_ns=20 * S)
 LLAMA3_405B = ModelRules(
     name="llama3.1-405b",
-    performance_sample_count=8313,
-    offline_min_samples=8313,
+    **samples(8313),
     server_target_latency_ns=60 * S,
-    dataset_size=8313,
     accuracy=(
         *floors(0.99, ROUGEL=21.6666, exact_match=90.1335),
         AccuracyTarget("TOKENS_PER_SAMPLE", 684.68 * 0.9, 684.68 * 1.1),
     ),
     datacenter=SERVER,
-    both=SERVER,
     result_fields=TOKENS,
     units=TOKENS_PER_S,
     token_latencies=True,
@@ -79,13 +76,9 @@ LLAMA3_405B = ModelRules(
 )
 RGAT = ModelRules(
     name="rgat",
-    performance_sample_count=788_379,
-    offline_min_samples=788_379,
-    server_target_latency_ns=None,
-    dataset_size=788_379,
+    **samples(788_379),
     accuracy=floors(0.99, acc=0.7286),
     datacenter=OFFLINE,
-    both=OFFLINE,
     audits=audits(1),
     equal_issue=True,
 )
@@ -93,12 +86,15 @@ POINTPAINTING = ModelRules(
     name="pointpainting",
     performance_sample_count=1024,
     offline_min_samples=6636,
-    server_target_latency_ns=None,
     dataset_size=39_987,
     accuracy=floors(0.999, mAP=0.5425),
     edge=SINGLE_ONLY,
-    both=SINGLE_ONLY,
     audits=audits(1, 4),
+)
+
+_INTERACTIVE = tuple(
+    replace(one, name=one.name.replace("70b-", "70b-interactive-"), token_limits=limits((450, 40)))
+    for one in LLAMAS
 )
 
 V5_0 = Round(
@@ -107,51 +103,39 @@ V5_0 = Round(
     test05_seeds=None,
     min_duration_ms=600_000,
     aliases=MappingProxyType({**ALIASES, "llama3_1-405b": "llama3.1-405b"}),
-    guesses=GUESSES_V5,
+    guesses=(*GUESSES, ("llama3_1-405b", "llama3.1-405b")),
     result_fields=RESULT_FIELDS,
     checker=Checker.V5,
     enforced=ENFORCED,
-    equal_issue_enforced=_EQUAL_ISSUE
-    | {f"{model}-{share}" for model in _V5_0_ONLY for share in ("99", "99.9")},
+    equal_issue_enforced=_EQUAL_ISSUE | {one.name for one in (*GPTJS, *_INTERACTIVE)},
     power=POWER_V5_0,
     models=table(
-        (
-            RESNET,
-            RETINANET,
-            bert("99"),
-            bert("99.9"),
-            dlrm("99"),
-            dlrm("99.9"),
-            unet("99"),
-            unet("99.9"),
-            gptj("99", audits=audits(6)),
-            gptj("99.9", audits=audits(6)),
-            llama2("99"),
-            llama2("99.9"),
-            llama2("interactive-99", token_limits=limits((450, 40))),
-            llama2("interactive-99.9", token_limits=limits((450, 40))),
-            sdxl(proof_files=images(4459, 4015, 2705, 1682, 4048, 4683, 3757, 1578, 3319, 95)),
-            MIXTRAL,
-            LLAMA3_405B,
-            RGAT,
-            POINTPAINTING,
-        )
+        RESNET,
+        RETINANET,
+        *BERTS,
+        *DLRMS,
+        *UNETS,
+        *(replace(one, audits=audits(6)) for one in GPTJS),
+        *LLAMAS,
+        *_INTERACTIVE,
+        replace(SDXL, proof_files=images(4459, 4015, 2705, 1682, 4048, 4683, 3757, 1578, 3319, 95)),
+        MIXTRAL,
+        LLAMA3_405B,
+        RGAT,
+        POINTPAINTING,
     ),
 )
 
-LLAMA2_LIMITS_V5_1 = limits((2000, 200), (450, 40))
+RESNET_V5_1 = replace(RESNET, datacenter=NONE, both=ALL_FOUR)
 LLAMA3_8B = ModelRules(
     name="llama3.1-8b",
-    performance_sample_count=13368,
-    offline_min_samples=13368,
+    **samples(13368),
     server_target_latency_ns=20 * S,
-    dataset_size=13368,
     accuracy=(
         *floors(0.99, ROUGE1=38.7792, ROUGE2=15.9075, ROUGEL=24.4957, ROUGELSUM=35.793),
         AccuracyTarget("GEN_LEN", 8167644 * 0.9, 8167644 * 1.1),
     ),
     datacenter=OFFLINE,
-    both=OFFLINE,
     choice=ONLINE,
     result_fields=TOKENS,
     units=TOKENS_PER_S,
@@ -162,16 +146,12 @@ LLAMA3_8B = ModelRules(
 )
 LLAMA3_8B_EDGE = ModelRules(
     name="llama3.1-8b-edge",
-    performance_sample_count=5000,
-    offline_min_samples=5000,
-    server_target_latency_ns=None,
-    dataset_size=5000,
+    **samples(5000),
     accuracy=(
         *floors(0.99, ROUGE1=39.06, ROUGE2=16.1147, ROUGEL=24.6375, ROUGELSUM=36.124),
         AccuracyTarget("GEN_LEN", 3051113 * 0.9, 3051113 * 1.1),
     ),
     edge=SINGLE,
-    both=SINGLE,
     result_fields=EDGE_TOKENS,
     units=OFFLINE_TOKENS_PER_S,
     token_latencies=True,
@@ -179,10 +159,8 @@ LLAMA3_8B_EDGE = ModelRules(
 )
 DEEPSEEK = ModelRules(
     name="deepseek-r1",
-    performance_sample_count=4388,
-    offline_min_samples=4388,
+    **samples(4388),
     server_target_latency_ns=60 * S,
-    dataset_size=4388,
     accuracy=(
         *floors(0.99, exact_match=81.3582),
         AccuracyTarget("TOKENS_PER_SAMPLE", 3886.2274 * 0.9, 3886.2274 * 1.1),
@@ -198,70 +176,46 @@ DEEPSEEK = ModelRules(
 )
 WHISPER = ModelRules(
     name="whisper",
-    performance_sample_count=1633,
-    offline_min_samples=1633,
-    server_target_latency_ns=None,
-    dataset_size=1633,
+    **samples(1633),
     accuracy=floors(0.99, ACCURACY=97.9329),
     datacenter=OFFLINE,
     edge=OFFLINE,
-    both=OFFLINE,
     result_fields=OFFLINE_TOKENS,
     audits=audits(1),
     equal_issue=True,
 )
-ALIASES_V5_1 = MappingProxyType(
-    {
-        **V5_0.aliases,
-        "llama3_1-8b": "llama3.1-8b",
-        "llama3_1-8b-edge": "llama3.1-8b-edge",
-    }
+LLAMAS_V5_1 = tuple(
+    replace(one, datacenter=OFFLINE, choice=ONLINE, token_limits=limits((2000, 200), (450, 40)))
+    for one in LLAMAS
 )
-LLAMA2_V5_1 = tuple(
-    llama2(
-        percent,
-        datacenter=OFFLINE,
-        both=OFFLINE,
-        choice=ONLINE,
-        token_limits=LLAMA2_LIMITS_V5_1,
-    )
-    for percent in ("99", "99.9")
-)
-LLAMA3_405B_V5_1 = replace(LLAMA3_405B, datacenter=OFFLINE, both=OFFLINE, choice=ONLINE, audits=audits(6))
-UNETS = (unet("99"), unet("99.9"))
+LLAMA3_405B_V5_1 = replace(LLAMA3_405B, datacenter=OFFLINE, choice=ONLINE, audits=audits(6))
 
-V5_1 = Round(
+V5_1 = replace(
+    V5_0,
     name="v5.1",
     seeds=Seeds(1780908523862526354, 14771362308971278857, 18209322760996052031),
-    test05_seeds=None,
-    min_duration_ms=600_000,
-    aliases=ALIASES_V5_1,
-    guesses=GUESSES_V5,
-    result_fields=RESULT_FIELDS,
-    checker=Checker.V5,
+    aliases=MappingProxyType(
+        {**V5_0.aliases, "llama3_1-8b": "llama3.1-8b", "llama3_1-8b-edge": "llama3.1-8b-edge"}
+    ),
     enforced=ENFORCED | {"+unused-system", "V-18"},
     equal_issue_enforced=_EQUAL_ISSUE | {"llama3.1-8b", "llama3.1-8b-edge", "deepseek-r1", "whisper"},
     equal_issue_in_open=True,
     power=POWER_V5_1,
     models=table(
-        (
-            replace(RESNET, datacenter=NONE),
-            RETINANET,
-            bert("99"),
-            bert("99.9"),
-            dlrm("99"),
-            dlrm("99.9"),
-            *UNETS,
-            LLAMA3_8B,
-            LLAMA3_8B_EDGE,
-            *LLAMA2_V5_1,
-            sdxl(proof_files=images(2747, 2235, 2165, 1515, 1538, 1367, 2419, 4629, 3657, 4532)),
-            MIXTRAL,
-            LLAMA3_405B_V5_1,
-            RGAT,
-            POINTPAINTING,
-            DEEPSEEK,
-            WHISPER,
-        )
+        RESNET_V5_1,
+        RETINANET,
+        *BERTS,
+        *DLRMS,
+        *UNETS,
+        LLAMA3_8B,
+        LLAMA3_8B_EDGE,
+        *LLAMAS_V5_1,
+        replace(SDXL, proof_files=images(2747, 2235, 2165, 1515, 1538, 1367, 2419, 4629, 3657, 4532)),
+        MIXTRAL,
+        LLAMA3_405B_V5_1,
+        RGAT,
+        POINTPAINTING,
+        DEEPSEEK,
+        WHISPER,
     ),
 )

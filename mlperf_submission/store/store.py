@@ -8,7 +8,6 @@ from pathlib import Path
 
 from mlperf_submission.deadline import Limits, limited
 from mlperf_submission.errors import StoreError
-from mlperf_submission.steps.hashing import Differences
 from mlperf_submission.store.bucket import Bucket
 from mlperf_submission.store.catalogue import Catalogue, Listing, trend_key
 from mlperf_submission.store.collect import Garbage, collect_garbage
@@ -23,7 +22,7 @@ from mlperf_submission.store.manifest import (
     StoredRun,
     object_key,
 )
-from mlperf_submission.store.restore import Restored, compare_folder, restore_run
+from mlperf_submission.store.restore import Restored, restore_run
 from mlperf_submission.store.s3 import Credentials, Encryption
 
 __all__ = [
@@ -43,22 +42,10 @@ __all__ = [
     "StoredRun",
     "Uploaded",
     "ignore_bytes",
-    "verify_folder",
 ]
 
 _WORKERS = 8
 _HTML = "text/html; charset=utf-8"
-
-
-def verify_folder(manifest: Manifest, folder: Path, *, only: Sequence[str] | None = None) -> Differences:
-    """Compare a folder with a run's manifest: every missing, changed and extra file.
-
-    Args:
-        manifest: of the run.
-        folder: where it was restored to.
-        only: the paths that were restored (files or folders); None for all.
-    """
-    return compare_folder(manifest, folder, only)
 
 
 class Store:
@@ -102,10 +89,6 @@ class Store:
     def address(self) -> str:
         """The store's `s3://` address."""
         return self._bucket.address()
-
-    def require_bucket(self) -> None:
-        """Raise unless the server answers, takes the key and has the bucket."""
-        self._bucket.require()
 
     def require_writable(self) -> None:
         """Raise unless objects can be written, encrypted as asked, by writing the store's own small note."""

@@ -159,23 +159,3 @@ def truncated(log: Path) -> bytes:
             where=log,
             remedy="keep the complete log of the accuracy run, or run it again",
         ) from error
-
-
-def truncate(log: Path, output: Path) -> str:
-    """Write the short form of an accuracy log to another path; the full log stays as it is.
-
-    Returns:
-        The SHA-256 of the full log, which belongs into `accuracy.txt`.
-
-    Raises:
-        LogError: the log cannot be read, or `output` is the log itself.
-    """
-    if output.exists() and output.samefile(log):
-        raise LogError(
-            "a full accuracy log must not be replaced by its short form",
-            where=log,
-            remedy="write the short form elsewhere; the full log is kept for the review period",
-        )
-    short = truncated(log)
-    write_atomic(output, short)
-    return hash_of_log(log)

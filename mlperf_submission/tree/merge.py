@@ -16,10 +16,10 @@ from pathlib import Path
 from mlperf_submission.errors import TreeError
 from mlperf_submission.files import disk_full_named, inside, sha256_of, write_atomic
 from mlperf_submission.submission.files import DIVISIONS
+from mlperf_submission.text import listed
 
 _JOINED = re.compile(r"[^/]+/[^/]+/((documentation/)?calibration\.md|(code|src)/[^/]+/[^/]+/README\.md)")
 _SYSTEM = re.compile(r"([^/]+/[^/]+)/(?:results|systems)/([^/]+?)(?:\.json|/.*)")
-_NAMED_AT_MOST = 20
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,9 @@ def merge_trees(trees: Sequence[Path], out: Path) -> MergedTree:
         for name in _files_of(tree):
             sources.setdefault(name, []).append(tree / name)
     submitter = _submitter(sources)
-    _refuse_conflicts(sources)
-    joined = tuple(sorted(name for name, paths in sources.items() if _contents(name, paths) > 1))
+    differing = sorted(name for name, paths in sources.items() if len(set(map(sha256_of, paths))) > 1)
+    joined = tuple(name for name in differing if _JOINED.fullmatch(name))
+    _refuse([f"{name} ({', '.join(map(str, sources[name]))})" for name in differing if name not in joined])
     with disk_full_named(out):
         for name, paths in sorted(sources.items()):
             target = inside(out, name)
@@ -115,27 +116,14 @@ def _submitter(names: Iterable[str]) -> str:
     return found[0]
 
 
-def _refuse_conflicts(sources: dict[str, list[Path]]) -> None:
-    conflicts = [
-        name
-        for name, paths in sorted(sources.items())
-        if not _JOINED.fullmatch(name) and len({sha256_of(path) for path in paths}) > 1
-    ]
+def _refuse(conflicts: Sequence[str]) -> None:
     if not conflicts:
         return
-    lines = [f"{name} ({', '.join(str(path) for path in sources[name])})" for name in conflicts]
-    if len(lines) > _NAMED_AT_MOST:
-        lines = [*lines[:_NAMED_AT_MOST], f"and {len(lines) - _NAMED_AT_MOST} more"]
     raise TreeError(
-        f"{len(conflicts)} files differ between the trees:" + "".join(f"\n  - {line}" for line in lines),
+        f"{len(conflicts)} files differ between the trees:{listed(conflicts)}",
         remedy="code that differs comes from hosts with different versions of the project: bring them to the "
         "same one and run them again; a result that differs is there twice: leave one of the trees out",
     )
-
-
-def _contents(name: str, paths: Sequence[Path]) -> int:
-    """Return how many contents a document that may be joined has; 1 for every other file."""
-    return len({sha256_of(path) for path in paths}) if _JOINED.fullmatch(name) and len(paths) > 1 else 1
 
 
 def _join(paths: Sequence[Path]) -> bytes:

@@ -20,6 +20,7 @@ from mlperf_submission.files import disk_full_named, files_below, sha256_of, wri
 from mlperf_submission.rounds import Round, get_round
 from mlperf_submission.submission.files import ACCURACY_LOG, DIVISIONS, LARGEST_FILE, Tree
 from mlperf_submission.submission.round import round_of
+from mlperf_submission.text import listed
 from mlperf_submission.tree.plan import REHEARSAL
 from mlperf_submission.validation import Verdict, validate_tree
 
@@ -29,7 +30,6 @@ LARGEST_ACCURACY_LOG = 10 * 1024
 """Bytes of an accuracy log after `truncate_accuracy_log.py` (rule A-09)."""
 _LEVEL = 9
 _BLOCK = 1 << 20
-_NAMED_AT_MOST = 20
 _MODE = 0o644
 
 
@@ -120,11 +120,8 @@ def pack_tree(
 def _refuse(reasons: Sequence[str], tree: Path, remedy: str = "mend what is named, and pack again") -> None:
     if not reasons:
         return
-    shown = [*reasons[:_NAMED_AT_MOST]]
-    if len(reasons) > _NAMED_AT_MOST:
-        shown.append(f"and {len(reasons) - _NAMED_AT_MOST} more")
     raise TreeError(
-        f"{len(reasons)} reasons against handing this in:\n  - " + "\n  - ".join(shown),
+        f"{len(reasons)} reasons against handing this in:{listed(reasons)}",
         where=tree,
         remedy=remedy,
         code="not-handed-in",
@@ -141,9 +138,8 @@ def _rehearsals(tree: Path, files: Sequence[str]) -> Iterator[str]:
 
 def _unfit(tree: Path, files: Sequence[str], round_: Round) -> Iterator[str]:
     """Name what does not belong into an archive, or is too large for one."""
-    folders = {"systems", "results", "documentation", round_.source_folder}
-    if not round_.runs_beside_results:
-        folders |= {"measurements", "compliance"}
+    rooms = map(round_.room, ("results", "measurements", "compliance"))
+    folders = {"systems", "documentation", round_.source_folder, *rooms}
     for path in sorted(tree.rglob("*")):
         name = path.relative_to(tree).as_posix()
         if path.is_symlink() or not (path.is_file() or path.is_dir()):

@@ -46,7 +46,7 @@ class Layout:
 
     def measurements(self, place: str) -> str:
         """Return the folder of a result's measurements file, conf files and README."""
-        return self.result(place) if self.round.runs_beside_results else f"measurements/{place}"
+        return f"{self.round.room('measurements')}/{place}"
 
     def measurements_file(self, place: str, implementation: str) -> str:
         """Return the measurements file of a result (rule E-05)."""
@@ -56,7 +56,7 @@ class Layout:
 
     def audit(self, place: str, kind: RunKind) -> str:
         """Return the folder of an audit."""
-        return f"{self.result(place) if self.round.runs_beside_results else f'compliance/{place}'}/{kind}"
+        return f"{self.round.room('compliance')}/{place}/{kind}"
 
 
 class _Plan(BaseModel):
@@ -194,20 +194,3 @@ class TreePlan(_Plan):
     project_version: str = Field(min_length=1)
     tuning_file: Path
     rehearsal: bool
-
-
-@dataclass(frozen=True)
-class WrittenFile:
-    """A file of the tree.
-
-    Attributes:
-        path: relative to the root, with forward slashes.
-        size: bytes.
-        sha256: of its content.
-        source: the file that it is a copy (or the short form) of; None if it was written here.
-    """
-
-    path: str
-    size: int
-    sha256: str
-    source: Path | None

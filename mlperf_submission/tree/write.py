@@ -6,7 +6,6 @@ E, C, P, A and T of the v4.1 checker, from v6.0 on V-41. Writing the same plan t
 
 from __future__ import annotations
 
-import hashlib
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,41 +19,27 @@ from mlperf_submission.submission.detail_log import DetailLog
 from mlperf_submission.submission.files import ACCURACY_LOG, DETAIL, LARGEST_FILE, SUMMARY
 from mlperf_submission.tree import texts as tree_texts
 from mlperf_submission.tree.checks import Evidence, refusals
-from mlperf_submission.tree.plan import (
-    AuditPlan,
-    Calibration,
-    CodeSource,
-    Layout,
-    ResultPlan,
-    RunFolder,
-    TreePlan,
-    WrittenFile,
-)
-
-__all__ = [
-    "AuditPlan",
-    "Calibration",
-    "CodeSource",
-    "ResultPlan",
-    "RunFolder",
-    "TreePlan",
-    "WrittenFile",
-    "write_tree",
-]
+from mlperf_submission.tree.plan import AuditPlan, CodeSource, Layout, ResultPlan, RunFolder, TreePlan
 
 _CACHES = frozenset({"__pycache__"})
 
 
 @dataclass(frozen=True)
-class _File:
-    """A file to be: its path in the tree, what makes its content, and the file it comes from."""
+class TreeFile:
+    """A file of the tree.
+
+    Attributes:
+        path: relative to the root, with forward slashes.
+        content: makes its content.
+        source: the file that it is a copy (or the short form) of; None if it is written here.
+    """
 
     path: str
     content: Callable[[], bytes]
     source: Path | None = None
 
 
-def write_tree(plan: TreePlan, root: Path) -> list[WrittenFile]:
+def write_tree(plan: TreePlan, root: Path) -> list[TreeFile]:
     """Write the complete official tree of one system.
 
     Args:
@@ -84,7 +69,9 @@ def write_tree(plan: TreePlan, root: Path) -> list[WrittenFile]:
     files.sort(key=lambda file: file.path)
     _refuse(_forbidden(files), plan)
     with disk_full_named(root):
-        return [_write(file, root) for file in files]
+        for file in files:
+            write_atomic(inside(root, file.path), file.content())
+    return files
 
 
 def _refuse(reasons: list[str], plan: TreePlan) -> None:
@@ -96,7 +83,7 @@ def _refuse(reasons: list[str], plan: TreePlan) -> None:
         )
 
 
-def _system_files(plan: TreePlan, layout: Layout, base: str) -> Iterator[_File]:
+def _system_files(plan: TreePlan, layout: Layout, base: str) -> Iterator[TreeFile]:
     yield _text(f"{base}/{layout.system(plan.system)}", tree_texts.system_json(plan))
     yield _text(f"{base}/{layout.calibration}", tree_texts.calibration_document(plan))
     groups: dict[tuple[str, str], list[ResultPlan]] = {}
@@ -112,7 +99,7 @@ def _system_files(plan: TreePlan, layout: Layout, base: str) -> Iterator[_File]:
         yield from copies
 
 
-def _code(source: CodeSource, folder: str) -> Iterator[_File]:
+def _code(source: CodeSource, folder: str) -> Iterator[TreeFile]:
     name = PurePosixPath(source.name).as_posix()
     if not source.path.is_dir():
         yield _copy(f"{folder}/{name}", source.path)
@@ -125,7 +112,7 @@ def _code(source: CodeSource, folder: str) -> Iterator[_File]:
 
 def _result_files(
     plan: TreePlan, result: ResultPlan, layout: Layout, base: str, log: DetailLog
-) -> Iterator[_File]:
+) -> Iterator[TreeFile]:
     place = f"{plan.system}/{result.benchmark}/{result.scenario}"
     measurements = f"{base}/{layout.measurements(place)}"
     file = layout.measurements_file(place, result.implementation)
@@ -145,7 +132,7 @@ def _result_files(
         yield from _audit_files(f"{base}/{layout.audit(place, audit.run.kind)}", audit)
 
 
-def _audit_files(folder: str, audit: AuditPlan) -> Iterator[_File]:
+def _audit_files(folder: str, audit: AuditPlan) -> Iterator[TreeFile]:
     verdict = audit.verdict
     yield from _logs(f"{folder}/performance/run_1", audit.run)
     yield _text(f"{folder}/verify_performance.txt", verdict.verify_performance)
@@ -161,24 +148,24 @@ def _audit_files(folder: str, audit: AuditPlan) -> Iterator[_File]:
         yield _text(f"{folder}/accuracy/compliance_accuracy.txt", verdict.compliance_accuracy)
 
 
-def _logs(folder: str, run: RunFolder) -> Iterator[_File]:
+def _logs(folder: str, run: RunFolder) -> Iterator[TreeFile]:
     yield _copy(f"{folder}/{DETAIL}", run.detail)
     yield _copy(f"{folder}/{SUMMARY}", run.summary)
 
 
-def _text(path: str, text: str) -> _File:
-    return _File(path, text.encode)
+def _text(path: str, text: str) -> TreeFile:
+    return TreeFile(path, text.encode)
 
 
-def _copy(path: str, source: Path) -> _File:
-    return _File(path, source.read_bytes, source)
+def _copy(path: str, source: Path) -> TreeFile:
+    return TreeFile(path, source.read_bytes, source)
 
 
-def _short(path: str, log: Path) -> _File:
-    return _File(path, lambda: accuracy.truncated(log), log)
+def _short(path: str, log: Path) -> TreeFile:
+    return TreeFile(path, lambda: accuracy.truncated(log), log)
 
 
-def _forbidden(files: list[_File]) -> list[str]:
+def _forbidden(files: list[TreeFile]) -> list[str]:
     """Name files that the official checker refuses by their name or size (rules S-06 to S-10)."""
     found = []
     seen: dict[str, Path | None] = {}
@@ -197,7 +184,7 @@ def _forbidden(files: list[_File]) -> list[str]:
     return found
 
 
-def _unfit_source(file: _File, source: Path) -> Iterator[str]:
+def _unfit_source(file: TreeFile, source: Path) -> Iterator[str]:
     try:
         status = source.stat()
     except OSError as error:
@@ -207,9 +194,3 @@ def _unfit_source(file: _File, source: Path) -> Iterator[str]:
         yield f"{file.path}: {source} is no plain file"
     elif status.st_size > LARGEST_FILE and not file.path.endswith(ACCURACY_LOG):
         yield f"{file.path}: {source} is larger than 50 MiB, which the official checker refuses"
-
-
-def _write(file: _File, root: Path) -> WrittenFile:
-    content = file.content()
-    write_atomic(inside(root, file.path), content)
-    return WrittenFile(file.path, len(content), hashlib.sha256(content).hexdigest(), file.source)

@@ -104,7 +104,7 @@ def read_result(
     run = read_run(rows, round_, tree, place, RunKind.PERFORMANCE, f"{performance}/run_1")
     read_run(rows, round_, tree, place, RunKind.ACCURACY, f"{one.path}/accuracy")
     found.judged, found.value, found.inferred = True, run.result.value, run.result.inferred
-    base = one.path if round_.runs_beside_results else one.beside("compliance")
+    base = one.beside(round_.room("compliance"))
     closed = one.division != "open"
     if closed:
         read_audits(rows, round_, tree, base, place)
@@ -175,7 +175,7 @@ def _measurements(
     """Add what lies in the measurements folder; return what the result's row says of it."""
     one, model = found.at, place.model
     at = {"scope": one.scope, "path": one.path}
-    folder = one.path if round_.runs_beside_results else one.beside("measurements")
+    folder = one.beside(round_.room("measurements"))
     files = tree.listing(folder).files
     has_folder = tree.exists(folder)
     for name in round_.conf_files if has_folder else ():

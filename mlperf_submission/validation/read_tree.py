@@ -195,7 +195,7 @@ class _Reader:
         choice = model.optional(system_type) if model and asked else frozenset()
         allowed = required | choice
         if model and not asked:
-            allowed = model.datacenter | model.edge | model.both | model.choice
+            allowed = model.scenarios
         mapped = not closed and directory in mapping and directory not in round_.models
         official = directory in round_.models or directory in round_.aliases
         has_scenarios = bool(required) or system_type not in SYSTEM_TYPES or (round_.by_module and not closed)

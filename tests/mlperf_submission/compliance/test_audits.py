@@ -15,10 +15,10 @@ from mlperf_submission.compliance.audits import (
     AuditRuns,
     AuditVerdict,
     audit_config,
-    compare_performance,
     judge_audit,
     prove_applied,
 )
+from mlperf_submission.compliance.scores import compare_performance
 from mlperf_submission.errors import AuditError
 from mlperf_submission.rounds import V4_1, RunKind, Scenario
 from mlperf_submission.submission.conf import parse_conf

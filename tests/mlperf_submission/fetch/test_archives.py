@@ -63,7 +63,7 @@ GOOD: dict[str, Callable[[], bytes]] = {
 def test_files_come_out_as_they_went_in(tmp_path: Path, kind: str) -> None:
     archive = tmp_path / "archive"  # its content says what it is
     archive.write_bytes(GOOD[kind]())
-    assert unpack_archive(archive, tmp_path / "out") == len(FILES)
+    unpack_archive(archive, tmp_path / "out")
     found = {path.relative_to(tmp_path / "out").as_posix(): path for path in files_below(tmp_path / "out")}
     assert {name: path.read_bytes() for name, path in found.items()} == FILES
     assert all(path.stat().st_mode & 0o7111 == 0 for path in found.values())

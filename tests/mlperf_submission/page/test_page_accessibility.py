@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from mlperf_submission.page import Neighbour, PageEvidence, Probe, ResultEvidence, write_fleet, write_page
+from mlperf_submission.page.evidence import PageEvidence, Probe, ResultEvidence
+from mlperf_submission.page.fleet import write_fleet
+from mlperf_submission.page.system_page import write_page
 from mlperf_submission.rounds import Scenario
 from mlperf_submission.validation import Failure, Verdict
 
@@ -38,7 +40,6 @@ def pages(make_tree: Callable[..., Path], tmp_path: Path) -> dict[str, Path]:
             ),
         ),
     )
-    neighbours = [Neighbour("Beside it", tree, "server_4", "v4.1")]
     return {
         "system": write_page(
             tree,
@@ -47,9 +48,9 @@ def pages(make_tree: Callable[..., Path], tmp_path: Path) -> dict[str, Path]:
             round_name="v4.1",
             verdict=verdict,
             evidence=evidence,
-            neighbours=neighbours,
+            compare_trees=[tree],
         ),
-        "fleet": write_fleet(tree, tmp_path / "fleet", round_name="v4.1", verdict=verdict, pages=False),
+        "fleet": write_fleet(tree, tmp_path / "fleet", round_name="v4.1", verdict=verdict),
     }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mlperf_submission.page import write_fleet
+from mlperf_submission.page.fleet import write_fleet
 from mlperf_submission.validation import Failure, Verdict
 
 MakeTree = Callable[..., Path]
@@ -60,7 +60,7 @@ def test_each_system_links_to_its_page_and_back(
 
 
 def test_sorting_and_filtering_by_keyboard(fleet: Path, tmp_path: Path, visit: Callable[..., Any]) -> None:
-    page = visit(write_fleet(fleet, tmp_path / "out", round_name="v4.1", pages=False))
+    page = visit(write_fleet(fleet, tmp_path / "out", round_name="v4.1"))
     rate = page.locator("thead th[data-kind=number]")
     rate.locator("button").focus()
     page.keyboard.press("Enter")
@@ -89,7 +89,7 @@ def test_the_verdict_is_each_system_s_own(fleet: Path, tmp_path: Path) -> None:
         rule="P-01", severity="error", path="closed/Acme/results/c/resnet50", message="m", remedy="r"
     )
     verdict = Verdict(round="v4.1", ok=False, results=(), failures=(failure,))
-    write_fleet(fleet, tmp_path / "out", round_name="v4.1", verdict=verdict, pages=False)
+    write_fleet(fleet, tmp_path / "out", round_name="v4.1", verdict=verdict)
     content = json.loads((tmp_path / "out" / "fleet.json").read_text(encoding="utf-8"))
     assert {one["system"]: one["verdict"] for one in content["systems"]} == {
         "a": "accepted",
@@ -102,5 +102,5 @@ def test_the_verdict_is_each_system_s_own(fleet: Path, tmp_path: Path) -> None:
 
 def test_a_rehearsal_in_the_fleet_is_marked(make_tree: MakeTree, tmp_path: Path) -> None:
     tree = make_tree("rehearsal_1")
-    page = write_fleet(tree, tmp_path / "out", round_name="v4.1", pages=False).read_text(encoding="utf-8")
+    page = write_fleet(tree, tmp_path / "out", round_name="v4.1").read_text(encoding="utf-8")
     assert "<strong>REHEARSAL</strong>" in page and '<span class="badge rehearsed">rehearsal</span>' in page

@@ -12,9 +12,10 @@ from xml.etree import ElementTree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlperf_submission.page import PageEvidence, ResultEvidence, write_page
+from mlperf_submission.page.evidence import PageEvidence, ResultEvidence
 from mlperf_submission.page.links import safe_href
 from mlperf_submission.page.svg import Drawing
+from mlperf_submission.page.system_page import write_page
 from mlperf_submission.page.text import clean, table_cell
 from mlperf_submission.rounds import Scenario
 from mlperf_submission.validation import Failure, Verdict

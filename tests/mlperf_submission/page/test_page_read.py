@@ -11,8 +11,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from mlperf_submission.page import write_page
 from mlperf_submission.page.read import find_system, read_system, systems_of
+from mlperf_submission.page.system_page import write_page
 from mlperf_submission.page.text import duration, grouped, latency, number, percent, target_number
 from mlperf_submission.rounds import Scenario
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mlperf_submission.page import write_page
+from mlperf_submission.page.system_page import write_page
 
 SYSTEM = "SR650_V3_3xL40S_TRT"
 

@@ -16,20 +16,19 @@ from xml.etree import ElementTree
 import pytest
 
 from mlperf_submission.errors import SettingError, TreeError
-from mlperf_submission.page import (
+from mlperf_submission.page.compare import neighbours_in
+from mlperf_submission.page.evidence import (
     EngineEvidence,
     Fact,
     Link,
-    Neighbour,
     PageEvidence,
     Probe,
     ResultEvidence,
     ThroughputPoint,
     TimelineStep,
-    neighbours_in,
-    write_page,
 )
 from mlperf_submission.page.read import find_system, read_system
+from mlperf_submission.page.system_page import write_page
 from mlperf_submission.rounds import Scenario
 from mlperf_submission.tree.plan import TreePlan
 from mlperf_submission.tree.write import write_tree
@@ -217,7 +216,7 @@ def test_without_evidence_the_time_line_is_read_from_the_logs(make_tree: MakeTre
 def test_a_comparison_is_per_accelerator_and_says_what_differs(make_tree: MakeTree, tmp_path: Path) -> None:
     make_tree("before", description={"accelerators_per_node": 4, "framework": "TensorRT 9.0"})
     tree = make_tree()
-    page = _page(tree, tmp_path / "out", neighbours=[Neighbour("Before", tree, "before", "v4.1")])
+    page = _page(tree, tmp_path / "out", compare_trees=[tree])
     section = page[page.index('id="comparison"') : page.index('id="system"')]
     assert "617.25" in section and "308.625" in section and "+100.0 %" in section
     assert "TensorRT 10.2.0" in section and "TensorRT 9.0" in section
@@ -229,7 +228,7 @@ def test_neighbours_are_the_systems_with_the_same_accelerator(make_tree: MakeTre
     make_tree("other", description={"accelerator_model_name": "NVIDIA H200"})
     tree = make_tree()
     mine = read_system(tree, find_system(tree, "server_4"), "v4.1")
-    assert [one.system for one in neighbours_in(tree, mine, "v4.1")] == ["closed/Acme/alike"]
+    assert [other.system for _, other in neighbours_in(tree, mine)] == ["alike"]
 
 
 def test_another_tree_with_the_same_system_is_a_run_of_it(make_tree: MakeTree, tmp_path: Path) -> None:

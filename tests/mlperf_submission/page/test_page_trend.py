@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mlperf_submission.page import render_trend, trend_rows
+from mlperf_submission.page.trend import render_trend, trend_rows
 from mlperf_submission.store.manifest import Area, GpuUse, Manifest, RunAddress, StoredRun
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)

@@ -72,7 +72,7 @@ def test_every_model_of_every_round_is_whole(name: str) -> None:
         assert model.accuracy
         for target in model.accuracy:
             assert target.ceiling is None or target.floor < target.ceiling
-        for scenario in (model.datacenter | model.edge | model.both) & set(round_.result_fields):
+        for scenario in model.scenarios & set(round_.result_fields):
             assert round_.result_field(model, scenario)
     assert all(alias not in round_.models for alias in round_.aliases)
     assert set(round_.equal_issue_enforced) <= set(round_.models)

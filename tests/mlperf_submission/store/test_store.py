@@ -16,8 +16,9 @@ import pytest
 from mlperf_submission.errors import SettingError, SourceError, StepTimeoutError, StoreError, UnreachableError
 from mlperf_submission.store.bucket import Bucket
 from mlperf_submission.store.embedded import Endpoint
+from mlperf_submission.store.restore import compare_folder
 from mlperf_submission.store.s3 import Credentials
-from mlperf_submission.store.store import RunFile, Store, verify_folder
+from mlperf_submission.store.store import RunFile, Store
 from tests.mlperf_submission.store.stored_runs import (
     CONTENTS,
     MADE_BY,
@@ -53,7 +54,7 @@ def test_run_comes_out_as_it_went_in(store: Store, files: list[RunFile], tmp_pat
     assert content_of(tmp_path / "to") == CONTENTS
     assert restored.manifest == uploaded.manifest
     assert {file.made_by for file in restored.manifest.files} == {MADE_BY}
-    assert not verify_folder(restored.manifest, tmp_path / "to")
+    assert not compare_folder(restored.manifest, tmp_path / "to")
     again = store.fetch_run("sys/one", tmp_path / "to")
     assert again.fetched == ()
     assert set(again.kept) == set(CONTENTS)
@@ -65,7 +66,7 @@ def test_large_file_goes_in_parts(store: Store, tmp_path: Path) -> None:
     manifest = store.upload_run(info(), [RunFile("large.bin", large)]).manifest
     assert manifest.size == 70 << 20
     store.fetch_run("one", tmp_path / "to")
-    assert not verify_folder(manifest, tmp_path / "to")
+    assert not compare_folder(manifest, tmp_path / "to")
 
 
 def test_same_run_again_is_a_no_op_and_another_content_is_refused(store: Store, files: list[RunFile]) -> None:
@@ -195,7 +196,7 @@ def test_damage_of_a_restored_run_is_named(
     restored = store.upload_run(info(), files).manifest
     store.fetch_run("one", tmp_path / "to")
     damage(tmp_path / "to")
-    assert str(verify_folder(restored, tmp_path / "to")) == named
+    assert str(compare_folder(restored, tmp_path / "to")) == named
 
 
 def test_part_of_a_run_and_dry_run(store: Store, files: list[RunFile], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from mlperf_submission.errors import AccuracyError, LogError
 from mlperf_submission.rounds import V4_1, AccuracyTarget, RunKind, Scenario
-from mlperf_submission.submission.accuracy import hash_in, judge, truncate, truncated, write_accuracy_txt
+from mlperf_submission.submission.accuracy import hash_in, judge, truncated, write_accuracy_txt
 
 LINES = ("accuracy=76.078%, good=38039, total=50000",)
 
@@ -87,16 +87,6 @@ def test_a_large_log_is_cut_to_the_official_shape(tmp_path: Path, size: int) -> 
     short = truncated(log)
     assert len(short) == 8199
     assert short == full[:4096] + b"\n\n...\n\n" + full[-4096:]
-
-
-def test_the_full_log_is_kept_and_its_hash_returned(tmp_path: Path) -> None:
-    log = log_of(20_000, tmp_path)
-    before = log.read_bytes()
-    assert truncate(log, tmp_path / "tree" / "short.json") == hashlib.sha256(before).hexdigest()
-    assert log.read_bytes() == before
-    with pytest.raises(LogError, match="must not be replaced"):
-        truncate(log, log)
-    assert log.read_bytes() == before
 
 
 def test_a_log_of_a_gigabyte_takes_little_memory(tmp_path: Path) -> None:

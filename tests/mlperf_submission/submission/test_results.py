@@ -17,7 +17,7 @@ PAIRS = [
     (round_, model, scenario)
     for round_ in ROUNDS.values()
     for model in round_.models.values()
-    for scenario in sorted(model.datacenter | model.edge | model.both | model.choice)
+    for scenario in sorted(model.scenarios)
 ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mlperf_submission.page import write_fleet
+from mlperf_submission.page.fleet import write_fleet
 from mlperf_submission.tree.merge import merge_trees
 from mlperf_submission.validation import validate_tree
 from tests.mlperf_submission.validation.sample_submission import build
