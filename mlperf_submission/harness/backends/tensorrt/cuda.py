@@ -115,7 +115,7 @@ def cuda_error(cuda: Any, error: Any, function: str) -> PipelineError:
         return _no_gpu(text)
     if error == kinds.cudaErrorMemoryAllocation and function == "cudaHostAlloc":
         return GpuMemoryError(
-            "out of memory for samples and buffers that GPUs copy from",
+            "the host has no pinned memory left for the samples and buffers that GPUs copy from",
             where="the host's memory",
             remedy="free memory of the host, or choose a smaller batch_size or fewer streams",
         )
