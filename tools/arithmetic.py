@@ -21,6 +21,7 @@ from models.gptj.decoder import BEAMS, GPTJ_6B, STEP_SLOTS
 from models.gptj.facts import FULL_PROMPT
 from models.network.edits import replace
 from models.network.folding import fold_constants, lay_aside
+from models.registry import get_benchmark
 from models.resnet50.architecture import resnet50
 from models.retinanet.architecture import retinanet
 from models.unet3d.architecture import unet3d
@@ -95,21 +96,28 @@ def products(model: ModelProto) -> Iterator[tuple[float, float]]:
         yield 2.0 * each, prod(left) + prod(out) + (0 if is_weight else prod(right))
 
 
-def cost(model: ModelProto, inputs: float, outputs: float) -> Cost:
-    """Return the cost of a sample in INT8; `inputs` and `outputs` in bytes."""
+def cost(name: str, model: ModelProto, share: float = 1.0) -> Cost:
+    """Return the cost of a row of a batch in INT8; all of its inputs and outputs go over the link.
+
+    Args:
+        name: of the benchmark.
+        model: its layers.
+        share: of a row that counts, where samples are shorter or a sample has many rows.
+    """
+    network = get_benchmark(name).network
+    specs = (*network.inputs("int8"), *network.outputs)
+    link = sum(np.dtype(one.dtype).itemsize * prod(size or 1 for size in one.shape[1:]) for one in specs)
     found = list(products(model))
-    return Cost(sum(one for one, _ in found), sum(one for _, one in found), inputs + outputs)
+    return Cost(*(share * one for one in (sum(of for of, _ in found), sum(of for _, of in found), link)))
 
 
 def main() -> None:
     """Print the table of docs/performance.md."""
-    window = cost(unet3d(), 128**3, 4 * 3 * 128**3)
-    sequence = cost(bert(sequence=384), 3 * 8 * 384, 2 * 4 * 384)
     costs = {
-        "resnet50": cost(resnet50(), 3 * 224 * 224, 8),
-        "retinanet": cost(retinanet(), 3 * 800 * 800, 8192),
-        "bert-99": Cost(sequence.operations * TOKENS, sequence.traffic * TOKENS, sequence.link * TOKENS),
-        "3d-unet-99": Cost(window.operations * WINDOWS, window.traffic * WINDOWS, 33e6 * 2),
+        "resnet50": cost("resnet50", resnet50()),
+        "retinanet": cost("retinanet", retinanet()),
+        "bert-99": cost("bert-99", bert(sequence=384), TOKENS),
+        "3d-unet-99": cost("3d-unet-99", unet3d(), WINDOWS),
     }
     print(
         "| benchmark | GOP | MB of memory | over the link | by operations | by memory | by link | published |"

@@ -68,8 +68,19 @@ def main(request: dict[str, Any]) -> Mapping[str, Any]:
         return report.model_dump(mode="json")
 
 
-def run(request: RunRequest, folder: Path, on_progress: Callable[[float], None]) -> ChildReport:
+def run(
+    request: RunRequest,
+    folder: Path,
+    on_progress: Callable[[float], None],
+    opened: tuple[Backend, Samples | None] | None = None,
+) -> ChildReport:
     """Open everything, warm up, run LoadGen into `folder`, and say how it went.
+
+    Args:
+        request: what to run.
+        folder: for LoadGen's logs.
+        on_progress: told the part that is done.
+        opened: what `open_run` gives, where somebody opened it otherwise; it is closed in the end.
 
     Raises:
         PipelineError: the backend or the samples cannot be opened, or a stream failed during the run.
@@ -79,7 +90,7 @@ def run(request: RunRequest, folder: Path, on_progress: Callable[[float], None])
     from mlperf_submission.harness.throughput import Completions
 
     started = time.perf_counter()
-    backend, samples = open_run(request)
+    backend, samples = opened or open_run(request)
     dataset_size = len(samples) if samples is not None else request.null.sample_count
     batch_size = request.batch_size
     batch_seconds = _warm_up(backend, batch_size, dataset_size, in_loops=answers_in_loops(request))

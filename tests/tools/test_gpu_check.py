@@ -23,7 +23,7 @@ from tests.mlperf_submission.harness.conftest import little_network as little_ne
 from tests.mlperf_submission.harness.conftest import write_samples
 from tests.mlperf_submission.harness.fake_gpu import FakeCuda
 from tools.gpu_check import __main__ as gpu_check
-from tools.gpu_check import device, engines
+from tools.gpu_check import device, engines, host
 from tools.gpu_check.parts import Bench, NotRunError
 from tools.gpu_check.stand_in import tensorrt as stand_in
 
@@ -82,8 +82,37 @@ def test_the_backend_answers_right_around_the_kernel(cuda: FakeCuda, bench: Benc
     assert cuda.is_empty
 
 
+@pytest.mark.parametrize(
+    ("name", "to_device", "to_host"),
+    [
+        ("resnet50", 3 * 224 * 224, 8),
+        ("retinanet", 3 * 800 * 800, 4 * 300 * 6),
+        ("bert-99", 3 * 8 * 384, 2 * 4 * 384),
+        ("3d-unet-99", 64 * 1.01 * 128**3, 64 * 128**3),
+        ("gptj-99", 4e6, 128 * 8 * (4 + 8 + 8)),
+    ],
+)
+def test_what_a_sample_moves_is_counted_without_a_gpu(
+    tmp_path: Path, name: str, to_device: float, to_host: float
+) -> None:
+    """These are the most; the backend is the real one around an engine that does nothing."""
+    request = next(host.runs("SR650_V3_3xL40S_TRT", name, 1.0))
+    resident = {"3d-unet-99": 1, "gptj-99": 28}.get(name, 64)
+    settings = request.settings.model_copy(update={"performance_sample_count": resident})
+    request = request.model_copy(update={"settings": settings})
+    opened = host.HostBackend.of(request, tmp_path)
+    moved = host.moved_by(opened, request)
+    opened.backend.close()
+    assert to_device / 4 < moved.to_device <= to_device
+    assert to_host / 4 < moved.to_host <= 1.2 * to_host
+    assert moved.calls > 0
+
+
 def test_the_work_of_the_host_is_measured_without_a_gpu(bench: Bench) -> None:
-    assert all(float(str(value)) > 0 for value in device.host_work(bench).values())
+    [offline, server] = host.PARTS["host retinanet"](bench).values()
+    assert isinstance(offline, dict) and isinstance(server, dict)
+    assert 0 < float(str(offline["samples in a batch"])) <= 8
+    assert float(str(server["processor time, us"])) > 0
 
 
 def test_an_engine_that_is_not_built_is_said_to_be_missing(

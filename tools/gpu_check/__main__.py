@@ -18,10 +18,10 @@ from typing import Any
 
 from mlperf_submission.files import write_atomic
 from mlperf_submission.harness.lock import host_lock
-from tools.gpu_check import device, engines
+from tools.gpu_check import device, engines, host
 from tools.gpu_check.parts import Bench, NotRunError, Part
 
-PARTS: dict[str, Part] = {**device.PARTS, **engines.PARTS}
+PARTS: dict[str, Part] = {**device.PARTS, **host.PARTS, **engines.PARTS}
 
 
 def main() -> None:

@@ -9,12 +9,9 @@ import time
 from collections.abc import Callable, Iterator
 from importlib import import_module, metadata
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
-from cuda.bindings import runtime
-from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from mlperf_submission.benchmark.answer import StackedSamples
@@ -57,46 +54,6 @@ def machine(_: Bench) -> dict[str, JsonValue]:
         "gpus of CUDA": gpus,
         "packages": versions,
     }
-
-
-class NoCuda:
-    """CUDA's runtime whose calls do nothing, to see what the host does around them."""
-
-    def __init__(self) -> None:
-        self._memory: list[NDArray[np.uint8]] = []
-
-    def __getattr__(self, name: str) -> Any:
-        """Return what the real one has of this name, or a function that does nothing."""
-        found = getattr(runtime, name)
-        is_function = callable(found) and not isinstance(found, type)
-        return (lambda *_: (runtime.cudaError_t.cudaSuccess, 1)) if is_function else found
-
-    def cudaHostAlloc(self, size: int, _: int) -> tuple[Any, int]:  # noqa: N802 - CUDA's name
-        """Return memory of NumPy's."""
-        self._memory.append(np.zeros(size, np.uint8))
-        return runtime.cudaError_t.cudaSuccess, self._memory[-1].ctypes.data
-
-    def cudaGetDeviceProperties(self, _: int) -> tuple[Any, Any]:  # noqa: N802 - CUDA's name
-        """Return those of a GPU that is not there."""
-        facts = SimpleNamespace(name=b"no GPU", major=8, minor=9, totalGlobalMem=0)
-        return runtime.cudaError_t.cudaSuccess, facts
-
-
-def host_work(bench: Bench) -> dict[str, JsonValue]:
-    """Measure what our code does for a batch of resnet50, in processor time, with empty calls of CUDA."""
-    with stand_in_backend(bench, busy_ns=-1, streams=1, cuda=NoCuda()) as made:
-        for device in made.devices:
-            device.batches_copies = True
-        made.load(np.arange(ROWS))
-        found: dict[str, JsonValue] = {}
-        scattered = np.random.default_rng(0).permutation(ROWS)[:BATCH]
-        for name, indices in (("in load order", np.arange(BATCH)), ("scattered", scattered)):
-            before, calls = time.thread_time(), 0
-            while (used := time.thread_time() - before) < bench.seconds / 3:
-                made.run(0, indices)
-                calls += 1
-            found[f"{name}, us a batch of {BATCH}"] = round(1e6 * used / calls, 1)
-    return found
 
 
 def copies(bench: Bench) -> dict[str, JsonValue]:
@@ -285,10 +242,9 @@ def stand_in_backend(
     busy_ns: int = BUSY_NS,
     streams: int = STREAMS,
     ordinals: tuple[int, ...] = (0,),
-    cuda: Any = None,
 ) -> Iterator[TensorRTBackend]:
     """Open the backend with the kernel as its engine."""
-    cuda, gpus = (cuda, visible_gpus(cuda)) if cuda else gpus_here()
+    cuda, gpus = gpus_here()
     engine = engine_of(bench, gpus[0], busy_ns)
     samples = get_benchmark("resnet50").data.open(engine.parent / "samples")
     options = BackendOptions(get_benchmark("resnet50"), "int8", engine, samples, BATCH, streams=streams)
@@ -307,7 +263,6 @@ def stand_in_backend(
 
 PARTS: dict[str, Callable[[Bench], dict[str, JsonValue]]] = {
     "machine": machine,
-    "host work": host_work,
     "copies": copies,
     "waiting": waiting,
     "backend": backend,

@@ -30,7 +30,7 @@ PUBLISHED = Path(__file__).with_name("published.json")
 """Offline samples/s per GPU of the model system in v4.1."""
 _COMPARED = 4
 _TOO_LARGE_FOR_THE_CPU = ("gptj-99",)
-_SHORT_IN_SERVER = ("resnet50", "retinanet", "bert-99")
+SHORT_IN_SERVER = ("resnet50", "retinanet", "bert-99")
 """Benchmarks of which a run of seconds tells the latency in Server."""
 
 
@@ -76,7 +76,7 @@ def engine_part(name: str, bench: Bench) -> dict[str, JsonValue]:
     found["of published"] = round(bare / published, 3)
     run = _run_request(request, result, bare, engine, samples)
     run = run.model_copy(update={"lock": bench.scratch / "lock"})
-    return {**found, **against(run, bare, bench, in_server=name in _SHORT_IN_SERVER)}
+    return {**found, **against(run, bare, bench, in_server=name in SHORT_IN_SERVER)}
 
 
 def _run_request(

@@ -32,6 +32,8 @@ MOST_ROWS = (1, 64)
 """Of a batch, unless a test says otherwise for `N`."""
 LONGEST = 384
 """The largest size of a network's other free dimensions, unless a test says otherwise."""
+ALIGNMENT = 256
+"""Bytes: addresses of inputs and outputs are its multiples (IExecutionContext::setTensorAddress)."""
 PINNED = -1
 """Where host memory is that CUDA allocated, in place of a device's ordinal."""
 Answer = tuple[Any, ...]
@@ -63,6 +65,7 @@ class FakeCuda:
     Attributes:
         memory_left: bytes of each device, by its ordinal.
         can_capture, can_batch: whether the driver can.
+        broken: a kernel failed, after which CUDA refuses every call.
         copies: the sizes of each copy, by device; a tuple for those of one call.
         launches, enqueued: number of graphs, and sizes of the batches that were enqueued outside of them.
     """
@@ -71,6 +74,7 @@ class FakeCuda:
         self.gpus = gpus or (GpuFacts("Imaginary GPU 0", "8.9"),)
         self.memory_left = [1 << 40] * len(self.gpus)
         self.can_capture = self.can_batch = True
+        self.broken = False
         self.copies: list[list[int | tuple[int, ...]]] = [[] for _ in self.gpus]
         self.launches = [0] * len(self.gpus)
         self.enqueued: list[list[int]] = [[] for _ in self.gpus]
@@ -81,6 +85,12 @@ class FakeCuda:
         self._lock = threading.RLock()
         self._thread = threading.local()
         self._handles = 100
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        if name.startswith("cuda") and super().__getattribute__("broken"):
+            return lambda *_: (_ERRORS.cudaErrorIllegalAddress,)
+        return found
 
     def __getattr__(self, name: str) -> Any:
         assert not callable(getattr(runtime, name)) or isinstance(getattr(runtime, name), type), name
@@ -223,6 +233,17 @@ class FakeCuda:
             self._copy(*piece, stream)
         return (_OK,)
 
+    def cudaMemsetAsync(self, target: int, value: int, size: int, stream: int) -> Answer:  # noqa: N802
+        device = self.streams[stream].device
+        self.check(target, size, device)
+
+        def fill() -> None:
+            self.check(target, size, device)
+            ctypes.memset(target, value, size)
+
+        self.put(stream, fill)
+        return (_OK,)
+
     def cudaStreamBeginCapture(self, stream: int, mode: Any) -> Answer:  # noqa: N802
         assert mode == runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         found = self.streams[stream]
@@ -268,7 +289,8 @@ class FakeCuda:
     def _new(self, size: int, place: int) -> int:
         assert size > 0 and self.here >= 0
         assert all(stream.captured is None for stream in self.streams.values()), "allocated in a capture"
-        block = np.full(size, 0xCD, np.uint8)
+        block = np.full(size + ALIGNMENT, 0xCD, np.uint8)
+        block = block[-block.ctypes.data % ALIGNMENT :][:size]
         with self._lock:
             self._blocks[block.ctypes.data] = _Block(block, place)
         return block.ctypes.data
@@ -375,6 +397,7 @@ class FakeContext:
 
     def set_tensor_address(self, name: str, address: int) -> bool:
         self.cuda.check(address, 1, self.engine.device)
+        assert address % ALIGNMENT == 0, f"{name} is not aligned"
         self.addresses[name] = address
         return name in self.engine.tensors
 

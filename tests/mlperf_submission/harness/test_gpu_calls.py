@@ -14,7 +14,13 @@ import tensorrt_rtx
 
 from mlperf_submission.errors import SettingError
 from mlperf_submission.harness.backends.tensorrt import device as tensorrt_device
-from mlperf_submission.harness.backends.tensorrt.cuda import call, import_cuda, visible_gpus
+from mlperf_submission.harness.backends.tensorrt.cuda import (
+    GpuMemoryError,
+    call,
+    cuda_error,
+    import_cuda,
+    visible_gpus,
+)
 from mlperf_submission.harness.backends.tensorrt.device import GpuDevice
 from mlperf_submission.harness.backends.tensorrt.library import gpu_facts
 
@@ -48,6 +54,7 @@ CALLS: dict[str, Callable[[GpuDevice], object]] = {
     "free_host": lambda device: device.free_host(np.zeros(16, np.uint8)),
     "make_stream": lambda device: device.make_stream(),
     "free_stream": lambda device: device.free_stream(STREAM),
+    "clear": lambda device: device.clear(ADDRESS, 8, STREAM),
     "copy": lambda device: device.copy(ADDRESS, ADDRESS, 8, STREAM),
     "copy_each": lambda device: device.copy_each([ADDRESS, 8], [8, ADDRESS], [8, 8], STREAM),
     "copy_each, one by one": one_by_one,
@@ -74,6 +81,16 @@ def test_the_call_reaches_the_driver_that_is_not_there(device: GpuDevice, name: 
     """A wrong name or a wrong kind of argument is an error of Python's, raised before that."""
     with pytest.raises(SettingError, match="no GPU can be used: cudaErrorInsufficientDriver"):
         CALLS[name](device)
+
+
+def test_a_lack_of_pinned_memory_is_no_lack_of_the_gpus() -> None:
+    cuda = import_cuda()
+    kinds = cuda.cudaError_t
+    found = [
+        cuda_error(cuda, kinds.cudaErrorMemoryAllocation, call) for call in ("cudaHostAlloc", "cudaMalloc")
+    ]
+    assert [type(one) for one in found] == [GpuMemoryError] * 2
+    assert [one.where for one in found] == ["the host's memory", "the GPU"]
 
 
 def test_cuda_says_name_and_compute_capability_where_they_are_read() -> None:

@@ -24,6 +24,7 @@ from mlperf_submission.harness.backends.base import BackendOptions, open_backend
 from mlperf_submission.harness.backends.tensorrt import backend as tensorrt
 from mlperf_submission.harness.backends.tensorrt.backend import TensorRTBackend
 from mlperf_submission.harness.backends.tensorrt.cuda import GpuFacts
+from mlperf_submission.harness.backends.tensorrt.device import GpuDevice
 from mlperf_submission.harness.backends.tensorrt.library import EngineInfo
 from mlperf_submission.harness.settings import RunSettings
 from mlperf_submission.harness.sut import DirectSystem
@@ -35,7 +36,7 @@ from models.registry import get_benchmark
 from models.resnet50.answer import Resnet50Answer
 from models.resnet50.architecture import resnet50
 from models.resnet50.network import Resnet50Network
-from tests.mlperf_submission.harness.fake_gpu import LONGEST, FakeCuda, FakeTensorRT, devices_of
+from tests.mlperf_submission.harness.fake_gpu import LONGEST, FakeContext, FakeCuda, FakeTensorRT, devices_of
 from tests.mlperf_submission.harness.in_process import run_in_process
 
 INPUT = "input_tensor:0"
@@ -331,6 +332,21 @@ def test_out_of_memory_frees_what_was_taken(bench: Bench, three: FakeCuda, share
     three.memory_left[1] = int(share * BATCH * 3 * 32 * 32 * 4)
     with pytest.raises(StepFailedError, match="out of memory"):
         open_on(three, replace(bench.options, streams=2))
+
+
+def test_a_gpu_that_fails_is_named_by_its_first_refusal(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is freed then is refused as well, which says nothing."""
+    cuda = FakeCuda()
+    monkeypatch.setattr(FakeContext, "_infer", lambda *_: setattr(cuda, "broken", True))
+    with pytest.raises(StepFailedError, match="CUDA refused cudaMemcpyAsync: cudaErrorIllegalAddress"):
+        open_on(cuda, bench.options)
+
+
+def test_a_gpu_that_is_not_there_is_named(bench: Bench, cuda: FakeCuda) -> None:
+    with pytest.raises(SettingError, match="there is no such GPU"):
+        GpuDevice(1, EngineInfo.beside(bench.options.require("tensorrt")[1]), cuda, FakeTensorRT(cuda))
 
 
 def test_samples_of_another_precision_are_named(bench: Bench, cuda: FakeCuda) -> None:

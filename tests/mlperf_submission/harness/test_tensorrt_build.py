@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -215,6 +216,37 @@ def test_it_is_built_on_the_gpu_that_it_is_for(monkeypatch: pytest.MonkeyPatch) 
         assert cuda.here == chosen
     with pytest.raises(SettingError, match=r"9\.0 is wanted, but here are NVIDIA T4 \(7\.5\)"):
         tensorrt_build._choose_gpu("9.0", "NVIDIA H100")
+
+
+class Timings:
+    """The part of TensorRT's configuration that keeps timings; those of `here` alone are taken."""
+
+    def __init__(self, here: bytes) -> None:
+        self.here, self.cache = here, b"none"
+
+    def create_timing_cache(self, content: bytes) -> bytes | None:
+        return None if content == b"damaged" else content or self.here
+
+    def set_timing_cache(self, cache: bytes, *, ignore_mismatch: bool) -> bool:
+        assert not ignore_mismatch
+        if cache != self.here:
+            return False
+        self.cache = cache
+        return True
+
+    def get_timing_cache(self) -> Any:
+        return None if self.cache == b"none" else SimpleNamespace(serialize=lambda: self.cache)
+
+
+@pytest.mark.parametrize("kept", [None, b"damaged", b"of an L4", b"of an L40S"])
+def test_timings_that_do_not_fit_are_measured_anew(tmp_path: Path, kept: bytes | None) -> None:
+    """TensorRT refuses those of another GPU, and then has no cache at all."""
+    path = tmp_path / "timings"
+    if kept is not None:
+        path.write_bytes(kept)
+    timings = tensorrt_build._Timings(Timings(b"of an L40S"), path)
+    timings.keep()
+    assert path.read_bytes() == b"of an L40S"
 
 
 def _tiny(node: Any, shape: list[Any]) -> ModelProto:

@@ -3,8 +3,8 @@
 With this folder first on the path the backend imports it in place of TensorRT, in the measuring child too. So
 everything of ours around an engine runs on a real GPU: copies, pinned memory, streams, events, graphs. The
 kernel answers a sample with a number made of its first bytes, and keeps its stream busy for a time that the
-engine states: an engine file is that time in ns, as text, or -1 for no kernel at all. NVRTC compiles it
-(`nvidia-cuda-nvrtc`, which PyTorch brings too).
+engine states: an engine file is that time in ns, as text. NVRTC compiles it (`nvidia-cuda-nvrtc`, which
+PyTorch brings too).
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Engine:
 
     def __init__(self, busy_ns: int) -> None:
         self.busy_ns = busy_ns
-        self.kernel = load_kernel() if busy_ns >= 0 else None
+        self.kernel = load_kernel()
 
     def get_tensor_name(self, index: int) -> str:
         return (INPUT, OUTPUT)[index]
@@ -113,8 +113,6 @@ class Context:
         return True
 
     def execute_async_v3(self, stream: int) -> bool:
-        if self._engine.kernel is None:
-            return True
         values = (self.addresses[INPUT], self.addresses[OUTPUT], self._engine.busy_ns)
         arguments = [np.array([value], np.uint64) for value in values]
         pointers = np.array([one.ctypes.data for one in arguments], np.uint64)

@@ -13,6 +13,7 @@ tests/mlperf_submission/harness/test_tensorrt_gpu.py runs; tensorrt/device.py sa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import cast
@@ -30,7 +31,7 @@ from mlperf_submission.benchmark.answer import (
 )
 from mlperf_submission.benchmark.facts import Precision
 from mlperf_submission.benchmark.parts import Benchmark
-from mlperf_submission.errors import NetworkFileError, SettingError
+from mlperf_submission.errors import NetworkFileError, SettingError, StepFailedError
 from mlperf_submission.harness.backends.base import BackendOptions
 from mlperf_submission.harness.backends.tensorrt.cuda import gpus_like, import_cuda, visible_gpus
 from mlperf_submission.harness.backends.tensorrt.device import EngineTensor, GpuDevice
@@ -89,7 +90,8 @@ class TensorRTBackend:
             for stream in range(self.streams):
                 self._lanes.append(Lane(devices[stream % len(devices)], self._tensors, options.batch_size))
         except BaseException:
-            self.close()
+            with suppress(StepFailedError):  # of a GPU that failed, every later call fails too
+                self.close()
             raise
         graphs = sum(len(lane.graphs) for lane in self._lanes)
         self.details: Mapping[str, str] = {

@@ -315,14 +315,18 @@ def _sizes(stated: tuple[str, str, str], star: int, network: Path) -> tuple[int,
 
 
 class _Timings:
-    """Measured timings of layers, kept in a file between builds. A damaged file is as good as none."""
+    """Measured timings of layers, kept in a file between builds.
+
+    A file that is damaged, or of another GPU or version of TensorRT, is as good as none.
+    """
 
     def __init__(self, config: Any, path: Path | None) -> None:
         self._config, self._path = config, path
-        if path is not None:
-            content = path.read_bytes() if path.is_file() else b""
-            cache = config.create_timing_cache(content) or config.create_timing_cache(b"")
-            config.set_timing_cache(cache, ignore_mismatch=False)
+        if path is None:
+            return
+        kept = config.create_timing_cache(path.read_bytes()) if path.is_file() else None
+        if kept is None or not config.set_timing_cache(kept, ignore_mismatch=False):
+            config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
 
     def keep(self) -> None:
         if self._path is not None:

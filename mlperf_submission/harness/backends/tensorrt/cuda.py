@@ -16,7 +16,7 @@ class CudaError(StepFailedError):
 
 
 class GpuMemoryError(CudaError):
-    """The memory of a GPU does not hold what is asked for; the GPU did not fail."""
+    """The memory of a GPU, or pinned memory, does not hold what is asked for; the GPU did not fail."""
 
     usual_code = ""
 
@@ -113,6 +113,12 @@ def cuda_error(cuda: Any, error: Any, function: str) -> PipelineError:
         kinds.cudaErrorInitializationError,
     ):
         return _no_gpu(text)
+    if error == kinds.cudaErrorMemoryAllocation and function == "cudaHostAlloc":
+        return GpuMemoryError(
+            "the host has no pinned memory left for the samples and buffers that GPUs copy from",
+            where="the host's memory",
+            remedy="free memory of the host, or choose a smaller batch_size or fewer streams",
+        )
     if error == kinds.cudaErrorMemoryAllocation:
         return out_of_memory(function)
     if error == kinds.cudaErrorInvalidDevice:

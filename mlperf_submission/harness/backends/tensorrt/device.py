@@ -80,8 +80,8 @@ class GpuDevice:
     """A GPU, through CUDA's bindings and TensorRT.
 
     Whatever makes, loads or frees something chooses the GPU for the calling thread itself. Calls in the order
-    of a stream (`copy`, `copy_each`, `enqueue`, `launch`, `wait`) come from a thread that chose it by `use`.
-    Addresses are integers; everything but `wait` may return at once.
+    of a stream (`clear`, `copy`, `copy_each`, `enqueue`, `launch`, `wait`) come from a thread that chose it
+    by `use`. Addresses are integers; everything but `wait` may return at once.
 
     Args:
         ordinal: CUDA's number of the GPU.
@@ -106,6 +106,7 @@ class GpuDevice:
         attributes = cuda.cudaMemcpyAttributes()
         attributes.srcAccessOrder = cuda.cudaMemcpySrcAccessOrder.cudaMemcpySrcAccessOrderStream
         self._copy_attributes = [attributes]
+        self.use()
         facts = visible_gpus(cuda)[ordinal]
         self.name, self.compute_capability = facts.name, facts.compute_capability
         self.batches_copies = True
@@ -149,6 +150,10 @@ class GpuDevice:
         """Return the address of new memory on the device."""
         self.use()
         return int(self._call("cudaMalloc", size))
+
+    def clear(self, address: int, size: int, stream: Handle) -> None:
+        """Let bytes of the device be zero, in the order of the stream."""
+        self._call("cudaMemsetAsync", address, 0, size, stream)
 
     def free(self, address: int) -> None:
         """Free memory of the device."""
@@ -265,9 +270,10 @@ class GpuDevice:
             self._cuda.cudaStreamEndCapture(stream)  # where `work` was refused it has not ended yet
             self._cuda.cudaGetLastError()
             raise
-        ready = self._call("cudaGraphInstantiate", graph, 0)
-        self._call("cudaGraphDestroy", graph)
-        return ready
+        try:
+            return self._call("cudaGraphInstantiate", graph, 0)
+        finally:
+            self._call("cudaGraphDestroy", graph)
 
     def launch(self, graph: Handle, stream: Handle) -> None:
         """Run a graph in the order of the stream."""

@@ -21,8 +21,6 @@ _MOST_GRAPHS = 256
 """CUDA graphs per stream: every batch size up to it (Server), or the largest batch alone beyond (Offline)."""
 _MOST_CALLS = 4096
 """Sizes of a batch and its inputs whose views and addresses are kept."""
-_ZEROS = 16 << 20
-"""Bytes of zeros that are copied at a time."""
 _WORTH_A_COPY = 16 << 10
 """Bytes: a call of CUDA from Python takes as long as the CPU needs to move about so much (a few µs)."""
 
@@ -84,13 +82,11 @@ class Lane:
             self._stream = device.make_stream()
             for name, tensor in self._tensors.items():
                 size = max(1, self._most_bytes(tensor))
-                self._addresses[name] = device.allocate(size)
                 self._host[name] = device.allocate_host(size)
-                self._host[name].fill(0)
-                if tensor.is_input:  # the first runs read it: what is there by chance may be no token id
-                    device.copy(self._addresses[name], self._host[name].ctypes.data, size, self._stream)
+                self._allocate(size, name)
             for name in [name for name in states if name.startswith(PAST)]:
-                self._keep_state(name, states[name])
+                size = max(1, batch_size * states[name].bytes_of(states[name].shape))
+                self._allocate(size, name, PRESENT + name.removeprefix(PAST))  # it is updated in place
             numbered = sorted(
                 enumerate(device.profiles), key=lambda one: sum(map(math.prod, one[1].most.values()))
             )
@@ -99,7 +95,8 @@ class Lane:
                 self._contexts.append(_Context(handle, profile))
             self._run_once()
         except BaseException:
-            self.close()
+            with suppress(StepFailedError):  # of a GPU that failed, every later call fails too
+                self.close()
             raise
 
     @property
@@ -202,20 +199,11 @@ class Lane:
             for profile in self.device.profiles
         )
 
-    def _keep_state(self, name: str, tensor: EngineTensor) -> None:
-        """Give a state memory of its own on the device, all zeros, that the engine updates in place."""
-        size = max(1, self._batch_size * tensor.bytes_of(tensor.shape))
-        address = self._addresses[name] = self.device.allocate(size)
-        self._addresses[PRESENT + name.removeprefix(PAST)] = address
-        zeros = self.device.allocate_host(min(size, _ZEROS))
-        try:
-            zeros.fill(0)
-            for start in range(0, size, zeros.nbytes):
-                part = min(zeros.nbytes, size - start)
-                self.device.copy(address + start, zeros.ctypes.data, part, self._stream)
-            self.device.wait(self._stream)
-        finally:
-            self.device.free_host(zeros)
+    def _allocate(self, size: int, *names: str) -> None:
+        """Give a tensor memory on the device, all zeros: the first runs read token ids there, for example."""
+        address = self.device.allocate(size)
+        self._addresses |= dict.fromkeys(names, address)
+        self.device.clear(address, size, self._stream)
 
     def _move_to(self, context: _Context, first_row: int, count: int) -> None:
         """Let a context see the state from this row on."""
