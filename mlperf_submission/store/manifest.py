@@ -28,8 +28,9 @@ from mlperf_submission.steps.hashing import hash_json
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 """A system or a run: one part of an S3 key and of a path, with nothing in it that either would mind."""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+EntityTag = Annotated[str, Field(max_length=200)]
 _SEAL = "seal"
-_NEWEST_VERSION = 3
+_NEWEST_VERSION = 4
 _WHY_CHARACTERS = 300
 _HASH = re.compile(rb"[0-9a-f]{64}")
 
@@ -67,14 +68,19 @@ class ManifestFile(BaseModel):
         made_by: the step that made it.
         retain_until: its content stays in the store until then, even if the run is removed.
         etag: the server's entity tag of the object when its content was verified: as long as the object has
-            this tag, it was not written again. Empty in manifests of version 1.
+            this tag, it was not written again. Empty in manifests of version 1, and of what lies in a pack.
+        pack: the SHA-256 of the pack that has the content; None: it is an object of its own. Where a pack is
+            lost or damaged, an upload mends its contents one by one, as objects of their own.
+        offset: of the content in its pack, in bytes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     path: str
     size: Annotated[int, Field(ge=0)]
     sha256: Sha256
-    etag: Annotated[str, Field(max_length=200)] = ""
+    etag: EntityTag = ""
+    pack: Sha256 | None = None
+    offset: Annotated[int, Field(ge=0)] = 0
     made_by: MadeBy | None = None
     retain_until: AwareDatetime | None = None
 
@@ -88,6 +94,21 @@ class ManifestFile(BaseModel):
         except SourceError as error:
             raise ValueError(error.what) from error
         return path
+
+
+class Pack(BaseModel):
+    """An object of several small contents, one behind the other.
+
+    Attributes:
+        sha256: of the whole of it, which is also its key.
+        size: in bytes.
+        etag: as of a file that is an object of its own.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    sha256: Sha256
+    size: Annotated[int, Field(ge=1)]
+    etag: EntityTag = ""
 
 
 class GpuUse(BaseModel):
@@ -138,10 +159,17 @@ class RunInfo(BaseModel):
 
 
 class Manifest(RunInfo):
-    """A complete run. It is written last: a run is complete exactly if its manifest exists."""
+    """A complete run. It is written last: a run is complete exactly if its manifest exists.
 
-    version: Literal[1, 2, 3] = 3
+    Attributes:
+        version: 4 since there are packs.
+        files: each content of them has one place.
+        packs: those that the files name.
+    """
+
+    version: Literal[1, 2, 3, 4] = 4
     files: tuple[ManifestFile, ...]
+    packs: tuple[Pack, ...] = ()
 
     @model_validator(mode="after")
     def _paths_do_not_meet(self) -> Manifest:
@@ -155,6 +183,20 @@ class Manifest(RunInfo):
                     raise ValueError(f"{folder!r} is a file and the folder of {path!r}")
                 folder = folder.rpartition("/")[0]
         return self
+
+    @model_validator(mode="after")
+    def _packs_hold_the_files(self) -> Manifest:
+        sizes = {pack.sha256: pack.size for pack in self.packs}
+        for file in self.files:
+            if file.pack is not None and file.offset + file.size > sizes.get(file.pack, -1):
+                raise ValueError(f"{file.path!r} is in no pack of the run")
+        return self
+
+    @property
+    def keys(self) -> set[str]:
+        """The keys of all objects that it needs, or may need when a pack is damaged."""
+        hashes = {file.sha256 for file in self.files} | {pack.sha256 for pack in self.packs}
+        return {object_key(sha256) for sha256 in hashes}
 
     @property
     def uploaded_to(self) -> RunAddress:
