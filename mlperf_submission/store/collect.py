@@ -165,7 +165,7 @@ def _delete(bucket: Bucket, garbage: Garbage, collection: Collection, workers: i
 
 def _retained(manifest: Manifest, now: datetime) -> set[str]:
     files = [file for file in manifest.files if file.retain_until and file.retain_until > now]
-    return {object_key(sha256) for file in files for sha256 in (file.sha256, file.pack) if sha256}
+    return {object_key(sha256) for file in files for sha256 in (file.sha256, file.bundle) if sha256}
 
 
 def _is_content(key: str) -> bool:

@@ -68,10 +68,10 @@ class ManifestFile(BaseModel):
         made_by: the step that made it.
         retain_until: its content stays in the store until then, even if the run is removed.
         etag: the server's entity tag of the object when its content was verified: as long as the object has
-            this tag, it was not written again. Empty in manifests of version 1, and of what lies in a pack.
-        pack: the SHA-256 of the pack that has the content; None: it is an object of its own. Where a pack is
-            lost or damaged, an upload mends its contents one by one, as objects of their own.
-        offset: of the content in its pack, in bytes.
+            this tag, it was not written again. Empty in manifests of version 1, and of what lies in a bundle.
+        bundle: the SHA-256 of the bundle that has the content; None: it is an object of its own. Where a
+            bundle is lost or damaged, an upload mends its contents one by one, as objects of their own.
+        offset: of the content in its bundle, in bytes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -79,7 +79,7 @@ class ManifestFile(BaseModel):
     size: Annotated[int, Field(ge=0)]
     sha256: Sha256
     etag: EntityTag = ""
-    pack: Sha256 | None = None
+    bundle: Sha256 | None = None
     offset: Annotated[int, Field(ge=0)] = 0
     made_by: MadeBy | None = None
     retain_until: AwareDatetime | None = None
@@ -96,7 +96,7 @@ class ManifestFile(BaseModel):
         return path
 
 
-class Pack(BaseModel):
+class Bundle(BaseModel):
     """An object of several small contents, one behind the other.
 
     Attributes:
@@ -162,14 +162,14 @@ class Manifest(RunInfo):
     """A complete run. It is written last: a run is complete exactly if its manifest exists.
 
     Attributes:
-        version: 4 since there are packs.
+        version: 4 since there are bundles.
         files: each content of them has one place.
-        packs: those that the files name.
+        bundles: those that the files name.
     """
 
     version: Literal[1, 2, 3, 4] = 4
     files: tuple[ManifestFile, ...]
-    packs: tuple[Pack, ...] = ()
+    bundles: tuple[Bundle, ...] = ()
 
     @model_validator(mode="after")
     def _paths_do_not_meet(self) -> Manifest:
@@ -185,17 +185,17 @@ class Manifest(RunInfo):
         return self
 
     @model_validator(mode="after")
-    def _packs_hold_the_files(self) -> Manifest:
-        sizes = {pack.sha256: pack.size for pack in self.packs}
+    def _bundles_hold_the_files(self) -> Manifest:
+        sizes = {bundle.sha256: bundle.size for bundle in self.bundles}
         for file in self.files:
-            if file.pack is not None and file.offset + file.size > sizes.get(file.pack, -1):
-                raise ValueError(f"{file.path!r} is in no pack of the run")
+            if file.bundle is not None and file.offset + file.size > sizes.get(file.bundle, -1):
+                raise ValueError(f"{file.path!r} is in no bundle of the run")
         return self
 
     @property
     def keys(self) -> set[str]:
-        """The keys of all objects that it needs, or may need when a pack is damaged."""
-        hashes = {file.sha256 for file in self.files} | {pack.sha256 for pack in self.packs}
+        """The keys of all objects that it needs, or may need when a bundle is damaged."""
+        hashes = {file.sha256 for file in self.files} | {bundle.sha256 for bundle in self.bundles}
         return {object_key(sha256) for sha256 in hashes}
 
     @property

@@ -24,8 +24,8 @@ from mlperf_submission.files import (
 )
 from mlperf_submission.steps.hashing import Differences, FileEntry, differences
 from mlperf_submission.store.bucket import Bucket
+from mlperf_submission.store.bundles import read_bundled
 from mlperf_submission.store.manifest import Manifest, ManifestFile, RunAddress, StoredRun, object_key
-from mlperf_submission.store.packs import read_packed
 from mlperf_submission.store.parallel import ByteCounter
 from mlperf_submission.store.selection import select_files
 
@@ -108,14 +108,14 @@ def restore_run(
         counter = ByteCounter(sum(files[0].size for files in objects.values()), on_progress)
 
         def fetch(together: Sequence[ManifestFile]) -> list[str]:
-            pack = together[0].pack
-            packed = read_packed(bucket, pack, together) if pack else None
+            bundle = together[0].bundle
+            bundled = read_bundled(bucket, bundle, together) if bundle else None
 
             def keep(file: ManifestFile) -> list[str]:
                 part, files = unfinished / file.sha256, objects[file.sha256]
-                if packed and file.sha256 in packed:
-                    _write_part(part, packed[file.sha256], limits, counter)
-                elif problem := _fetch_object(bucket, file, part, limits, counter, packed is not None):
+                if bundled and file.sha256 in bundled:
+                    _write_part(part, bundled[file.sha256], limits, counter)
+                elif problem := _fetch_object(bucket, file, part, limits, counter, bundled is not None):
                     return [f"{other.path}: {problem}" for other in files]
                 return _placed(part, files, to)
 
@@ -125,7 +125,7 @@ def restore_run(
 
         jobs: dict[str, list[ManifestFile]] = {}
         for file, *_ in objects.values():
-            jobs.setdefault(file.pack or file.sha256, []).append(file)
+            jobs.setdefault(file.bundle or file.sha256, []).append(file)
         found = in_parallel(fetch, jobs.values(), workers=workers, limits=limits)
         problems += [problem for several in found for problem in several]
     sync_folder(to)
@@ -187,12 +187,12 @@ def _fetch_object(
     part: Path,
     limits: Limits,
     counter: Callable[[int], None],
-    is_packed: bool,
+    is_bundled: bool,
 ) -> str | None:
     """Fetch an object into its part; return what is wrong with it. A wrong hash is looked at twice.
 
-    What a pack does not hold as it should, an upload may have mended as an object of its own; `is_packed`
-    says that there is the pack.
+    What a bundle does not hold as it should, an upload may have mended as an object of its own; `is_bundled`
+    says that there is the bundle.
     """
     found: str | None = None
     for _ in range(2):
@@ -200,7 +200,7 @@ def _fetch_object(
         part.unlink(missing_ok=True)
         found = bucket.download(object_key(file.sha256), part, file.size, limits, counter)
         if found is None:
-            return "tampered with in the store, in its pack" if is_packed else "missing in the store"
+            return "tampered with in the store, in its bundle" if is_bundled else "missing in the store"
         if found == file.sha256:
             return None
     return f"tampered with in the store (expected {file.sha256}, found {found})"

@@ -10,8 +10,8 @@ from pathlib import Path
 from mlperf_submission.deadline import Limits, in_parallel
 from mlperf_submission.errors import StoreError
 from mlperf_submission.store.bucket import Bucket
-from mlperf_submission.store.manifest import Manifest, ManifestFile, Pack, object_key
-from mlperf_submission.store.packs import as_packed_before, new_packs, offsets, packed
+from mlperf_submission.store.bundles import as_bundled_before, bundled, new_bundles, offsets
+from mlperf_submission.store.manifest import Bundle, Manifest, ManifestFile, object_key
 from mlperf_submission.store.parallel import ByteCounter
 from mlperf_submission.store.proof import Proof, Source, prove, send
 
@@ -66,11 +66,11 @@ class Sender:
         """Send what the store lacks.
 
         Args:
-            manifest: of the run. That of a run that is there already names packs, and keeps its places: what
-                is damaged in a pack gets an object of its own.
+            manifest: of the run. That of a run that is there already keeps its places: what is damaged in a
+                bundle gets an object of its own.
             sources: a file with each content, by its SHA-256.
             known: what is known of objects: the manifest of this run or of one before; a new run takes up
-                its packs.
+                its bundles.
             on_progress: called with bytes done and bytes of all, from several threads.
 
         Raises:
@@ -79,26 +79,26 @@ class Sender:
         """
         is_there = manifest is known
         if known is not None and not is_there:
-            manifest = as_packed_before(manifest, known)
-        whole = {sha256: proof for sha256, proof in self._packs(manifest).items() if proof.state == "whole"}
+            manifest = as_bundled_before(manifest, known)
+        whole = {sha256: proof for sha256, proof in self._bundles(manifest).items() if _is_whole(proof)}
         size = sum({file.sha256: file.size for file in manifest.files}.values())
-        loose = {file.sha256: file for file in manifest.files if file.pack not in whole}
+        loose = {file.sha256: file for file in manifest.files if file.bundle not in whole}
         done = ByteCounter(size, on_progress)
         done(size - sum(file.size for file in loose.values()))
-        tags = {file.sha256: file.etag for file in known.files if file.pack is None} if known else {}
+        tags = {file.sha256: file.etag for file in known.files if file.bundle is None} if known else {}
         unknown = [file for file in manifest.files if file.sha256 in loose and file.sha256 not in tags]
-        parcels = [] if is_there else new_packs(unknown)
+        parcels = [] if is_there else new_bundles(unknown)
         in_parcels = {file.sha256 for parcel in parcels for file in parcel}
         parcels += [[file] for file in loose.values() if file.sha256 not in in_parcels]
         parcels.sort(key=lambda files: -sum(file.size for file in files))
 
         def carry(files: Sequence[ManifestFile]) -> _Object:
             first = files[0]
-            source: Source = sources[first.sha256] if len(files) == 1 else packed(files, sources)
+            source: Source = sources[first.sha256] if len(files) == 1 else bundled(files, sources)
             sha256 = first.sha256 if isinstance(source, Path) else hashlib.sha256(source).hexdigest()
             size = sum(file.size for file in files)
             before = prove(self._bucket, sha256, size, self._limits, source=source, etag=tags.get(sha256, ""))
-            if before.state == "whole":
+            if _is_whole(before):
                 done(size)
                 return _Object(files, sha256, size, before.etag, before)
             return _Object(files, sha256, size, self._sent(source, sha256, size, done), before)
@@ -106,7 +106,7 @@ class Sender:
         objects = in_parallel(carry, parcels, workers=self._workers, limits=self._limits)
         if not is_there:
             manifest = _placed(manifest, whole, objects)
-        sent = [one for one in objects if one.before.state != "whole"]
+        sent = [one for one in objects if not _is_whole(one.before)]
         return Sent(
             manifest,
             objects=len(sent),
@@ -118,23 +118,24 @@ class Sender:
 
     def lacking(self, manifest: Manifest) -> list[str]:
         """Return the files of a run that the store does not have, whole, each content once, and why."""
-        packs = self._packs(manifest)
-        loose = {file.sha256: file for file in manifest.files if not _is_whole(packs.get(file.pack or ""))}
+        bundles = self._bundles(manifest)
+        whole = {sha256 for sha256, proof in bundles.items() if _is_whole(proof)}
+        loose = {file.sha256: file for file in manifest.files if file.bundle not in whole}
 
         def problem(file: ManifestFile) -> str | None:
             proof = prove(self._bucket, file.sha256, file.size, self._limits, etag=file.etag)
-            why = packs[file.pack].what if file.pack else proof.what
+            why = bundles[file.bundle].what if file.bundle else proof.what
             return None if _is_whole(proof) else f"{file.path}: {why}"
 
         found = in_parallel(problem, loose.values(), workers=self._workers, limits=self._limits)
         return sorted(filter(None, found))
 
-    def _packs(self, manifest: Manifest) -> dict[str, Proof]:
-        def proof_of(pack: Pack) -> Proof:
-            return prove(self._bucket, pack.sha256, pack.size, self._limits, etag=pack.etag)
+    def _bundles(self, manifest: Manifest) -> dict[str, Proof]:
+        def proof_of(bundle: Bundle) -> Proof:
+            return prove(self._bucket, bundle.sha256, bundle.size, self._limits, etag=bundle.etag)
 
-        found = in_parallel(proof_of, manifest.packs, workers=self._workers, limits=self._limits)
-        return {pack.sha256: proof for pack, proof in zip(manifest.packs, found, strict=True)}
+        found = in_parallel(proof_of, manifest.bundles, workers=self._workers, limits=self._limits)
+        return {bundle.sha256: proof for bundle, proof in zip(manifest.bundles, found, strict=True)}
 
     def _sent(self, source: Source, sha256: str, size: int, on_bytes: Callable[[int], None]) -> str:
         """Upload a content until the server proves to have it, twice at most; return its entity tag.
@@ -147,7 +148,7 @@ class Sender:
             proof = send(self._bucket, source, sha256, size, self._limits, on_bytes)
             if _is_whole(proof):
                 return proof.etag
-        name = source.name if isinstance(source, Path) else "a pack of files"
+        name = source.name if isinstance(source, Path) else "a bundle of files"
         raise StoreError(
             f"the server stored something else than {name}: {proof.what}",
             where=self._bucket.address(object_key(sha256)),
@@ -156,8 +157,8 @@ class Sender:
         )
 
 
-def _is_whole(proof: Proof | None) -> bool:
-    return proof is not None and proof.state == "whole"
+def _is_whole(proof: Proof) -> bool:
+    return proof.state == "whole"
 
 
 def _contents(objects: Collection[_Object]) -> frozenset[str]:
@@ -167,14 +168,14 @@ def _contents(objects: Collection[_Object]) -> frozenset[str]:
 def _placed(manifest: Manifest, whole: Mapping[str, Proof], objects: Collection[_Object]) -> Manifest:
     """Return a manifest with the places that its contents have now."""
     tags = {sha256: {"etag": proof.etag} for sha256, proof in whole.items()}
-    packs = [pack.model_copy(update=tags[pack.sha256]) for pack in manifest.packs if pack.sha256 in tags]
+    bundles = [one.model_copy(update=tags[one.sha256]) for one in manifest.bundles if one.sha256 in tags]
     places: dict[str, dict[str, object]] = {}
     for one in objects:
         if len(one.files) == 1:
-            places[one.sha256] = {"pack": None, "offset": 0, "etag": one.etag}
+            places[one.sha256] = {"bundle": None, "offset": 0, "etag": one.etag}
             continue
-        packs.append(Pack(sha256=one.sha256, size=one.size, etag=one.etag))
+        bundles.append(Bundle(sha256=one.sha256, size=one.size, etag=one.etag))
         for sha256, offset in offsets(one.files).items():
-            places[sha256] = {"pack": one.sha256, "offset": offset}
+            places[sha256] = {"bundle": one.sha256, "offset": offset}
     files = (file.model_copy(update=places.get(file.sha256, {})) for file in manifest.files)
-    return manifest.model_copy(update={"files": tuple(files), "packs": tuple(packs)})
+    return manifest.model_copy(update={"files": tuple(files), "bundles": tuple(bundles)})

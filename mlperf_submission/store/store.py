@@ -64,7 +64,7 @@ def verify_folder(manifest: Manifest, folder: Path, *, only: Sequence[str] | Non
 class Store:
     """A bucket that holds runs, under a prefix.
 
-    Layout: `objects/sha256/<2>/<64>` holds content under its hash, small contents in packs;
+    Layout: `objects/sha256/<2>/<64>` holds content under its hash, small contents in bundles;
     `candidates/<system>/<run>/manifest.json` names a run's files and is written last;
     `candidates/<system>/latest` points to the newest. Publishing writes the same manifest under `runs/`.
     Rehearsals lie in the same way under `rehearsals/`. A manifest is never changed. Every method that talks
@@ -225,7 +225,7 @@ class Store:
             StoreError: there is no such run, or no such file in it.
         """
         found = self.find(run).manifest
-        pages = (file for file in found.files if file.path == path and file.pack is None)
+        pages = (file for file in found.files if file.path == path and file.bundle is None)
         key = next((object_key(file.sha256) for file in pages), None)
         if key is None:
             raise StoreError(

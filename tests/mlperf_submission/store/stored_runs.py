@@ -20,10 +20,10 @@ CONTENTS = {
     "tree/c.txt": b"charlie",
     "tree/d.txt": b"delta",
 }
-PACKED = ["tree/results/a.txt", "tree/results/same.txt", "tree/c.txt", "tree/d.txt"]
+BUNDLED = ["tree/results/a.txt", "tree/results/same.txt", "tree/c.txt", "tree/d.txt"]
 """The small ones, which share an object."""
 OBJECTS = 4
-"""The pack, the binary, the page, and the empty one."""
+"""The bundle, the binary, the page, and the empty one."""
 
 
 def info(run: str = "one", **changes: object) -> RunInfo:
@@ -41,4 +41,4 @@ def addresses(store: Store) -> list[str]:
 
 def key_of(manifest: Manifest, path: str) -> str:
     """Return the key of the object that has a file."""
-    return next(object_key(file.pack or file.sha256) for file in manifest.files if file.path == path)
+    return next(object_key(file.bundle or file.sha256) for file in manifest.files if file.path == path)

@@ -19,10 +19,10 @@ from mlperf_submission.store.manifest import Latest
 from mlperf_submission.store.store import RunFile, Store
 from tests.mlperf_submission.store.fault_proxy import Fault, FaultProxy, error, fault_proxy, wrong_etag
 from tests.mlperf_submission.store.stored_runs import (
+    BUNDLED,
     CONTENTS,
     NOON,
     OBJECTS,
-    PACKED,
     content_of,
     info,
     key_of,
@@ -71,7 +71,7 @@ def test_missing_and_changed_objects_of_a_run_are_sent_again_and_named(
         store.publish("sys", "one")
     again = store.upload_run(info(), files)
     assert (again.sent_objects, again.reused_objects) == (5, 1)
-    assert set(again.mended) == {*PACKED, "page/index.html", "tree/b.bin"}
+    assert set(again.mended) == {*BUNDLED, "page/index.html", "tree/b.bin"}
     assert store.upload_run(info(), files).mended == ()
     store.publish("sys", "one")
     store.fetch_run("runs/sys/one", tmp_path / "to")
@@ -202,11 +202,11 @@ def test_a_manifest_of_a_newer_program_is_neither_used_nor_overwritten(
 
 
 def as_version_3(bucket: Bucket) -> None:
-    """Turn the stored run, which has no packs, into what the version of this program before packs wrote."""
+    """Turn the stored run, which has no bundles, into what this program wrote before there were any."""
     content = json.loads(bucket.read(MANIFEST) or b"")
-    del content["seal"], content["packs"]
+    del content["seal"], content["bundles"]
     for file in content["files"]:
-        del file["pack"], file["offset"]
+        del file["bundle"], file["offset"]
     content["version"] = 3
     old = json.dumps({**content, "seal": hash_json(content)}, indent=1).encode()
     bucket.write(MANIFEST, old)
@@ -217,7 +217,7 @@ def as_version_3(bucket: Bucket) -> None:
 def test_a_run_of_version_3_is_fetched_and_the_next_run_sends_nothing_of_it_again(
     store: Store, bucket: Bucket, files: list[RunFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlperf_submission.store.packs.SMALL_BYTES", 0)
+    monkeypatch.setattr("mlperf_submission.store.bundles.SMALL_BYTES", 0)
     store.upload_run(info(), files)
     monkeypatch.undo()
     as_version_3(bucket)
@@ -226,15 +226,15 @@ def test_a_run_of_version_3_is_fetched_and_the_next_run_sends_nothing_of_it_agai
     assert content_of(tmp_path / "to") == CONTENTS
     assert store.upload_run(info(), files).sent_objects == 0
     next_one = store.upload_run(info("two"), files)
-    assert (next_one.sent_objects, next_one.manifest.version, next_one.manifest.packs) == (0, 4, ())
+    assert (next_one.sent_objects, next_one.manifest.version, next_one.manifest.bundles) == (0, 4, ())
 
 
 def as_version_1(bucket: Bucket) -> None:
-    """Turn the stored run, which has no packs, into what the first version of this program wrote."""
+    """Turn the stored run, which has no bundles, into what the first version of this program wrote."""
     content = json.loads(bucket.read(MANIFEST) or b"")
-    del content["seal"], content["packs"]
+    del content["seal"], content["bundles"]
     for file in content["files"]:
-        del file["etag"], file["pack"], file["offset"]
+        del file["etag"], file["bundle"], file["offset"]
     old = json.dumps({**content, "version": 1}, indent=1).encode()
     bucket.write(MANIFEST, old)
     latest = Latest(run="one", created=NOON, manifest_sha256=hashlib.sha256(old).hexdigest())
@@ -244,7 +244,7 @@ def as_version_1(bucket: Bucket) -> None:
 def test_runs_of_version_1_are_listed_fetched_published_and_uploaded_again(
     store: Store, bucket: Bucket, files: list[RunFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlperf_submission.store.packs.SMALL_BYTES", 0)
+    monkeypatch.setattr("mlperf_submission.store.bundles.SMALL_BYTES", 0)
     store.upload_run(info(), files)
     monkeypatch.undo()
     as_version_1(bucket)

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from mlperf_submission.errors import StoreError
-from mlperf_submission.store import packs
+from mlperf_submission.store import bundles
 from mlperf_submission.store.bucket import Bucket
-from mlperf_submission.store.manifest import Manifest, ManifestFile, Pack, object_key
+from mlperf_submission.store.manifest import Bundle, Manifest, ManifestFile, object_key
 from mlperf_submission.store.store import RunFile, Store
 from tests.mlperf_submission.store.stored_runs import (
+    BUNDLED,
     CONTENTS,
     NOON,
     OBJECTS,
-    PACKED,
     content_of,
     info,
     key_of,
@@ -37,27 +37,27 @@ def one_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mlperf_submission.store.marks.SEEN_AFTER_SECONDS", 0.0)
 
 
-def pack_of(manifest: Manifest) -> str:
-    """Return the key of a run's only pack."""
-    [pack] = manifest.packs
-    return object_key(pack.sha256)
+def bundle_of(manifest: Manifest) -> str:
+    """Return the key of a run's only bundle."""
+    [bundle] = manifest.bundles
+    return object_key(bundle.sha256)
 
 
 def test_small_files_share_an_object_and_what_a_browser_opens_does_not(
     store: Store, bucket: Bucket, files: list[RunFile]
 ) -> None:
     manifest = store.upload_run(info(), files).manifest
-    assert {file.path for file in manifest.files if file.pack} == set(PACKED)
-    stored = bucket.read(pack_of(manifest)) or b""
+    assert {file.path for file in manifest.files if file.bundle} == set(BUNDLED)
+    stored = bucket.read(bundle_of(manifest)) or b""
     for file in manifest.files:
-        if file.pack:
+        if file.bundle:
             assert stored[file.offset : file.offset + file.size] == CONTENTS[file.path]
     assert len(list(bucket.keys("objects/"))) == OBJECTS
     with pytest.raises(StoreError, match=r"the run one has no tree/c.txt"):
         store.link("sys/one", "tree/c.txt", hours=1)
 
 
-def test_one_file_of_a_pack_is_read_without_the_others(
+def test_one_file_of_a_bundle_is_read_without_the_others(
     store: Store, files: list[RunFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.upload_run(info(), files)
@@ -74,7 +74,7 @@ def test_one_file_of_a_pack_is_read_without_the_others(
     assert read == [CONTENTS["tree/d.txt"]]
 
 
-def test_the_next_run_takes_up_the_packs_of_the_one_before_and_keeps_them(
+def test_the_next_run_takes_up_the_bundles_of_the_one_before_and_keeps_them(
     store: Store, files: list[RunFile], tmp_path: Path
 ) -> None:
     first = store.upload_run(info("one"), files)
@@ -84,7 +84,7 @@ def test_the_next_run_takes_up_the_packs_of_the_one_before_and_keeps_them(
     second = store.upload_run(info("two", created=NOON + DAY), changed)
     new = b"new tree/c.txt", b"new tree/e.txt"
     assert (second.sent_objects, second.sent_bytes) == (1, sum(map(len, new)))
-    assert second.manifest.packs[0] == first.manifest.packs[0]
+    assert second.manifest.bundles[0] == first.manifest.bundles[0]
     store.remove("one")
     assert store.collect(older_than=DAY, now=LATER, delete=True).objects == ()
     store.fetch_run("two", tmp_path / "to")
@@ -95,40 +95,40 @@ def test_the_next_run_takes_up_the_packs_of_the_one_before_and_keeps_them(
     assert len(kept.objects) == OBJECTS + 1
 
 
-def test_a_pack_stays_as_long_as_a_file_in_it_is_retained(store: Store, files: list[RunFile]) -> None:
+def test_a_bundle_stays_as_long_as_a_file_in_it_is_retained(store: Store, files: list[RunFile]) -> None:
     at = next(number for number, file in enumerate(files) if file.path == "tree/c.txt")
     files[at] = replace(files[at], retain_until=LATER + DAY)
     manifest = store.upload_run(info(), files).manifest
     store.remove("one")
     found = store.collect(older_than=DAY, now=LATER, delete=True)
-    assert [item.key for item in found.retained] == [pack_of(manifest)]
+    assert [item.key for item in found.retained] == [bundle_of(manifest)]
     last = store.collect(older_than=DAY, now=LATER + 2 * DAY, delete=True)
-    assert [item.key for item in last.objects] == [pack_of(manifest)]
+    assert [item.key for item in last.objects] == [bundle_of(manifest)]
 
 
 DAMAGE: dict[str, tuple[Callable[[bytes], bytes | None], set[str]]] = {
-    "lost": (lambda _: None, set(PACKED)),
-    "cut": (lambda pack: pack[:-1], {"last"}),
-    "cut before the last": (lambda pack: pack[: -len(b"alpha")], {"last"}),
-    "empty": (lambda _: b"", set(PACKED)),
-    "one byte": (lambda pack: bytes([pack[0] ^ 1]) + pack[1:], {"tree/c.txt"}),
+    "lost": (lambda _: None, set(BUNDLED)),
+    "cut": (lambda bundle: bundle[:-1], {"last"}),
+    "cut before the last": (lambda bundle: bundle[: -len(b"alpha")], {"last"}),
+    "empty": (lambda _: b"", set(BUNDLED)),
+    "one byte": (lambda bundle: bytes([bundle[0] ^ 1]) + bundle[1:], {"tree/c.txt"}),
 }
 
 
 @pytest.mark.parametrize("name", DAMAGE)
-def test_what_a_damaged_pack_lacks_is_named_and_mended_by_an_upload_for_good(
+def test_what_a_damaged_bundle_lacks_is_named_and_mended_by_an_upload_for_good(
     name: str, store: Store, bucket: Bucket, files: list[RunFile], tmp_path: Path
 ) -> None:
     manifest = store.upload_run(info(), files).manifest
     change, lacking = DAMAGE[name]
     if lacking == {"last"}:
-        end = max(file.offset for file in manifest.files if file.pack)
-        lacking = {file.path for file in manifest.files if file.pack and file.offset == end}
-    damaged = change(bucket.read(pack_of(manifest)) or b"")
+        end = max(file.offset for file in manifest.files if file.bundle)
+        lacking = {file.path for file in manifest.files if file.bundle and file.offset == end}
+    damaged = change(bucket.read(bundle_of(manifest)) or b"")
     if damaged is None:
-        bucket.remove(pack_of(manifest))
+        bucket.remove(bundle_of(manifest))
     else:
-        bucket.write(pack_of(manifest), damaged)
+        bucket.write(bundle_of(manifest), damaged)
     with pytest.raises(StoreError, match=f"{len(lacking)} files are wrong") as caught:
         store.fetch_run("one", tmp_path / "to")
     assert all(path in str(caught.value) for path in lacking)
@@ -136,7 +136,7 @@ def test_what_a_damaged_pack_lacks_is_named_and_mended_by_an_upload_for_good(
     with pytest.raises(StoreError, match="objects of the run are not in the store"):
         store.publish("sys", "one")
 
-    assert set(store.upload_run(info(), files).mended) == set(PACKED)
+    assert set(store.upload_run(info(), files).mended) == set(BUNDLED)
     assert store.upload_run(info(), files).mended == ()
     assert store.collect(older_than=DAY, now=LATER, delete=True).objects == ()
     store.publish("sys", "one")
@@ -144,17 +144,17 @@ def test_what_a_damaged_pack_lacks_is_named_and_mended_by_an_upload_for_good(
     assert content_of(tmp_path / "to") == CONTENTS
 
 
-def test_a_new_run_does_not_count_on_a_damaged_pack(
+def test_a_new_run_does_not_count_on_a_damaged_bundle(
     store: Store, bucket: Bucket, files: list[RunFile], tmp_path: Path
 ) -> None:
     manifest = store.upload_run(info("one"), files).manifest
-    pack = bucket.read(pack_of(manifest)) or b""
-    bucket.write(pack_of(manifest), pack[::-1])
+    bundle = bucket.read(bundle_of(manifest)) or b""
+    bucket.write(bundle_of(manifest), bundle[::-1])
     (tmp_path / "made/tree/d.txt").write_text("new")
     store.upload_run(info("two"), files)
     store.fetch_run("two", tmp_path / "to")
     assert content_of(tmp_path / "to") == {**CONTENTS, "tree/d.txt": b"new"}
-    assert key_of(store.manifest("two"), "tree/c.txt") != pack_of(manifest)
+    assert key_of(store.manifest("two"), "tree/c.txt") != bundle_of(manifest)
 
 
 NAMES = st.text("abc/", min_size=1, max_size=6).filter(lambda name: "//" not in f"/{name}/")
@@ -165,32 +165,32 @@ NAMES = st.text("abc/", min_size=1, max_size=6).filter(lambda name: "//" not in 
     st.sets(NAMES),
     st.randoms(use_true_random=False),
 )
-def test_packs_hold_each_small_content_once_whatever_the_order(
+def test_bundles_hold_each_small_content_once_whatever_the_order(
     sizes: dict[str, int], pages: set[str], random: object
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(packs, "SMALL_BYTES", 50)
-        patch.setattr(packs, "PACK_BYTES", 100)
+        patch.setattr(bundles, "SMALL_BYTES", 50)
+        patch.setattr(bundles, "BUNDLE_BYTES", 100)
         files = [
             ManifestFile(
                 path=f"{name}.html" if name in pages else f"{name}.txt", size=size, sha256=f"{size:064}"
             )
             for name, size in sizes.items()
         ]
-        found = packs.new_packs(files)
+        found = bundles.new_bundles(files)
         random.shuffle(files)  # type: ignore[attr-defined]
-        assert packs.new_packs(files) == found
-    held = [file.sha256 for pack in found for file in pack]
+        assert bundles.new_bundles(files) == found
+    held = [file.sha256 for bundle in found for file in bundle]
     alone = {file.sha256 for file in files if file.path.endswith(".html") or not 0 < file.size <= 50}
     assert len(held) == len(set(held))
     assert not set(held) & alone
-    assert all(len(pack) > 1 and sum(file.size for file in pack) <= 100 for pack in found)
+    assert all(len(bundle) > 1 and sum(file.size for file in bundle) <= 100 for bundle in found)
     assert len({file.sha256 for file in files} - alone - set(held)) <= 1, "only the last may be left over"
 
 
-def test_a_file_that_is_not_in_its_pack_is_refused() -> None:
-    file = ManifestFile(path="a", size=5, sha256="0" * 64, pack="1" * 64, offset=6)
-    for named in ((), (Pack(sha256="1" * 64, size=10),), (Pack(sha256="2" * 64, size=20),)):
-        with pytest.raises(ValidationError, match="is in no pack of the run"):
-            Manifest(**info().model_dump(), files=(file,), packs=named)
-    Manifest(**info().model_dump(), files=(file,), packs=(Pack(sha256="1" * 64, size=11),))
+def test_a_file_that_is_not_in_its_bundle_is_refused() -> None:
+    file = ManifestFile(path="a", size=5, sha256="0" * 64, bundle="1" * 64, offset=6)
+    for named in ((), (Bundle(sha256="1" * 64, size=10),), (Bundle(sha256="2" * 64, size=20),)):
+        with pytest.raises(ValidationError, match="is in no bundle of the run"):
+            Manifest(**info().model_dump(), files=(file,), bundles=named)
+    Manifest(**info().model_dump(), files=(file,), bundles=(Bundle(sha256="1" * 64, size=11),))

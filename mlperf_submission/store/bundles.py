@@ -1,8 +1,8 @@
 """Small files travel together: a request costs more than a small file has bytes.
 
-A pack is several contents, one behind the other, in one object. It lies under its own hash like any object,
-so what proves, keeps and collects objects knows nothing of packs. The manifest says where in it each content
-begins. Each is found, read and verified alone, or together with its neighbours in one request.
+A bundle is several contents, one behind the other, in one object. It lies under its own hash like any
+object, so what proves objects knows nothing of bundles. The manifest says where in it each content begins.
+Each is found, read and verified alone, or together with its neighbours in one request.
 """
 
 from __future__ import annotations
@@ -18,54 +18,53 @@ from mlperf_submission.store.proof import content_of
 from mlperf_submission.store.transfers import WHOLE_BYTES
 
 SMALL_BYTES = 256 << 10
-"""Larger files are objects of their own: packing them would save little, and send much again for little."""
-PACK_BYTES = WHOLE_BYTES
-"""A pack is held in memory."""
+"""Larger files are objects of their own: bundling them would save little, and send much again for little."""
+BUNDLE_BYTES = WHOLE_BYTES
+"""A bundle is held in memory."""
 _OPENED_BY_BROWSERS = ".html"
 _LEAST_FILES = 2
 
 
-def as_packed_before(manifest: Manifest, before: Manifest) -> Manifest:
-    """Return a new run's manifest with what it shares with an earlier run in the packs of that.
+def as_bundled_before(manifest: Manifest, before: Manifest) -> Manifest:
+    """Return a new run's manifest with what it shares with an earlier run in the bundles of that.
 
     Args:
-        manifest: of the new run; its files are in no pack yet.
+        manifest: of the new run; its files are in no bundle yet.
         before: of the earlier run.
     """
-    packed = {file.sha256: file for file in before.files if file.pack is not None}
+    bundled = {file.sha256: file for file in before.files if file.bundle is not None}
     alone = _alone(manifest.files)
     files = tuple(
-        file.model_copy(update={"pack": packed[file.sha256].pack, "offset": packed[file.sha256].offset})
-        if file.sha256 in packed and file.sha256 not in alone
+        file.model_copy(update={"bundle": bundled[file.sha256].bundle, "offset": bundled[file.sha256].offset})
+        if file.sha256 in bundled and file.sha256 not in alone
         else file
         for file in manifest.files
     )
-    used = {file.pack for file in files}
-    return manifest.model_copy(
-        update={"files": files, "packs": tuple(pack for pack in before.packs if pack.sha256 in used)}
-    )
+    used = {file.bundle for file in files}
+    bundles = tuple(one for one in before.bundles if one.sha256 in used)
+    return manifest.model_copy(update={"files": files, "bundles": bundles})
 
 
-def new_packs(files: Iterable[ManifestFile]) -> list[list[ManifestFile]]:
-    """Return which files are to share a pack, in the order of their paths; each content once.
+def new_bundles(files: Iterable[ManifestFile]) -> list[list[ManifestFile]]:
+    """Return which files are to share a bundle, in the order of their paths; each content once.
 
-    The same files give the same packs, so that an upload that broke off goes on.
+    The same files give the same bundles, so that an upload that broke off goes on.
 
     Args:
-        files: those that are in no pack yet.
+        files: those that are in no bundle yet.
     """
     ordered = sorted(files, key=lambda file: file.path)
     alone = _alone(ordered)
     small = {file.sha256: file for file in reversed(ordered) if file.sha256 not in alone}
-    packs: list[list[ManifestFile]] = []
+    bundles: list[list[ManifestFile]] = []
     room = 0
     for file in sorted(small.values(), key=lambda file: file.path):
         if file.size > room:
-            packs.append([])
-            room = PACK_BYTES
-        packs[-1].append(file)
+            bundles.append([])
+            room = BUNDLE_BYTES
+        bundles[-1].append(file)
         room -= file.size
-    return [pack for pack in packs if len(pack) >= _LEAST_FILES]
+    return [bundle for bundle in bundles if len(bundle) >= _LEAST_FILES]
 
 
 def _alone(files: Iterable[ManifestFile]) -> set[str]:
@@ -77,8 +76,8 @@ def _alone(files: Iterable[ManifestFile]) -> set[str]:
     }
 
 
-def packed(files: Iterable[ManifestFile], sources: Mapping[str, Path]) -> bytes:
-    """Return the content of a pack.
+def bundled(files: Iterable[ManifestFile], sources: Mapping[str, Path]) -> bytes:
+    """Return the content of a bundle.
 
     Args:
         files: what it is to hold, in this order.
@@ -91,26 +90,26 @@ def packed(files: Iterable[ManifestFile], sources: Mapping[str, Path]) -> bytes:
 
 
 def offsets(files: Collection[ManifestFile]) -> dict[str, int]:
-    """Return where in their pack the contents of these files begin, by their SHA-256."""
+    """Return where in their bundle the contents of these files begin, by their SHA-256."""
     begins = accumulate((file.size for file in files), initial=0)
     return {file.sha256: begin for file, begin in zip(files, begins, strict=False)}
 
 
-def read_packed(bucket: Bucket, pack: str, files: Collection[ManifestFile]) -> dict[str, bytes] | None:
-    """Read contents out of a pack in one request; return those that are right, None if there is no pack.
+def read_bundled(bucket: Bucket, bundle: str, files: Collection[ManifestFile]) -> dict[str, bytes] | None:
+    """Read contents out of a bundle in one request; return those that are right, None if there is no bundle.
 
     What reads wrong is read twice: perhaps only the reading failed.
 
     Args:
         bucket: of the store.
-        pack: its SHA-256.
-        files: in the pack, one for each content.
+        bundle: its SHA-256.
+        files: in the bundle, one for each content.
     """
     begin = min(file.offset for file in files)
     end = max(file.offset + file.size for file in files)
     right: dict[str, bytes] = {}
     for _ in range(2):
-        block = bucket.part(object_key(pack), begin, end - begin)
+        block = bucket.part(object_key(bundle), begin, end - begin)
         if block is None:
             return None
         for file in files:
