@@ -96,7 +96,9 @@ def _end(run: UUID, message: str) -> None:
         state: State[None] = (Cancelled if is_cancelling else Crashed)(message=message)
         parent = FlowRunFilterParentFlowRunId(any_=[of.id])
         for subflow in client.read_flow_runs(flow_run_filter=FlowRunFilter(parent_flow_run_id=parent)):
-            end(client, subflow)
+            # A run of a deployment has a worker of its own, as the systems of a fleet have.
+            if subflow.deployment_id is None:
+                end(client, subflow)
         at_work = TaskRunFilterState(type=TaskRunFilterStateType(any_=[StateType.RUNNING]))
         for task in client.read_task_runs(
             flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[of.id])),

@@ -34,6 +34,7 @@ _SMALL_BYTES = 64 << 20
 """More than any manifest has: one file of a run takes 300 bytes in it."""
 _THERE_ALREADY = (409, 412)
 """Answers to a conditional write that came second; 409 when both were under way at once."""
+_BEHIND_THE_END = 416
 NOTE = "store.json"
 _NOTE_TEXT = b'{"layout": 1, "see": "docs/store.md"}'
 _NOTE_SUM = base64.b64encode(hashlib.sha256(_NOTE_TEXT).digest()).decode()
@@ -262,8 +263,32 @@ class Bucket:
                 ) from None
         return None
 
-    def _got(self, key: str, most: int) -> Small:
+    def part(self, key: str, offset: int, size: int) -> bytes | None:
+        """Return bytes of an object, fewer where it ends before them, or None if there is no such object.
+
+        Args:
+            key: of the object.
+            offset: of the first byte.
+            size: how many bytes, at least one.
+        """
+        with s3_errors(self.endpoint, bucket=self.name, key=key), _absent_is_none():
+            try:
+                return self._got(key, size, Range=f"bytes={offset}-{offset + size - 1}").content
+            except TooLongError:  # a server that knows no ranges
+                return b""
+            except ClientError as error:
+                if _status(error) != _BEHIND_THE_END:
+                    raise
+                return b""
+        return None
+
+    def _got(self, key: str, most: int, **asked: Any) -> Small:
         """Return an object in one request; what breaks off on the way is asked for again.
+
+        Args:
+            key: of the object.
+            most: bytes that it may have.
+            asked: what else boto3 is to ask for.
 
         Raises:
             TooLongError: it has more bytes than `most`; no more of it are taken.
@@ -271,7 +296,7 @@ class Bucket:
         from s3transfer.utils import S3_RETRYABLE_DOWNLOAD_ERRORS
 
         for attempts_left in reversed(range(_READS)):
-            answer = self._client.get_object(Bucket=self.name, Key=self.prefix + key)
+            answer = self._client.get_object(Bucket=self.name, Key=self.prefix + key, **asked)
             blocks, left = [], most
             try:
                 while block := answer["Body"].read(left + 1):

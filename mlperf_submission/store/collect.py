@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -126,8 +125,9 @@ def _find(bucket: Bucket, catalogue: Catalogue, older_than: timedelta, now: date
     # In this order: a run that is removed meanwhile is found among the runs, or among the removed.
     listing = catalogue.runs()
     removed = catalogue.removed()
-    named = _keys(run.manifest for run in listing.runs)
-    named |= _keys(one.manifest for one in removed if one.manifest and one.item.modified >= limit)
+    manifests = [run.manifest for run in listing.runs]
+    manifests += [one.manifest for one in removed if one.manifest and one.item.modified >= limit]
+    named = set().union(*(manifest.keys for manifest in manifests))
     named |= {object_key(sha256) for problem in listing.problems for sha256 in _names(problem) or ()}
     kept = {one.item.key: _retained(one.manifest, now) if one.manifest else set() for one in removed}
     retained = set().union(*kept.values())
@@ -163,14 +163,9 @@ def _delete(bucket: Bucket, garbage: Garbage, collection: Collection, workers: i
     return ""
 
 
-def _keys(manifests: Iterable[Manifest]) -> set[str]:
-    return {object_key(file.sha256) for manifest in manifests for file in manifest.files}
-
-
 def _retained(manifest: Manifest, now: datetime) -> set[str]:
-    return {
-        object_key(file.sha256) for file in manifest.files if file.retain_until and file.retain_until > now
-    }
+    files = [file for file in manifest.files if file.retain_until and file.retain_until > now]
+    return {object_key(sha256) for file in files for sha256 in (file.sha256, file.bundle) if sha256}
 
 
 def _is_content(key: str) -> bool:

@@ -25,11 +25,9 @@ from mlperf_submission.store.manifest import (
     RunAddress,
     RunInfo,
     StoredRun,
-    object_key,
 )
 from mlperf_submission.store.marks import Marks
-from mlperf_submission.store.parallel import ByteCounter
-from mlperf_submission.store.proof import Proof, prove, send
+from mlperf_submission.store.sending import Sender
 
 _NAMED_AT_MOST = 10
 
@@ -102,23 +100,22 @@ class Deposit:
             if earlier is not None:
                 self._require_same(earlier, manifest)
             sources = {entry.sha256: file.source for entry, file in zip(manifest.files, files, strict=True)}
-            known = self._known_tags(place, earlier)
-            before, after = self._send(manifest, sources, known, limits, on_progress)
-            sent = [sha256 for sha256, proof in before.items() if proof.state != "whole"]
-            damaged = {sha256 for sha256 in sent if earlier is not None or before[sha256].state == "changed"}
+            if earlier is not None:
+                manifest = earlier.manifest
+            known = manifest if earlier else self._newest(place)
+            sent = Sender(self._bucket, self._workers, limits).send(manifest, sources, known, on_progress)
+            damaged = sent.lacked if earlier else sent.damaged
             mended += [file.path for file in manifest.files if file.sha256 in damaged]
             limits.check()
             if earlier is None:
-                tagged = (entry.model_copy(update={"etag": after[entry.sha256]}) for entry in manifest.files)
-                manifest = manifest.model_copy(update={"files": tuple(tagged)})
-                earlier = self._complete(place, manifest.sealed(), manifest)
+                earlier = self._complete(place, sent.manifest.sealed(), manifest)
             self._point_to(earlier)
         return Uploaded(
             manifest=earlier.manifest,
             address=self._bucket.address(manifest_key(place)),
-            sent_objects=len(sent),
-            sent_bytes=sum({file.sha256: file.size for file in manifest.files}[sha256] for sha256 in sent),
-            reused_objects=len(sources) - len(sent),
+            sent_objects=sent.objects,
+            sent_bytes=sent.size,
+            reused_objects=sent.reused,
             mended=tuple(mended),
         )
 
@@ -130,13 +127,14 @@ class Deposit:
             mended.append("the manifest")
             return None
 
-    def _known_tags(self, place: RunAddress, earlier: StoredRun | None) -> dict[str, str]:
-        """Return the entity tags of objects when they were verified, for this run or the one before."""
+    def _newest(self, place: RunAddress) -> Manifest | None:
+        """Return the manifest of a system's newest run, which has much of what the next one needs."""
         latest = self._catalogue.latest(place.area, place.system)
-        if earlier is None and latest is not None:
+        if latest is not None:
             with suppress(StoreError):
-                earlier = self._catalogue.read(place.model_copy(update={"run": latest.run}))
-        return {file.sha256: file.etag for file in earlier.manifest.files} if earlier else {}
+                stored = self._catalogue.read(place.model_copy(update={"run": latest.run}))
+                return stored.manifest if stored else None
+        return None
 
     def _describe(self, info: RunInfo, files: Sequence[RunFile], limits: Limits) -> Manifest:
         def describe(file: RunFile) -> ManifestFile:
@@ -163,52 +161,6 @@ class Deposit:
                 where=f"{info.system}/{info.run}",
                 remedy="give each file a relative path of its own, without '..'",
             ) from error
-
-    def _send(
-        self,
-        manifest: Manifest,
-        sources: dict[str, Path],
-        known: dict[str, str],
-        limits: Limits,
-        on_progress: OnBytes,
-    ) -> tuple[dict[str, Proof], dict[str, str]]:
-        """Upload what the store lacks; return what was there before, and each object's entity tag now."""
-        sizes = {file.sha256: file.size for file in manifest.files}
-        hashes = sorted(sources, key=lambda sha256: -sizes[sha256])
-        done = ByteCounter(sum(sizes.values()), on_progress)
-
-        def send(sha256: str) -> tuple[Proof, str]:
-            source, size = sources[sha256], sizes[sha256]
-            tag = known.get(sha256, "")
-            before = prove(self._bucket, sha256, size, limits, source=source, etag=tag)
-            if before.state == "whole":
-                done(size)
-                return before, before.etag
-            return before, self._sent(source, sha256, size, limits, done)
-
-        found = in_parallel(send, hashes, workers=self._workers, limits=limits)
-        pairs = list(zip(hashes, found, strict=True))
-        return {sha256: before for sha256, (before, _) in pairs}, {sha256: tag for sha256, (_, tag) in pairs}
-
-    def _sent(
-        self, source: Path, sha256: str, size: int, limits: Limits, on_bytes: Callable[[int], None]
-    ) -> str:
-        """Upload a file until the server proves to have it, twice at most; return its entity tag.
-
-        An object that turns out wrong is never removed: other runs may name it, and perhaps only the reading
-        failed.
-        """
-        proof = Proof("missing")
-        for _ in range(2):
-            proof = send(self._bucket, source, sha256, size, limits, on_bytes)
-            if proof.state == "whole":
-                return proof.etag
-        raise StoreError(
-            f"the server stored something else than {source.name}: {proof.what}",
-            where=self._bucket.address(object_key(sha256)),
-            remedy="the file changed while it was sent, or connection or server are faulty; start again",
-            code="store-damaged",
-        )
 
     def publish(self, system: str, run: str, parts: Sequence[str]) -> str:
         """Publish a candidate; see `mlperf_submission.store.store.Store.publish`."""
@@ -291,13 +243,7 @@ class Deposit:
                 code="stored-run",
             )
 
-        def problem(file: ManifestFile) -> str | None:
-            proof = prove(self._bucket, file.sha256, file.size, limits, etag=file.etag)
-            return None if proof.state == "whole" else f"{file.path}: {proof.what}"
-
-        files = {file.sha256: file for file in stored.manifest.files}.values()
-        found = in_parallel(problem, files, workers=self._workers, limits=limits)
-        problems = sorted(filter(None, found))
+        problems = Sender(self._bucket, self._workers, limits).lacking(stored.manifest)
         if problems:
             raise StoreError(
                 f"{len(problems)} objects of the run are not in the store: "

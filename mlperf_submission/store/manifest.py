@@ -28,8 +28,9 @@ from mlperf_submission.steps.hashing import hash_json
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 """A system or a run: one part of an S3 key and of a path, with nothing in it that either would mind."""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+EntityTag = Annotated[str, Field(max_length=200)]
 _SEAL = "seal"
-_NEWEST_VERSION = 3
+_NEWEST_VERSION = 4
 _WHY_CHARACTERS = 300
 _HASH = re.compile(rb"[0-9a-f]{64}")
 
@@ -67,14 +68,19 @@ class ManifestFile(BaseModel):
         made_by: the step that made it.
         retain_until: its content stays in the store until then, even if the run is removed.
         etag: the server's entity tag of the object when its content was verified: as long as the object has
-            this tag, it was not written again. Empty in manifests of version 1.
+            this tag, it was not written again. Empty in manifests of version 1, and of what lies in a bundle.
+        bundle: the SHA-256 of the bundle that has the content; None: it is an object of its own. Where a
+            bundle is lost or damaged, an upload mends its contents one by one, as objects of their own.
+        offset: of the content in its bundle, in bytes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     path: str
     size: Annotated[int, Field(ge=0)]
     sha256: Sha256
-    etag: Annotated[str, Field(max_length=200)] = ""
+    etag: EntityTag = ""
+    bundle: Sha256 | None = None
+    offset: Annotated[int, Field(ge=0)] = 0
     made_by: MadeBy | None = None
     retain_until: AwareDatetime | None = None
 
@@ -88,6 +94,21 @@ class ManifestFile(BaseModel):
         except SourceError as error:
             raise ValueError(error.what) from error
         return path
+
+
+class Bundle(BaseModel):
+    """An object of several small contents, one behind the other.
+
+    Attributes:
+        sha256: of the whole of it, which is also its key.
+        size: in bytes.
+        etag: as of a file that is an object of its own.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    sha256: Sha256
+    size: Annotated[int, Field(ge=1)]
+    etag: EntityTag = ""
 
 
 class GpuUse(BaseModel):
@@ -138,10 +159,17 @@ class RunInfo(BaseModel):
 
 
 class Manifest(RunInfo):
-    """A complete run. It is written last: a run is complete exactly if its manifest exists."""
+    """A complete run. It is written last: a run is complete exactly if its manifest exists.
 
-    version: Literal[1, 2, 3] = 3
+    Attributes:
+        version: 4 since there are bundles.
+        files: each content of them has one place.
+        bundles: those that the files name.
+    """
+
+    version: Literal[1, 2, 3, 4] = 4
     files: tuple[ManifestFile, ...]
+    bundles: tuple[Bundle, ...] = ()
 
     @model_validator(mode="after")
     def _paths_do_not_meet(self) -> Manifest:
@@ -155,6 +183,20 @@ class Manifest(RunInfo):
                     raise ValueError(f"{folder!r} is a file and the folder of {path!r}")
                 folder = folder.rpartition("/")[0]
         return self
+
+    @model_validator(mode="after")
+    def _bundles_hold_the_files(self) -> Manifest:
+        sizes = {bundle.sha256: bundle.size for bundle in self.bundles}
+        for file in self.files:
+            if file.bundle is not None and file.offset + file.size > sizes.get(file.bundle, -1):
+                raise ValueError(f"{file.path!r} is in no bundle of the run")
+        return self
+
+    @property
+    def keys(self) -> set[str]:
+        """The keys of all objects that it needs, or may need when a bundle is damaged."""
+        hashes = {file.sha256 for file in self.files} | {bundle.sha256 for bundle in self.bundles}
+        return {object_key(sha256) for sha256 in hashes}
 
     @property
     def uploaded_to(self) -> RunAddress:

@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from mlperf_submission.store.bucket import Bucket, OnBytes, StoredObject
 from mlperf_submission.store.manifest import object_key
 from mlperf_submission.store.transfers import WHOLE_BYTES, part_bytes
 
+Source = Path | bytes
 _MD5 = re.compile(r"[0-9a-f]{32}(-\d+)?")
 _BLOCK = 1 << 20
 
@@ -39,14 +41,14 @@ class Proof:
     etag: str = ""
 
 
-def send(bucket: Bucket, source: Path, sha256: str, size: int, limits: Limits, on_bytes: OnBytes) -> Proof:
+def send(bucket: Bucket, source: Source, sha256: str, size: int, limits: Limits, on_bytes: OnBytes) -> Proof:
     """Send a content, and find out whether the store holds it now.
 
     What the server says of a small one in its answer is enough, if it is ours.
 
     Args:
         bucket: of the store.
-        source: a file with the content.
+        source: a file with the content, or a small content itself.
         sha256: of the content.
         size: of the content, in bytes.
         limits: when to end.
@@ -57,16 +59,14 @@ def send(bucket: Bucket, source: Path, sha256: str, size: int, limits: Limits, o
         StoreError: the server does not encrypt as it was asked to.
     """
     key = object_key(sha256)
-    if size > WHOLE_BYTES:
+    if isinstance(source, Path) and size > WHOLE_BYTES:
         bucket.upload(source, key, limits, on_bytes)
         proof = prove(bucket, sha256, size, limits, source=source)
         if proof.state == "whole":
             bucket.require_encrypted(key)
         return proof
     limits.check()
-    content = source.read_bytes()
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise _changed(source)
+    content = content_of(source, sha256)
     sums = bucket.put(key, content, sha256)
     on_bytes(size)
     if sums.sha256 == _base64(bytes.fromhex(sha256)) or sums.etag == _md5(content).hexdigest():
@@ -74,8 +74,22 @@ def send(bucket: Bucket, source: Path, sha256: str, size: int, limits: Limits, o
     return prove(bucket, sha256, size, limits, source=source)
 
 
+def content_of(source: Source, sha256: str) -> bytes:
+    """Return the content of a small file.
+
+    Raises:
+        SourceError: it has another content by now.
+    """
+    if isinstance(source, bytes):
+        return source
+    content = source.read_bytes()
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise _changed(source)
+    return content
+
+
 def prove(
-    bucket: Bucket, sha256: str, size: int, limits: Limits, *, source: Path | None = None, etag: str = ""
+    bucket: Bucket, sha256: str, size: int, limits: Limits, *, source: Source | None = None, etag: str = ""
 ) -> Proof:
     """Find out whether the store holds a content, and read it only if nothing else shows it.
 
@@ -84,7 +98,7 @@ def prove(
         sha256: of the content.
         size: of the content, in bytes.
         limits: when to end.
-        source: a file with the content, if there is one on this machine.
+        source: as for `send`, if the content is on this machine.
         etag: the entity tag that the object had when its content was verified, if it is known.
 
     Raises:
@@ -108,7 +122,7 @@ def prove(
     return Proof("changed", f"expected {sha256}, found {found}") if found else Proof("missing", "missing")
 
 
-def _is_sum_of(item: StoredObject, source: Path, sha256: str, parts_of: int, limits: Limits) -> bool:
+def _is_sum_of(item: StoredObject, source: Source, sha256: str, parts_of: int, limits: Limits) -> bool:
     """Whether a checksum of the server's is that of a file: MD5 or SHA-256, of the whole or of its parts."""
     if "-" in item.sha256:
         return item.sha256 == _sum_of(source, sha256, hashlib.sha256, parts_of, _base64, limits)
@@ -119,7 +133,7 @@ def _is_sum_of(item: StoredObject, source: Path, sha256: str, parts_of: int, lim
 
 
 def _sum_of(
-    source: Path,
+    source: Source,
     sha256: str,
     kind: Callable[[], Any],
     parts_of: int,
@@ -129,7 +143,7 @@ def _sum_of(
     """Return a file's checksum as S3 writes it; with parts, that of the parts' checksums and their number."""
     whole, state, digests = hashlib.sha256(), kind(), []
     in_part = 0
-    with source.open("rb") as stream:
+    with BytesIO(source) if isinstance(source, bytes) else source.open("rb") as stream:
         while block := stream.read(min(_BLOCK, parts_of - in_part) if parts_of else _BLOCK):
             limits.check()
             whole.update(block)
@@ -149,9 +163,11 @@ def _sum_of(
     return f"{written(parts.digest())}-{len(digests)}"
 
 
-def _changed(source: Path) -> SourceError:
+def _changed(source: Source) -> SourceError:
     return SourceError(
-        "the file changed while it was uploaded", where=source, remedy="make the run's files anew"
+        "the file changed while it was uploaded",
+        where=source if isinstance(source, Path) else "",
+        remedy="make the run's files anew",
     )
 
 

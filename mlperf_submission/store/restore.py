@@ -24,6 +24,7 @@ from mlperf_submission.files import (
 )
 from mlperf_submission.steps.hashing import Differences, FileEntry, differences
 from mlperf_submission.store.bucket import Bucket
+from mlperf_submission.store.bundles import read_bundled
 from mlperf_submission.store.manifest import Manifest, ManifestFile, RunAddress, StoredRun, object_key
 from mlperf_submission.store.parallel import ByteCounter
 from mlperf_submission.store.selection import select_files
@@ -106,20 +107,26 @@ def restore_run(
                 objects.setdefault(file.sha256, []).append(file)
         counter = ByteCounter(sum(files[0].size for files in objects.values()), on_progress)
 
-        def fetch(files: list[ManifestFile]) -> list[str]:
-            part = unfinished / files[0].sha256
-            problem = _fetch_object(bucket, files[0], part, limits, counter)
-            if problem:
-                return [f"{file.path}: {problem}" for file in files]
-            copies = [copy_durably(part, part.with_suffix(f".{number}")) for number in range(1, len(files))]
-            placed = zip([*copies, part], files, strict=True)
-            return [
-                f"{file.path}: appeared in {to} (not overwritten)"
-                for source, file in placed
-                if not _put(source, _target(to, file.path))
-            ]
+        def fetch(together: Sequence[ManifestFile]) -> list[str]:
+            bundle = together[0].bundle
+            bundled = read_bundled(bucket, bundle, together) if bundle else None
 
-        found = in_parallel(fetch, objects.values(), workers=workers, limits=limits)
+            def keep(file: ManifestFile) -> list[str]:
+                part, files = unfinished / file.sha256, objects[file.sha256]
+                if bundled and file.sha256 in bundled:
+                    _write_part(part, bundled[file.sha256], limits, counter)
+                elif problem := _fetch_object(bucket, file, part, limits, counter, bundled is not None):
+                    return [f"{other.path}: {problem}" for other in files]
+                return _placed(part, files, to)
+
+            # Several at once, because each waits for the disk.
+            kept = in_parallel(keep, together, workers=workers, limits=limits)
+            return [problem for several in kept for problem in several]
+
+        jobs: dict[str, list[ManifestFile]] = {}
+        for file, *_ in objects.values():
+            jobs.setdefault(file.bundle or file.sha256, []).append(file)
+        found = in_parallel(fetch, jobs.values(), workers=workers, limits=limits)
         problems += [problem for several in found for problem in several]
     sync_folder(to)
     if problems:
@@ -164,20 +171,49 @@ def compare_folder(manifest: Manifest, folder: Path, only: Sequence[str] | None 
     return Differences(found.missing, found.changed, extra)
 
 
+def _write_part(part: Path, content: bytes, limits: Limits, counter: Callable[[int], None]) -> None:
+    """Write a content that is right into its part, to stay."""
+    limits.check()
+    with part.open("xb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    counter(len(content))
+
+
 def _fetch_object(
-    bucket: Bucket, file: ManifestFile, part: Path, limits: Limits, counter: Callable[[int], None]
+    bucket: Bucket,
+    file: ManifestFile,
+    part: Path,
+    limits: Limits,
+    counter: Callable[[int], None],
+    is_bundled: bool,
 ) -> str | None:
-    """Fetch an object into its part; return what is wrong with it. A wrong hash is looked at twice."""
+    """Fetch an object into its part; return what is wrong with it. A wrong hash is looked at twice.
+
+    What a bundle does not hold as it should, an upload may have mended as an object of its own; `is_bundled`
+    says that there is the bundle.
+    """
     found: str | None = None
     for _ in range(2):
         limits.check()
         part.unlink(missing_ok=True)
         found = bucket.download(object_key(file.sha256), part, file.size, limits, counter)
         if found is None:
-            return "missing in the store"
+            return "tampered with in the store, in its bundle" if is_bundled else "missing in the store"
         if found == file.sha256:
             return None
     return f"tampered with in the store (expected {file.sha256}, found {found})"
+
+
+def _placed(part: Path, files: Sequence[ManifestFile], to: Path) -> list[str]:
+    """Give a whole part the names of its files; return which of them somebody else has by now."""
+    copies = [copy_durably(part, part.with_suffix(f".{number}")) for number in range(1, len(files))]
+    return [
+        f"{file.path}: appeared in {to} (not overwritten)"
+        for source, file in zip([*copies, part], files, strict=True)
+        if not _put(source, _target(to, file.path))
+    ]
 
 
 def _put(source: Path, target: Path) -> bool:

@@ -51,11 +51,11 @@ _HTML = "text/html; charset=utf-8"
 class Store:
     """A bucket that holds runs, under a prefix.
 
-    Layout: `objects/sha256/<2>/<64>` holds content under its hash; `candidates/<system>/<run>/manifest.json`
-    names a run's files and is written last; `candidates/<system>/latest` points to the newest. Publishing
-    writes the same manifest under `runs/`. Rehearsals lie in the same way under `rehearsals/`. A manifest is
-    never changed. Every method that talks to the server raises UnreachableError (a retry can help) or
-    StoreError (a wrong key, no bucket).
+    Layout: `objects/sha256/<2>/<64>` holds content under its hash, small contents in bundles;
+    `candidates/<system>/<run>/manifest.json` names a run's files and is written last;
+    `candidates/<system>/latest` points to the newest. Publishing writes the same manifest under `runs/`.
+    Rehearsals lie in the same way under `rehearsals/`. A manifest is never changed. Every method that talks
+    to the server raises UnreachableError (a retry can help) or StoreError (a wrong key, no bucket).
     """
 
     def __init__(
@@ -208,7 +208,8 @@ class Store:
             StoreError: there is no such run, or no such file in it.
         """
         found = self.find(run).manifest
-        key = next((object_key(file.sha256) for file in found.files if file.path == path), None)
+        pages = (file for file in found.files if file.path == path and file.bundle is None)
+        key = next((object_key(file.sha256) for file in pages), None)
         if key is None:
             raise StoreError(
                 f"the run {found.run} has no {path}",

@@ -17,7 +17,13 @@ CONTENTS = {
     "tree/b.bin": bytes(range(256)) * 5000,
     "page/index.html": b"<html>",
     "empty": b"",
+    "tree/c.txt": b"charlie",
+    "tree/d.txt": b"delta",
 }
+BUNDLED = ["tree/results/a.txt", "tree/results/same.txt", "tree/c.txt", "tree/d.txt"]
+"""The small ones, which share an object."""
+OBJECTS = 4
+"""The bundle, the binary, the page, and the empty one."""
 
 
 def info(run: str = "one", **changes: object) -> RunInfo:
@@ -34,4 +40,5 @@ def addresses(store: Store) -> list[str]:
 
 
 def key_of(manifest: Manifest, path: str) -> str:
-    return next(object_key(file.sha256) for file in manifest.files if file.path == path)
+    """Return the key of the object that has a file."""
+    return next(object_key(file.bundle or file.sha256) for file in manifest.files if file.path == path)

@@ -12,12 +12,21 @@ from pathlib import Path
 import pytest
 
 from mlperf_submission.errors import StoreError
+from mlperf_submission.steps.hashing import hash_json
 from mlperf_submission.store.bucket import Bucket
 from mlperf_submission.store.embedded import Endpoint
 from mlperf_submission.store.manifest import Latest
 from mlperf_submission.store.store import RunFile, Store
 from tests.mlperf_submission.store.fault_proxy import Fault, FaultProxy, error, fault_proxy, wrong_etag
-from tests.mlperf_submission.store.stored_runs import CONTENTS, NOON, content_of, info, key_of
+from tests.mlperf_submission.store.stored_runs import (
+    BUNDLED,
+    CONTENTS,
+    NOON,
+    OBJECTS,
+    content_of,
+    info,
+    key_of,
+)
 
 MANIFEST, LATEST = "candidates/sys/one/manifest.json", "candidates/sys/latest"
 
@@ -58,16 +67,11 @@ def test_missing_and_changed_objects_of_a_run_are_sent_again_and_named(
     bucket.remove(key_of(manifest, "tree/results/a.txt"))
     bucket.write(key_of(manifest, "page/index.html"), b"<HTML>")
     bucket.write(key_of(manifest, "tree/b.bin"), b"short")
-    with pytest.raises(StoreError, match="3 objects of the run are not in the store"):
+    with pytest.raises(StoreError, match="5 objects of the run are not in the store"):
         store.publish("sys", "one")
     again = store.upload_run(info(), files)
-    assert (again.sent_objects, again.reused_objects) == (3, 1)
-    assert set(again.mended) == {
-        "tree/results/a.txt",
-        "tree/results/same.txt",
-        "page/index.html",
-        "tree/b.bin",
-    }
+    assert (again.sent_objects, again.reused_objects) == (5, 1)
+    assert set(again.mended) == {*BUNDLED, "page/index.html", "tree/b.bin"}
     assert store.upload_run(info(), files).mended == ()
     store.publish("sys", "one")
     store.fetch_run("runs/sys/one", tmp_path / "to")
@@ -80,11 +84,11 @@ def test_what_is_there_is_neither_sent_nor_read_again(
     read, sent = counter("GET", "objects/"), counter("PUT", "objects/")
     proxy.faults = [read, sent]
     far_store.upload_run(info("one"), files)
-    assert (read.hits, sent.hits) == (0, len(set(CONTENTS.values())))
+    assert (read.hits, sent.hits) == (0, OBJECTS)
     far_store.upload_run(info("one"), files)
     far_store.upload_run(info("two"), files)
     far_store.publish("sys", "two")
-    assert (read.hits, sent.hits) == (0, len(set(CONTENTS.values())))
+    assert (read.hits, sent.hits) == (0, OBJECTS)
 
 
 def test_a_server_without_any_checksum_is_read_back_once(
@@ -93,22 +97,21 @@ def test_a_server_without_any_checksum_is_read_back_once(
     read = counter("GET", "objects/")
     proxy.faults = [*wrong_etags(), read]
     far_store.upload_run(info("one"), files)
-    assert read.hits == len(set(CONTENTS.values()))
+    assert read.hits == OBJECTS
     files[0].source.write_bytes(b"changed")
     far_store.upload_run(info("two"), files)
-    assert read.hits == len(set(CONTENTS.values())) + 1, "only what was just sent"
+    assert read.hits == OBJECTS + 1, "only what was just sent"
 
 
-def test_a_new_small_object_takes_one_look_and_one_write(
+def test_a_new_object_takes_one_look_and_one_write(
     far_store: Store, proxy: FaultProxy, files: list[RunFile]
 ) -> None:
     looks, others = counter("HEAD", "objects/"), counter("", "objects/")
     proxy.faults = [looks, others]
     far_store.upload_run(info("one"), files)
-    count = len(set(CONTENTS.values()))
-    assert (looks.hits, others.hits) == (count, count)
+    assert (looks.hits, others.hits) == (OBJECTS, OBJECTS)
     far_store.fetch_run("candidates/sys/one", files[0].source.parent / "to")
-    assert (looks.hits, others.hits) == (count, 2 * count), "and one to read it"
+    assert (looks.hits, others.hits) == (OBJECTS, 2 * OBJECTS), "and one to read it"
 
 
 def test_the_servers_own_sha256_is_believed_where_it_refuses_a_wrong_one(
@@ -189,21 +192,49 @@ def test_a_manifest_of_a_newer_program_is_neither_used_nor_overwritten(
     store: Store, bucket: Bucket, files: list[RunFile]
 ) -> None:
     store.upload_run(info(), files)
-    newer = edit(bucket.read(MANIFEST) or b"", version=4)
+    newer = edit(bucket.read(MANIFEST) or b"", version=5)
     bucket.write(MANIFEST, newer)
     for use in (lambda: store.upload_run(info(), files), lambda: store.manifest("sys/one")):
-        with pytest.raises(StoreError, match="version 4") as caught:
+        with pytest.raises(StoreError, match="version 5") as caught:
             use()
         assert "newer" in caught.value.remedy
     assert bucket.read(MANIFEST) == newer
 
 
-def as_version_1(bucket: Bucket) -> None:
-    """Turn the stored run into what the last version of this program wrote."""
+def as_version_3(bucket: Bucket) -> None:
+    """Turn the stored run, which has no bundles, into what this program wrote before there were any."""
     content = json.loads(bucket.read(MANIFEST) or b"")
-    del content["seal"]
+    del content["seal"], content["bundles"]
     for file in content["files"]:
-        del file["etag"]
+        del file["bundle"], file["offset"]
+    content["version"] = 3
+    old = json.dumps({**content, "seal": hash_json(content)}, indent=1).encode()
+    bucket.write(MANIFEST, old)
+    latest = Latest(run="one", created=NOON, manifest_sha256=hashlib.sha256(old).hexdigest())
+    bucket.write(LATEST, latest.model_dump_json().encode())
+
+
+def test_a_run_of_version_3_is_fetched_and_the_next_run_sends_nothing_of_it_again(
+    store: Store, bucket: Bucket, files: list[RunFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlperf_submission.store.bundles.SMALL_BYTES", 0)
+    store.upload_run(info(), files)
+    monkeypatch.undo()
+    as_version_3(bucket)
+    assert store.list_runs()[0].manifest.version == 3
+    store.fetch_run("sys/one", tmp_path / "to")
+    assert content_of(tmp_path / "to") == CONTENTS
+    assert store.upload_run(info(), files).sent_objects == 0
+    next_one = store.upload_run(info("two"), files)
+    assert (next_one.sent_objects, next_one.manifest.version, next_one.manifest.bundles) == (0, 4, ())
+
+
+def as_version_1(bucket: Bucket) -> None:
+    """Turn the stored run, which has no bundles, into what the first version of this program wrote."""
+    content = json.loads(bucket.read(MANIFEST) or b"")
+    del content["seal"], content["bundles"]
+    for file in content["files"]:
+        del file["etag"], file["bundle"], file["offset"]
     old = json.dumps({**content, "version": 1}, indent=1).encode()
     bucket.write(MANIFEST, old)
     latest = Latest(run="one", created=NOON, manifest_sha256=hashlib.sha256(old).hexdigest())
@@ -211,9 +242,11 @@ def as_version_1(bucket: Bucket) -> None:
 
 
 def test_runs_of_version_1_are_listed_fetched_published_and_uploaded_again(
-    store: Store, bucket: Bucket, files: list[RunFile], tmp_path: Path
+    store: Store, bucket: Bucket, files: list[RunFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("mlperf_submission.store.bundles.SMALL_BYTES", 0)
     store.upload_run(info(), files)
+    monkeypatch.undo()
     as_version_1(bucket)
     assert store.list_runs()[0].manifest.version == 1
     assert store.upload_run(info(), files).sent_objects == 0

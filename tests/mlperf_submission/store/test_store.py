@@ -23,6 +23,7 @@ from tests.mlperf_submission.store.stored_runs import (
     CONTENTS,
     MADE_BY,
     NOON,
+    OBJECTS,
     addresses,
     content_of,
     info,
@@ -48,7 +49,7 @@ def test_run_comes_out_as_it_went_in(store: Store, files: list[RunFile], tmp_pat
     seen: list[tuple[int, int]] = []
     uploaded = store.upload_run(info(), files, on_progress=lambda *step: seen.append(step))
     assert uploaded.address == f"{store.address}candidates/sys/one/manifest.json"
-    assert uploaded.sent_objects == len(set(CONTENTS.values()))
+    assert uploaded.sent_objects == OBJECTS
     assert seen[-1][0] == seen[-1][1] == uploaded.sent_bytes
     restored = store.fetch_run("sys/one", tmp_path / "to")
     assert content_of(tmp_path / "to") == CONTENTS
@@ -177,6 +178,8 @@ def test_everything_wrong_is_named_in_one_error_and_nothing_is_overwritten(
     assert content_of(to) == {
         "tree/results/a.txt": b"my notes",
         "tree/results/same.txt": b"alpha",
+        "tree/c.txt": b"charlie",
+        "tree/d.txt": b"delta",
         "empty": b"",
         "extra": b"",
     }
