@@ -155,8 +155,8 @@ def require_fit(needs: Needs, work: Path) -> None:
         raise HostTooSmallError(
             f"the plan does not fit this host: {'; '.join(problems)}",
             where=work,
-            remedy="free, install or bring what is missing (docs/full_edition.md), choose another folder with "
-            "--work, or run with --anyway",
+            remedy="free, install or bring what is missing (docs/full_edition.md), choose another folder "
+            "with --work, or run with --anyway",
         )
 
 
