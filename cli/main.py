@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from cli import store_commands
-from cli.options import names_in, options
+from cli.options import WorkOption, names_in, options
 from flows.parameters import Asked, SubmissionParameters
 from flows.terminal import Console, tolerate_output
 from mlperf_submission.errors import PipelineError, SettingError
@@ -29,8 +30,6 @@ app.add_typer(store_commands.app, name="store")
 
 INTERRUPTED = 130
 """Exit status of a run that was stopped by Ctrl-C or SIGTERM, as shells have it."""
-
-WorkOption = Annotated[Path, typer.Option("--work", help="The folder that everything is kept in.")]
 
 
 @app.command(epilog="Example: mlperf-submission run rehearsal --models resnet50 --scenarios Offline")
@@ -237,14 +236,8 @@ def main() -> None:
 
 
 def _fail(error: PipelineError, status: int) -> None:
-    Console(stderr=True).print(f"[bold red]error:[/] {_plain(str(error))}", soft_wrap=True)
+    Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
     sys.exit(status)
-
-
-def _plain(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import typer
@@ -12,6 +13,7 @@ import typer
 from flows.parameters import Parameters, signature_of
 from mlperf_submission.errors import SettingError
 
+WorkOption = Annotated[Path, typer.Option("--work", help="The folder that everything is kept in.")]
 P = TypeVar("P", bound=Parameters)
 
 

@@ -13,9 +13,10 @@ from rich.prompt import Prompt
 from rich.table import Table
 
 from flows.approval import Decision, Publication, carry_out
+from flows.retrieve import file_of
 from flows.submission import SubmissionOutcome
 from flows.terminal import user_name
-from mlperf_submission.config.system import known_systems, load_system
+from mlperf_submission.config.system import load_system
 from mlperf_submission.errors import SettingError
 from mlperf_submission.store.store import Area, Store, StoredRun
 from mlperf_submission.submission.results import is_number, number
@@ -63,12 +64,7 @@ def publish_run(
         StoreError: there is no such candidate, or objects of it are missing.
     """
     folder, _, run = name.strip("/").removeprefix(f"{Area.CANDIDATES}/").partition("/")
-    if system is None and folder not in known_systems():
-        raise SettingError(
-            f"there is no system file {folder!r} that would say where its runs are kept",
-            remedy=f"name one with --system; known: {', '.join(known_systems())}",
-        )
-    loaded = load_system(system or folder)
+    loaded = load_system(system or file_of(folder))
     if loaded.is_rehearsal:
         raise SettingError(
             f"{loaded.name} is a rehearsal, which is never published",

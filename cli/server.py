@@ -28,11 +28,11 @@ from pydantic import ValidationError
 from cli.lost_runs import in_use, mark_lost_runs
 from mlperf_submission.errors import SettingError, UnreachableError
 from mlperf_submission.fetch.http import environment_named
-from mlperf_submission.process import companion, revived
+from mlperf_submission.process import companion, printed, revived
 
 START_SECONDS = 900.0
 _DRAIN_SECONDS = 10.0
-_SAID_LINES, _SAID_BYTES = 3, 1 << 16
+_SAID_LINES = 3
 _RAISED = re.compile(r"[\w.]*(?:Error|Exception): ")
 """The line of a traceback that says what was raised."""
 _HOST = "127.0.0.1"
@@ -202,11 +202,9 @@ def _become(variables: Mapping[str, str]) -> None:
 
 
 def _failed(how: str, log: Path, begin: int) -> UnreachableError:
-    with log.open("rb") as stream:
-        stream.seek(max(begin, log.stat().st_size - _SAID_BYTES))
-        lines = [line.strip() for line in stream.read().decode(errors="replace").splitlines()]
+    lines = printed(log, begin)
     raised = [line for line in lines if _RAISED.match(line)]
-    said = " | ".join(raised[-1:] or [line for line in lines if line][-_SAID_LINES:])
+    said = " | ".join(raised[-1:] or lines[-_SAID_LINES:])
     return UnreachableError(
         f"the command's own Prefect server {how}: {said or 'it printed nothing'}",
         where=log,

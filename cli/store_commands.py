@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
+from cli.options import WorkOption
 from flows.terminal import Console
+
+if TYPE_CHECKING:
+    from mlperf_submission.store.store import Store
 
 app = typer.Typer(help="Look at the store of a system, and clean it.", no_args_is_help=True)
 
 SystemArgument = Annotated[str, typer.Argument(help="The system (or its file) whose store is meant.")]
-WorkOption = Annotated[Path, typer.Option("--work", help="The folder that everything is kept in.")]
 _COLLECT_DAYS = 3.0
 
 
 @app.command("list", epilog="Example: mlperf-submission store list rehearsal")
 def list_runs(system: SystemArgument, work: WorkOption = Path("work")) -> None:
     """List the runs that a store holds: published ones, candidates, rehearsals, each kind newest first."""
-    from mlperf_submission.config.system import load_system
-    from tasks.upload import store_for
-    from tasks.workspace import Workspace
-
-    with store_for(Workspace.at(work), load_system(system)) as store:
+    with _store_of(system, work) as store:
         listing = store.listing()
         address = store.address
     table = Table(title=escape(address), title_justify="left", header_style="bold")
@@ -50,11 +50,7 @@ def remove(
     work: WorkOption = Path("work"),
 ) -> None:
     """Remove a candidate or a rehearsal; what is retained of it stays, the rest goes with `collect`."""
-    from mlperf_submission.config.system import load_system
-    from tasks.upload import store_for
-    from tasks.workspace import Workspace
-
-    with store_for(Workspace.at(work), load_system(system)) as store:
+    with _store_of(system, work) as store:
         Console().print(f"removed {store.remove(run_name)}", soft_wrap=True, markup=False)
 
 
@@ -68,13 +64,10 @@ def collect(
     work: WorkOption = Path("work"),
 ) -> None:
     """Find unfinished uploads and content that no run names; with --delete, delete them."""
-    from mlperf_submission.config.system import load_system
     from mlperf_submission.store.collect import age
-    from tasks.upload import store_for
-    from tasks.workspace import Workspace
 
     limit = age(older_than)
-    with store_for(Workspace.at(work), load_system(system)) as store:
+    with _store_of(system, work) as store:
         found = store.collect(older_than=limit, delete=delete)
     table = Table("what", header_style="bold")
     table.add_column("count", justify="right")
@@ -96,6 +89,14 @@ def collect(
     _name(console, found.problems)
     if found.kept:
         console.print(f"not all was deleted: {found.kept}; collect again later", soft_wrap=True, markup=False)
+
+
+def _store_of(system: str, work: Path) -> AbstractContextManager[Store]:
+    from mlperf_submission.config.system import load_system
+    from tasks.upload import store_for
+    from tasks.workspace import Workspace
+
+    return store_for(Workspace.at(work), load_system(system))
 
 
 def _name(console: Console, problems: Sequence[object]) -> None:

@@ -178,8 +178,8 @@ def carry_out(
     """
     if decision.decision == "approve":
         workspace, act = Workspace.at(place), publish(system, run, store)
-        published = Live(workspace)(act) if FlowRunContext.get() else perform(workspace, act).value
-        publication = Publication(status="published", address=published.address, decision=decision)
+        address = Live(workspace)(act) if FlowRunContext.get() else perform(workspace, act).value
+        publication = Publication(status="published", address=address, decision=decision)
     else:
         publication = Publication(status="refused", address=address, decision=decision)
     place.mkdir(parents=True, exist_ok=True)

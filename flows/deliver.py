@@ -26,12 +26,19 @@ _RUN_DIGITS = 12
 
 @dataclass(frozen=True)
 class Delivered:
-    """A finished submission: the run's name, its folders that are no result's, and where it is stored."""
+    """A finished submission.
+
+    Attributes:
+        run: its name.
+        parts: its folders that are no result's.
+        stored: where it lies.
+        notice: what ran the networks; empty of a fleet.
+    """
 
     run: str
     parts: dict[str, StepRecord]
     stored: Stored
-    notice: str
+    notice: str = ""
 
 
 def deliver(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,17 +10,16 @@ from prefect.context import FlowRunContext
 from pydantic import Field
 
 from flows.approval import Candidate, ended, settle
-from flows.deliver import lay_out, run_name
+from flows.deliver import Delivered, lay_out, run_name
 from flows.explain import explained
 from flows.notify import tell_of_failure
-from flows.outcome import Outcome, outcome_fields, show
+from flows.outcome import Outcome, show
 from flows.parameters import Doing, taking
 from flows.results import ResultLine
 from flows.systems import require_deployments, start_submission, wait_for
 from mlperf_submission.config.system import StoreLocation
 from mlperf_submission.errors import SettingError
 from mlperf_submission.rounds import ROUNDS
-from mlperf_submission.steps.cache import StepRecord
 from mlperf_submission.store.store import Store
 from mlperf_submission.validation import Verdict
 from tasks.engine.perform import run_logger
@@ -119,11 +117,7 @@ def fleet(asked: FleetParameters) -> FleetOutcome:
         if publication.status == "published":
             for member in made.members:
                 run(publish_run(member.system, member.run, place))
-    outcome = FleetOutcome(
-        name=made.name,
-        members=list(made.members),
-        **outcome_fields(candidate, verdict, publication),
-    )
+    outcome = FleetOutcome.of(candidate, verdict, publication, name=made.name, members=list(made.members))
     return ended(outcome, publication)
 
 
@@ -138,16 +132,7 @@ def _chosen(systems: list[str], skip: list[str]) -> list[str]:
     return chosen
 
 
-@dataclass(frozen=True)
-class _Delivered:
-    """The merged submission in the store."""
-
-    run: str
-    parts: dict[str, StepRecord]
-    address: str
-
-
-def _deliver(run: Runner, made: Fleet, submitter: str | None, store: Store) -> _Delivered:
+def _deliver(run: Runner, made: Fleet, submitter: str | None, store: Store) -> Delivered:
     """Merge what the systems stored, judge it, make the pages, keep it in S3."""
     trees = [run(fetch_tree(made, member, store)) for member in made.members]
     tree = run(merge(made, trees))
@@ -162,15 +147,15 @@ def _deliver(run: Runner, made: Fleet, submitter: str | None, store: Store) -> _
     delivered = {"tree": tree, "page": page, "verdict": judged}
     name = run_name([*trees, tree, judged], ["tasks.merge"])
     stored = run(upload_fleet(made, name, delivered, trees, store))
-    return _Delivered(name, delivered, stored.address)
+    return Delivered(name, delivered, stored)
 
 
-def _candidate(workspace: Workspace, made: Fleet, delivered: _Delivered, verdict: Verdict) -> Candidate:
+def _candidate(workspace: Workspace, made: Fleet, delivered: Delivered, verdict: Verdict) -> Candidate:
     place = workspace.submission(made.name, delivered.run)
     return Candidate(
         system=made.name,
         run=delivered.run,
-        address=delivered.address,
+        address=delivered.stored.address,
         rehearsal=made.is_rehearsal,
         verdict=verdict.summary(),
         results=[

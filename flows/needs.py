@@ -22,6 +22,7 @@ from mlperf_submission.benchmark.facts import Source
 from mlperf_submission.benchmark.parts import Benchmark
 from mlperf_submission.compliance.audits import sampling_target
 from mlperf_submission.errors import HostTooSmallError, SettingError
+from mlperf_submission.files import existing
 from mlperf_submission.rounds import RunKind
 from mlperf_submission.steps.cache import StepRecord
 from models.registry import get_benchmark
@@ -128,10 +129,7 @@ def needs_of(
     }
     device = tuple(_device(label, found) for label, found in gpus.items())
     too_small = tuple(label for label, found in gpus.items() if not found.fits)
-    place = work
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free, psutil.virtual_memory().available
+    free = shutil.disk_usage(existing(work)).free, psutil.virtual_memory().available
     return Needs(
         disk,
         upload,

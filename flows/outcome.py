@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from platform import node
-from typing import Any
+from typing import Any, Self
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from pydantic import BaseModel, ConfigDict
@@ -51,23 +51,24 @@ class Outcome(BaseModel):
     s3_address: str
     publication: Publication
 
-
-def outcome_fields(candidate: Candidate, verdict: Verdict, publication: Publication) -> dict[str, Any]:
-    """Return the fields of `Outcome` for a candidate about which `settle` has spoken."""
-    return {
-        "run": candidate.run,
-        "rehearsal": candidate.rehearsal,
-        "results": candidate.results,
-        "verdict": candidate.verdict,
-        "accepted": verdict.ok,
-        "warnings": len(verdict.warnings),
-        "notes": candidate.notes,
-        "lacks": candidate.lacks,
-        "tree": candidate.place / "tree",
-        "page": candidate.page,
-        "s3_address": publication.address,
-        "publication": publication,
-    }
+    @classmethod
+    def of(cls, candidate: Candidate, verdict: Verdict, publication: Publication, **more: Any) -> Self:
+        """Return the outcome of a candidate about which `settle` has spoken; `more` says the other fields."""
+        return cls(
+            run=candidate.run,
+            rehearsal=candidate.rehearsal,
+            results=candidate.results,
+            verdict=candidate.verdict,
+            accepted=verdict.ok,
+            warnings=len(verdict.warnings),
+            notes=candidate.notes,
+            lacks=candidate.lacks,
+            tree=candidate.place / "tree",
+            page=candidate.page,
+            s3_address=publication.address,
+            publication=publication,
+            **more,
+        )
 
 
 def show(candidate: Candidate, store: Store, link_hours: int) -> None:

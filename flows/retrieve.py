@@ -60,12 +60,7 @@ class RetrieveRequest:
             SettingError: no name of a run, no system file, an empty part, a folder that is a file.
         """
         name = _name_of(run)
-        of_system = name.strip("/").split("/")[-2]
-        if system is None and of_system not in known_systems():
-            raise SettingError(
-                f"there is no system file {of_system!r} that would say where its runs are kept",
-                remedy=f"name one with --system; known: {', '.join(known_systems())}",
-            )
+        file = system or file_of(name.strip("/").split("/")[-2])
         if only is not None and not all(part.strip("/ ") for part in only):
             raise SettingError("an empty name asks for no part of a run", remedy="leave it out")
         folder = own_folder(to)
@@ -74,7 +69,21 @@ class RetrieveRequest:
                 "a run cannot be fetched into a file", where=folder, remedy="name a folder, new or empty"
             )
         chosen = None if only is None else tuple(only)
-        return RetrieveRequest(load_system(system or of_system), name, folder, chosen, dry_run)
+        return RetrieveRequest(load_system(file), name, folder, chosen, dry_run)
+
+
+def file_of(system: str) -> str:
+    """Return a system's name where its file says in which store its runs are kept.
+
+    Raises:
+        SettingError: there is no such file.
+    """
+    if system not in known_systems():
+        raise SettingError(
+            f"there is no system file {system!r} that would say where its runs are kept",
+            remedy=f"name one with --system; known: {', '.join(known_systems())}",
+        )
+    return system
 
 
 def _name_of(run: str) -> str:

@@ -15,7 +15,7 @@ from flows.measure import measure_all
 from flows.needs import require_fit
 from flows.networks import NetworksOutcome, rehearse_networks
 from flows.notify import tell_of_failure
-from flows.outcome import Outcome, outcome_fields, show
+from flows.outcome import Outcome, show
 from flows.parameters import SubmissionParameters, taking
 from flows.plan import make_plan
 from flows.prepare import prepare_all
@@ -129,10 +129,8 @@ def submission(asked: SubmissionParameters) -> SubmissionOutcome | NetworksOutco
         )
         show(candidate, store, request.system.store.page_link_hours)
         publication = settle(candidate, store, asked.publish)
-    outcome = SubmissionOutcome(
-        system=candidate.system,
-        backend_notice=delivered.notice,
-        **outcome_fields(candidate, verdict, publication),
+    outcome = SubmissionOutcome.of(
+        candidate, verdict, publication, system=candidate.system, backend_notice=delivered.notice
     )
     if failures:
         raise incomplete(request, outcome, failures)

@@ -14,9 +14,10 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
+
+from mlperf_submission.process import search_path
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
@@ -41,8 +42,6 @@ def watch_over_this_run() -> None:
     if run is None or os.environ.get("PREFECT__FLOW_RUN_ID") != str(run.id):
         return
     settings = get_current_settings().to_environment_variables(exclude_unset=True)
-    project = str(Path(__file__).resolve().parent.parent)
-    search_path = os.pathsep.join(filter(None, [project, os.environ.get("PYTHONPATH")]))
     # The worker waits for whoever holds its output, and removes the folder of a run whose code was cloned.
     watchdog = subprocess.Popen(
         [sys.executable, "-m", "flows.watchdog", str(run.id), str(os.getpid()), str(os.getppid())],
@@ -50,7 +49,7 @@ def watch_over_this_run() -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd="/",
-        env={**os.environ, **settings, "PYTHONPATH": search_path},
+        env={**os.environ, **settings, "PYTHONPATH": search_path()},
         start_new_session=True,
     )
     atexit.register(watchdog.kill)

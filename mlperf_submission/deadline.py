@@ -44,10 +44,15 @@ class Limits:
         if self.stopped.is_set() or (self.deadline is not None and time.monotonic() >= self.deadline):
             raise _over()
 
+    @property
+    def left(self) -> float | None:
+        """The seconds to the deadline, at least 0; None if there is none."""
+        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+
     def seconds(self, most: float) -> float:
         """Return how long one wait may take: at most `most`, and not beyond the deadline."""
-        left = most if self.deadline is None else self.deadline - time.monotonic()
-        return max(0.01, min(most, left))
+        left = self.left
+        return max(0.01, most if left is None else min(most, left))
 
 
 def within(seconds: float | None, call: Callable[[], Result]) -> Result:
@@ -75,9 +80,8 @@ def limited(limits: Limits, call: Callable[[], Result]) -> Result:
         StepTimeoutError: the deadline passed.
         Exception: what the call raises.
     """
-    left = None if limits.deadline is None else max(0.0, limits.deadline - time.monotonic())
     try:
-        return within(left, call)
+        return within(limits.left, call)
     except NotInTimeError:
         limits.stopped.set()
         raise _over() from None
@@ -117,9 +121,8 @@ def in_parallel(
 
     for number in range(min(workers, len(futures))):
         threading.Thread(target=work, name=f"parallel-{number}", daemon=True).start()
-    left = None if limits.deadline is None else max(0.0, limits.deadline - time.monotonic())
     try:
-        done, waiting = wait(futures, timeout=left, return_when=FIRST_EXCEPTION)
+        done, waiting = wait(futures, timeout=limits.left, return_when=FIRST_EXCEPTION)
         for future in done:
             future.result()
         if waiting:

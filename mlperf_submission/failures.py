@@ -76,9 +76,10 @@ class Entry:
         """Whether a text, its blanks and line breaks made single blanks, holds one of the signs."""
         return any(pattern.search(text) for pattern in self._patterns)
 
-    def diagnosis(self, name: str = "") -> Diagnosis:
-        """Return what the entry says."""
-        return Diagnosis(name or self.id, self.cause, self.remedy, self.redo)
+    @property
+    def diagnosis(self) -> Diagnosis:
+        """What the entry says."""
+        return Diagnosis(self.id, self.cause, self.remedy, self.redo)
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def diagnose_error(error: BaseException) -> tuple[Diagnosis, ...]:
         found += messages_in(error.what)
     kinds = table().kinds
     found = found or [kinds[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in kinds][:1]
-    return tuple(one.diagnosis() for one in found) or (UNKNOWN,)
+    return tuple(one.diagnosis for one in found) or (UNKNOWN,)
 
 
 def messages_in(text: str) -> Sequence[Entry]:

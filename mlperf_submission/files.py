@@ -189,7 +189,7 @@ def inside(folder: Path, name: str) -> Path:
 
 def require_free_space(folder: Path, needed: int, purpose: str) -> None:
     """Raise DiskFullError unless the file system of `folder` has `needed` bytes free."""
-    free = shutil.disk_usage(_existing(folder)).free
+    free = shutil.disk_usage(existing(folder)).free
     if free < needed:
         raise DiskFullError(
             f"the disk is too full: {purpose} needs {_size(needed)}, but only {_size(free)} are free",
@@ -198,7 +198,8 @@ def require_free_space(folder: Path, needed: int, purpose: str) -> None:
         )
 
 
-def _existing(folder: Path) -> Path:
+def existing(folder: Path) -> Path:
+    """Return a folder, or the nearest one above it that exists."""
     while not folder.exists():
         folder = folder.parent
     return folder
@@ -247,7 +248,7 @@ def disk_full_named(where: Path) -> Iterator[None]:
         raise
     except Exception as error:
         named = isinstance(error, OSError) and error.errno in _NO_SPACE
-        disk = shutil.disk_usage(_existing(where))
+        disk = shutil.disk_usage(existing(where))
         if not named and (disk.free > _FULL_BYTES or disk.total == 0):  # /proc and its like have no size
             raise
         said = (error.strerror if isinstance(error, OSError) else None) or str(error).partition("\n")[0]

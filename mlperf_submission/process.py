@@ -31,7 +31,9 @@ _PR_SET_PDEATHSIG = 1
 _POLL_SECONDS = 0.05
 _REVIVAL_SECONDS = 1.0
 """Pause before a server is started again, so that one that cannot start does not take the machine."""
+_GRACE_SECONDS = 3.0
 _KEPT_LINES = 40
+_PRINTED_BYTES = 1 << 16
 LOCKED_LINE = "::locked"
 """A child prints this when it has the lock it waited for: its time limit counts from here."""
 _PROGRESS_PREFIX = "::progress "
@@ -68,6 +70,12 @@ def peak_bytes() -> int | None:
     """Return the most memory that this process held; getrusage would count its parent's before the exec."""
     match = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
     return int(match[1]) * 1024 if match else None
+
+
+def search_path() -> str:
+    """Return the PYTHONPATH with which a child finds this project, wherever it works."""
+    project = str(Path(__file__).resolve().parent.parent)
+    return os.pathsep.join(filter(None, [project, os.environ.get("PYTHONPATH")]))
 
 
 def end_with_parent(parent: int | None = None) -> None:
@@ -109,7 +117,6 @@ def run_module(
     on_line: Callable[[str], None] = lambda _: None,
     log: Path | None = None,
     cwd: Path | None = None,
-    environment: Mapping[str, str] | None = None,
     waits_for_lock: bool = False,
 ) -> dict[str, Any]:
     """Run `python -m module` on a JSON request and return its JSON result.
@@ -121,7 +128,6 @@ def run_module(
         on_line: called with each line that the child prints, without its newline.
         log: a file that receives everything that the child prints.
         cwd: the folder that the child works in; ours by default.
-        environment: variables set for the child in addition to ours.
         waits_for_lock: the time limit starts when the child prints `LOCKED_LINE`.
 
     Raises:
@@ -133,15 +139,13 @@ def run_module(
         request_file, result_file = Path(folder, "request.json"), Path(folder, "result.json")
         request_file.write_text(json.dumps(request))
         argv = [sys.executable, "-u", "-m", module, str(request_file), str(result_file), str(os.getpid())]
-        project = str(Path(__file__).resolve().parent.parent)
-        search_path = os.pathsep.join(filter(None, [project, os.environ.get("PYTHONPATH")]))
         status, lines = run_command(
             argv,
             timeout_seconds=timeout_seconds,
             on_line=on_line,
             log=log,
             cwd=cwd,
-            environment={**(environment or {}), **_ANY_LOCALE, "PYTHONPATH": search_path},
+            environment={**_ANY_LOCALE, "PYTHONPATH": search_path()},
             waits_for_lock=waits_for_lock,
         )
         result = json.loads(result_file.read_text()) if result_file.exists() else None
@@ -233,21 +237,19 @@ def run_command(
             sink.close()
 
 
-def end_group(child: subprocess.Popen[Any], grace_seconds: float = 3) -> None:
+def end_group(child: subprocess.Popen[Any]) -> None:
     """End a child's whole process group: SIGTERM, then SIGKILL. Nothing happens if all of it is gone."""
     if child.poll() is None:
         _signal_group(child.pid, signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
-            child.wait(grace_seconds)
+            child.wait(_GRACE_SECONDS)
     _signal_group(child.pid, signal.SIGKILL)
     child.wait()
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:
-    try:
+    with suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
-    except (ProcessLookupError, PermissionError):
-        return
 
 
 @contextmanager
@@ -271,8 +273,6 @@ def companion(
         cwd: the folder that it works in; ours by default.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    project = str(Path(__file__).resolve().parent.parent)
-    search_path = os.pathsep.join(filter(None, [project, os.environ.get("PYTHONPATH")]))
     kept = {name: value for name, value in os.environ.items() if _OF_A_SERVICE.fullmatch(name)}
     with log.open("ab") as sink:
         child: subprocess.Popen[bytes] = subprocess.Popen(
@@ -281,13 +281,26 @@ def companion(
             stdout=sink,
             stderr=subprocess.STDOUT,
             cwd=cwd,
-            env={**kept, **(environment or {}), "PYTHONPATH": search_path},
+            env={**kept, **(environment or {}), "PYTHONPATH": search_path()},
             start_new_session=True,
         )
     try:
         yield child
     finally:
         end_group(child)
+
+
+def printed(log: Path, begin: int) -> list[str]:
+    """Return what a companion printed last, line by line without the blank ones.
+
+    Args:
+        log: where it prints to.
+        begin: how long the log was before.
+    """
+    with log.open("rb") as stream:
+        stream.seek(max(begin, log.stat().st_size - _PRINTED_BYTES))
+        lines = stream.read().decode(errors="replace").splitlines()
+    return [stripped for line in lines if (stripped := line.strip())]
 
 
 @contextmanager
@@ -346,25 +359,17 @@ def serve_request(main: Callable[[dict[str, Any]], Mapping[str, Any]]) -> NoRetu
     """
     request_file, result_file, parent = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     end_with_parent(parent)
+    status, reply = 0, dict[str, Any]()
     try:
-        value = main(json.loads(request_file.read_text()))
+        reply["value"] = dict(main(json.loads(request_file.read_text())))
     except PipelineError as error:
-        reply = {
-            "error": {
-                "type": type(error).__name__,
-                "what": error.what,
-                "where": error.where,
-                "remedy": error.remedy,
-                "codes": error.codes,
-            }
-        }
-        write_atomic(result_file, json.dumps(reply))
-        sys.stdout.flush()
-        os._exit(1)  # a thread inside native code (LoadGen cannot be stopped) must not keep us here
-    write_atomic(result_file, json.dumps({"value": dict(value)}))
+        parts = {name: getattr(error, name) for name in ("what", "where", "remedy", "codes")}
+        status, reply["error"] = 1, {"type": type(error).__name__, **parts}
+    write_atomic(result_file, json.dumps(reply))
     sys.stdout.flush()
-    # Native libraries may hang in the exit handlers of their threads: the result is safe, so leave.
-    os._exit(0)
+    # LoadGen cannot be stopped, and native libraries may hang in the exit handlers of their threads: the
+    # result is safe, so leave.
+    os._exit(status)
 
 
 def _error_from(parts: Mapping[str, Any]) -> PipelineError:

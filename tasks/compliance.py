@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from pydantic import JsonValue
 
 from mlperf_submission.benchmark.facts import Edition
-from mlperf_submission.benchmark.parts import Score
 from mlperf_submission.compliance.audits import KNOWN, AuditRuns, AuditVerdict, audit_config, judge_audit
 from mlperf_submission.errors import AuditError, DisturbedRunError, InvalidRunError
 from mlperf_submission.files import write_atomic
 from mlperf_submission.harness.record import ACCURACY_LOG, DETAIL_LOG, RunOutcome
 from mlperf_submission.rounds import RunKind, get_round
 from mlperf_submission.steps.cache import StepRecord, code_version
-from mlperf_submission.submission.accuracy_log import AccuracyLogEntry
 from mlperf_submission.submission.detail_log import read_detail
 from models.registry import get_benchmark
 from tasks.engine.perform import Recorder
@@ -68,19 +65,34 @@ def audit(
             speed of the audit is a notice.
         DisturbedRunError: something disturbed it, and a retry is left.
     """
+    sampled = kind is RunKind.TEST01
 
     def inputs() -> dict[str, JsonValue]:
         return run_inputs(
             bench,
             kind,
             performance=performance.content_hash,
-            accuracy=accuracy.content_hash if kind is RunKind.TEST01 else None,
+            accuracy=accuracy.content_hash if sampled else None,
             judged_by=code_version("mlperf_submission.compliance.audits"),
-            **(library_versions(bench.benchmark, "score") if kind is RunKind.TEST01 else {}),
+            **(library_versions(bench.benchmark, "score") if sampled else {}),
         )
 
     def judge(folder: Path, outcome: RunOutcome) -> Judged:
-        verdict = _verdict(bench, kind, folder, performance, accuracy, edition, dataset)
+        benchmark = get_benchmark(bench.benchmark)
+        verdict = judge_audit(
+            kind,
+            AuditRuns(
+                reference=detail_log(performance),
+                audit=read_detail(folder / DETAIL_LOG),
+                accuracy_log=accuracy.file(ACCURACY_LOG) if sampled else None,
+                audit_accuracy_log=folder / ACCURACY_LOG if sampled else None,
+            ),
+            round_=get_round(bench.settings[kind].round_name),
+            benchmark=bench.benchmark,
+            response_dtype=benchmark.answer.response_dtype,
+            score=lambda entries: benchmark.scorer.score(entries, dataset, edition),
+            rehearsal=not bench.settings[kind].official,
+        )
         write_atomic(folder / VERDICT_FILE, verdict.model_dump_json(indent=1))
         if not verdict.passed:
             raise _failed(bench, kind, verdict, outcome, performance)
@@ -123,34 +135,3 @@ def _failed(
 def verdict_of(audited: StepRecord) -> AuditVerdict:
     """Return the verdict that a finished audit holds."""
     return AuditVerdict.model_validate_json(audited.file(VERDICT_FILE).read_text())
-
-
-def _verdict(
-    bench: Bench,
-    kind: RunKind,
-    folder: Path,
-    performance: StepRecord,
-    accuracy: StepRecord,
-    edition: Edition,
-    dataset: Path,
-) -> AuditVerdict:
-    benchmark = get_benchmark(bench.benchmark)
-
-    def score(entries: Iterable[AccuracyLogEntry]) -> Score:
-        return benchmark.scorer.score(entries, dataset, edition)
-
-    sampled = kind is RunKind.TEST01
-    return judge_audit(
-        kind,
-        AuditRuns(
-            reference=detail_log(performance),
-            audit=read_detail(folder / DETAIL_LOG),
-            accuracy_log=accuracy.file(ACCURACY_LOG) if sampled else None,
-            audit_accuracy_log=folder / ACCURACY_LOG if sampled else None,
-        ),
-        round_=get_round(bench.settings[kind].round_name),
-        benchmark=bench.benchmark,
-        response_dtype=benchmark.answer.response_dtype,
-        score=score,
-        rehearsal=not bench.settings[kind].official,
-    )

@@ -198,7 +198,12 @@ def disturbances_of(run: StepRecord) -> tuple[str, ...]:
     """Return what disturbed a finished timed run beyond the limits; empty if nothing did."""
     if run.step == RunKind.ACCURACY:
         return ()
-    return ChildReport.model_validate(run.figures["child"]).disturbances
+    return child_report(run).disturbances
+
+
+def child_report(run: StepRecord) -> ChildReport:
+    """Return what the child process of a finished run reported."""
+    return ChildReport.model_validate(run.figures["child"])
 
 
 def detail_log(run: StepRecord) -> DetailLog:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
-
 from mlperf_submission.store.store import Store
 from tasks.engine.perform import Recorder
 from tasks.engine.spec import Act, Done, StepSpec
@@ -14,17 +12,11 @@ PARTS = ("tree", "page", "verdict")
 """The folders without which a run is no submission."""
 
 
-class Published(BaseModel):
-    """A submission that is published: `s3://…` of the run."""
-
-    model_config = ConfigDict(frozen=True)
-    address: str
-
-
-def publish(system: str, run: str, store: Store) -> Act[Published]:
+def publish(system: str, run: str, store: Store) -> Act[str]:
     """Put a candidate's manifest among the published runs, then the pointer to it; nothing is copied.
 
-    A run that is published already stays as it is, so this may be done again at any time.
+    It hands on `s3://…` of the published run. One that is published already stays as it is, so this may be
+    done again at any time.
 
     Raises:
         UnreachableError: the endpoint is down or slow (tried again by Prefect).
@@ -32,8 +24,8 @@ def publish(system: str, run: str, store: Store) -> Act[Published]:
             missing or changed.
     """
 
-    def do(_recorder: Recorder) -> Done[Published]:
+    def do(_recorder: Recorder) -> Done[str]:
         address = store.publish(system, run, PARTS)
-        return Done(Published(address=address), address)
+        return Done(address, address)
 
     return Act(PUBLISH, f"{system}/{run}", do)

@@ -13,7 +13,7 @@ from mlperf_submission.config.system import System
 from mlperf_submission.description.check import RunFacts, differences
 from mlperf_submission.description.describe import MachineDescription
 from mlperf_submission.harness.interference import shown_states
-from mlperf_submission.harness.record import DETAIL_LOG, ChildReport
+from mlperf_submission.harness.record import DETAIL_LOG
 from mlperf_submission.harness.search import SearchOutcome
 from mlperf_submission.page.evidence import (
     EngineEvidence,
@@ -35,7 +35,7 @@ from tasks.describe import to_fill_in
 from tasks.engine.pending import derived
 from tasks.engine.perform import Recorder
 from tasks.engine.spec import Step, StepSpec, said_again
-from tasks.measurement import detail_log, disturbances_of, notices_of
+from tasks.measurement import child_report, detail_log, disturbances_of, notices_of
 from tasks.package import Measured
 from tasks.validate import read_verdict
 from tasks.versions import files_version
@@ -83,8 +83,8 @@ def page_evidence(
     prepared: Sequence[StepRecord],
     run: str,
     notice: str,
-    described: MachineDescription | None = None,
-    official: StepRecord | None = None,
+    described: MachineDescription | None,
+    official: StepRecord | None,
 ) -> PageEvidence:
     """Collect what a page shows beyond the tree: engines, links into the stored run, the time line.
 
@@ -158,13 +158,13 @@ def _result(one: Measured) -> ResultEvidence:
 
 def _host(one: Measured) -> tuple[Fact, ...]:
     """Return the host's state before and after the performance run."""
-    child = ChildReport.model_validate(one.performance.figures["child"])
+    child = child_report(one.performance)
     return tuple(Fact(label=name, value=text) for name, text in shown_states(child.before, child.after))
 
 
 def _throughput(one: Measured) -> tuple[ThroughputPoint, ...]:
     """Return how many samples the performance run completed in each of its intervals."""
-    found = ChildReport.model_validate(one.performance.figures["child"]).throughput
+    found = child_report(one.performance).throughput
     return tuple(
         ThroughputPoint(seconds=seconds, samples=samples)
         for seconds, samples in zip(found.seconds, found.samples, strict=True)
@@ -197,7 +197,7 @@ def _differences(system: System, results: Sequence[Measured]) -> tuple[str, ...]
     names: dict[tuple[str, tuple[str, ...], str], list[str]] = {}
     for one in results:
         for name, run in one.runs.items():
-            child = ChildReport.model_validate(run.figures["child"])
+            child = child_report(run)
             loadgen = str(detail_log(run).values.get("loadgen_version", ""))
             names.setdefault((child.backend, child.devices, loadgen), []).append(
                 f"{one.benchmark} {one.scenario} {name}"

@@ -5,24 +5,24 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
-from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from mlperf_submission.config.system import StoreLocation, System
 from mlperf_submission.files import disk_full_named
 from mlperf_submission.harness.interference import gpu_joules
-from mlperf_submission.harness.record import ChildReport
 from mlperf_submission.steps.cache import StepRecord
 from mlperf_submission.steps.records import record_file
 from mlperf_submission.store.embedded import embedded_s3
 from mlperf_submission.store.store import Encryption, GpuUse, MadeBy, RunFile, RunInfo, Store
+from mlperf_submission.submission.files import ACCURACY_LOG
 from tasks.credentials import StoreAccess, access_from_block, names_a_server
 from tasks.engine.perform import Recorder
 from tasks.engine.spec import Act, Done, StepSpec
+from tasks.measurement import child_report
 from tasks.package import PROJECT, Measured
 from tasks.random_network import require_trained
 from tasks.report import PAGE_FILE
@@ -31,7 +31,6 @@ from tasks.workspace import Workspace
 
 STORE_RETRIES = 7
 """How often a step is tried again that S3 did not answer: about two minutes in all."""
-FULL_ACCURACY_LOG = "mlperf_log_accuracy.json"
 CHECK_STORE = StepSpec("check_store", "deliver", retries=3, quiet=True)
 UPLOAD = StepSpec("upload", "deliver", ("report",), 6.5, 600.0, retries=STORE_RETRIES, asset="run")
 _NAMED_AT_MOST = 10
@@ -54,11 +53,9 @@ class Stored(BaseModel):
     sent_bytes: int
 
 
-@contextmanager
-def store_for(workspace: Workspace, system: System) -> Iterator[Store]:
-    """Yield the store that a system file names; a rehearsal without any endpoint gets a server of our own."""
-    with store_at(workspace, system.store, own=system.is_rehearsal) as store:
-        yield store
+def store_for(workspace: Workspace, system: System) -> AbstractContextManager[Store]:
+    """Return the store that a system file names; for a rehearsal without an endpoint a server of our own."""
+    return store_at(workspace, system.store, own=system.is_rehearsal)
 
 
 @contextmanager
@@ -169,7 +166,7 @@ def upload(
 
 def gpu_use(runs: Sequence[StepRecord]) -> GpuUse:
     """Return what finished runs on GPUs took of them, when each was measured."""
-    reports = [ChildReport.model_validate(run.figures["child"]) for run in runs]
+    reports = [child_report(run) for run in runs]
     hours = sum(len(one.before.gpus) * (one.after.at - one.before.at) / 3600 for one in reports)
     joules = [gpu_joules(one.before, one.after) for one in reports]
     known = [one for one in joules if one is not None]
@@ -232,19 +229,16 @@ def run_files(
     for place, record in places.items():
         for entry in record.files:
             path = f"{place}/{entry.path}"
-            is_full_log = place.startswith("evidence/") and entry.path.endswith(FULL_ACCURACY_LOG)
+            is_full_log = place.startswith("evidence/") and entry.path.endswith(ACCURACY_LOG)
             retained = retain_until if is_full_log else None
             files[path] = RunFile(path, record.folder / entry.path, _maker(record), retained)
     recorded = [*prepared, *(record for place, record in places.items() if place != "page")]
     for record in {record.key: record for record in recorded}.values():
         path = f"records/{record.step}-{record.key[:12]}.json"
-        files[path] = RunFile(path, _record_path(workspace, record), _maker(record))
+        own = record_file(workspace.cache.root, record.step, record.key)
+        files[path] = RunFile(path, own, _maker(record))
     return list(files.values())
 
 
 def _maker(record: StepRecord) -> MadeBy:
     return MadeBy(step=record.step, label=record.label, key=record.key)
-
-
-def _record_path(workspace: Workspace, record: StepRecord) -> Path:
-    return record_file(workspace.cache.root, record.step, record.key)

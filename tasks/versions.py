@@ -27,14 +27,9 @@ def library_versions(benchmark: str, stage: Stage) -> dict[str, str]:
 
     For the score its code comes with them: where it goes into a step, a run is scored that others measured.
     """
-    libraries = get_benchmark(benchmark).facts.libraries
-    chosen = {
-        "make_mini": libraries.make_mini,
-        "preprocess": libraries.preprocess,
-        "score": libraries.score,
-    }
+    chosen: tuple[str, ...] = getattr(get_benchmark(benchmark).facts.libraries, stage)
     code = {"score_version": benchmark_code(benchmark, ("score",))} if stage == "score" else {}
-    return {**versions_of("numpy", *chosen[stage]), **code}
+    return {**versions_of("numpy", *chosen), **code}
 
 
 def benchmark_code(benchmark: str, parts: Sequence[Part], *modules: str) -> str:

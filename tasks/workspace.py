@@ -47,11 +47,6 @@ class Workspace(BaseModel):
         return self.root / "s3"
 
     @property
-    def prefect(self) -> Path:
-        """PREFECT_HOME of the command line: database, results, settings."""
-        return self.root / "prefect"
-
-    @property
     def logs(self) -> Path:
         """What the servers that we start print."""
         return self.root / "logs"

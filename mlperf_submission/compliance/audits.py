@@ -8,7 +8,7 @@ audit when its own log shows the audit's settings.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -18,10 +18,11 @@ from mlperf_submission.compliance.responses import compare_accuracy, compare_wit
 from mlperf_submission.compliance.scores import compare_performance
 from mlperf_submission.errors import AuditError, LogError
 from mlperf_submission.files import sha256_of
-from mlperf_submission.rounds import Round, RunKind, Scenario, Seeds
+from mlperf_submission.rounds import Round, RunKind, Scenario
 from mlperf_submission.submission.accuracy_log import AccuracyLogEntry
 from mlperf_submission.submission.conf import config_model
 from mlperf_submission.submission.detail_log import DetailLog
+from mlperf_submission.submission.round import SEED_KEYS
 
 ACCURACY_LOG_RNG_SEED = 720381539243781796
 """TEST01: seed of the sampling (`compliance/nvidia/TEST01/*/audit.config`)."""
@@ -135,7 +136,8 @@ def prove_applied(kind: RunKind, log: DetailLog, round_: Round, benchmark: str |
     seeds = round_.test05_seeds if kind is RunKind.TEST05 else round_.seeds
     if seeds is None:
         raise AuditError(f"round {round_.name} has no {kind}", where=log.path, remedy="leave this audit out")
-    wanted: dict[str, object] = {"effective_test_mode": "PerformanceOnly", **_as_logged(seeds)}
+    wanted: dict[str, object] = {"effective_test_mode": "PerformanceOnly"}
+    wanted |= zip(SEED_KEYS, astuple(seeds), strict=True)
     warning = _FOUND
     if kind is RunKind.TEST01:
         wanted["effective_accuracy_log_rng_seed"] = ACCURACY_LOG_RNG_SEED
@@ -275,14 +277,6 @@ def _evidence(runs: AuditRuns) -> dict[str, str]:
             where=error.filename or "",
             remedy="keep all files of the runs, or run them again",
         ) from error
-
-
-def _as_logged(seeds: Seeds) -> dict[str, object]:
-    return {
-        "effective_qsl_rng_seed": seeds.qsl,
-        "effective_sample_index_rng_seed": seeds.sample_index,
-        "effective_schedule_rng_seed": seeds.schedule,
-    }
 
 
 def applied_audit(log: DetailLog, round_: Round) -> RunKind | None:

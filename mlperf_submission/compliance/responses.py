@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -186,7 +186,7 @@ def compare_with_baseline(
         LogError: a log cannot be read, is damaged or truncated.
     """
     sampled = {entry.qsl_idx for entry in read_accuracy(audit_log)}
-    baseline = score(_only(accuracy_log, sampled))
+    baseline = score(entry for entry in read_accuracy(accuracy_log) if entry.qsl_idx in sampled)
     compliance = score(read_accuracy(audit_log))
     reasons = []
     if not sampled:
@@ -209,10 +209,6 @@ def compare_with_baseline(
         baseline_text="\n".join(baseline.lines) + "\n",
         compliance_text="\n".join(compliance.lines) + "\n",
     )
-
-
-def _only(log: Path, indices: set[int]) -> Iterator[AccuracyLogEntry]:
-    return (entry for entry in read_accuracy(log) if entry.qsl_idx in indices)
 
 
 def _kept(data: bytes, first: int) -> tuple[bytes, bytes]:

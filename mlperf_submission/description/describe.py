@@ -8,7 +8,6 @@ Nothing is guessed: what no file, tool or library tells is left to a person; too
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -99,16 +98,6 @@ class MachineDescription(BaseModel):
     def sources(self) -> dict[str, str]:
         """Return for every field in a few words where its value comes from, for a results page."""
         return {one.name: f"read: {one.source}" if one.state == "read" else one.state for one in self.fields}
-
-    def as_json(self) -> str:
-        """Return every field with its state, source, raw value and time, and the missing tools."""
-        content = {
-            "fields": [one.model_dump(mode="json") for one in self.fields],
-            "missing_tools": self.missing,
-            "conflicts": list(self.conflicts),
-            "score": self.score.model_dump(),
-        }
-        return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
     def as_yaml(self) -> str:
         """Return the block `description:` of a system file; what needs a person is a comment."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,7 @@ def write_fleet(
             "round_name": round_name,
             "rows": rows,
             "columns": columns,
-            "models": _spans(columns),
+            "models": Counter(column.model for column in columns),
             "rehearsal": rehearsals > 0,
             "rehearsals": rehearsals,
             "validated": verdict is not None,
@@ -124,13 +125,6 @@ def _columns(systems: list[SystemData], round_name: str) -> list[Column]:
         for scenario in order
         if (model, scenario) in units
     ]
-
-
-def _spans(columns: list[Column]) -> list[tuple[str, int]]:
-    spans: dict[str, int] = {}
-    for column in columns:
-        spans[column.model] = spans.get(column.model, 0) + 1
-    return list(spans.items())
 
 
 def _cell(system: SystemData, column: Column) -> Result | None:

@@ -27,14 +27,6 @@ _STEPS = (
 
 
 @dataclass(frozen=True)
-class Ratio:
-    """Server's result as a share of Offline's, for one benchmark."""
-
-    model: str
-    share: float
-
-
-@dataclass(frozen=True)
 class Bar(Span):
     """One step on the time line."""
 
@@ -62,36 +54,31 @@ class Timeline(Span):
         return tuple(sorted(self.gaps, key=lambda gap: -gap.seconds)[:_SHOWN_GAPS])
 
 
-def ratios(system: SystemData) -> tuple[Ratio, ...]:
-    """Return Server to Offline of each benchmark that has both."""
-    found = []
+def ratio_picture(system: SystemData) -> Markup | None:
+    """Draw Server's share of Offline, of each benchmark that has both, as bars to 100 %."""
+    shares: list[tuple[str, float]] = []
     for model in system.models:
         server, offline = model.result(Scenario.SERVER), model.result(Scenario.OFFLINE)
         if server and offline and server.value is not None and offline.value and server.units[0] != "L":
-            found.append(Ratio(model.model, server.value / offline.value))
-    return tuple(found)
-
-
-def ratio_picture(found: Sequence[Ratio]) -> Markup | None:
-    """Draw Server's share of Offline as bars to 100 %."""
-    if not found:
+            shares.append((model.model, server.value / offline.value))
+    if not shares:
         return None
     left, width = 130.0, 640.0
-    height = len(found) * 34.0 + 34
-    top = max(1.0, *(one.share for one in found))
-    summary = "; ".join(f"{one.model} {one.share:.1%}" for one in found)
+    height = len(shares) * 34.0 + 34
+    top = max(1.0, *(share for _, share in shares))
+    summary = "; ".join(f"{model} {share:.1%}" for model, share in shares)
     drawing = Drawing("ratio", width, height, "Server result as a share of Offline", summary)
     span = width - left - 80
-    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        x = left + span * share / top
-        drawing.line(x, 4, x, height - 26, "base" if share in (0.0, 1.0) else "grid")
-        drawing.text(x, height - 8, f"{share * 100:.0f}", "axis", "middle")
+    for mark in (0.0, 0.25, 0.5, 0.75, 1.0):
+        x = left + span * mark / top
+        drawing.line(x, 4, x, height - 26, "base" if mark in (0.0, 1.0) else "grid")
+        drawing.text(x, height - 8, f"{mark * 100:.0f}", "axis", "middle")
     drawing.text(left + span + 20, height - 8, "%", "axis")
-    for order, one in enumerate(found):
+    for order, (name, share) in enumerate(shares):
         y = 8 + order * 34.0
-        drawing.text(0, y + 17, _short(one.model, 16), "label")
-        drawing.box(left, y + 4, span * one.share / top, 18, "bar", f"{one.model}: {one.share:.2%}")
-        drawing.text(left + span + 20, y + 18, f"{one.share * 100:.1f} %", "label strong")
+        drawing.text(0, y + 17, _short(name), "label")
+        drawing.box(left, y + 4, span * share / top, 18, "bar", f"{name}: {share:.2%}")
+        drawing.text(left + span + 20, y + 18, f"{share * 100:.1f} %", "label strong")
     return drawing.markup()
 
 
@@ -160,7 +147,7 @@ def timeline_picture(line: Timeline) -> Markup:
             )
     for order, lane in enumerate(lanes):
         y = top + order * _LANE
-        drawing.text(left - 12, y + 17, _short(lane, 16), "label", "end")
+        drawing.text(left - 12, y + 17, _short(lane), "label", "end")
         drawing.line(left, y + _LANE, _WIDTH - right, y + _LANE, "grid")
         for bar in line.bars:
             if bar.lane == lane:
@@ -209,5 +196,5 @@ def _kind(kind: RunKind) -> str:
     return "measure" if kind is RunKind.PERFORMANCE else "accuracy"
 
 
-def _short(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+def _short(text: str) -> str:
+    return text if len(text) <= 16 else f"{text[:15]}…"

@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from mlperf_submission.page import text
+from mlperf_submission.page.verdict import together
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -37,6 +38,7 @@ def _environment() -> Environment:
         percent=text.percent,
         direction=text.direction,
         moment=text.moment,
+        together=together,
     )
     return environment
 

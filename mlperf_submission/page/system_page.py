@@ -16,15 +16,7 @@ from mlperf_submission.page.evidence import PageEvidence, ResultEvidence
 from mlperf_submission.page.links import Links, safe_href
 from mlperf_submission.page.read import find_system, read_system
 from mlperf_submission.page.render import render
-from mlperf_submission.page.verdict import (
-    Again,
-    Finding,
-    FindingGroup,
-    SystemVerdict,
-    grouped,
-    named,
-    verdict_on,
-)
+from mlperf_submission.page.verdict import Again, Finding, SystemVerdict, named, verdict_on
 from mlperf_submission.rounds import Scenario
 from mlperf_submission.submission import description
 from mlperf_submission.validation.verdict import Verdict
@@ -39,7 +31,6 @@ class ResultView:
     result: Result
     evidence: ResultEvidence | None
     findings: tuple[Finding, ...]
-    groups: tuple[FindingGroup, ...]
     latencies: Markup | None
     throughput: Markup | None
     probes: Markup | None
@@ -119,7 +110,7 @@ def write_system(
             "views": {result.anchor: _view(result, found, evidence) for result in data.results},
             "links": Links.of(data.tree, out, evidence),
             "safe_href": safe_href,
-            "ratios": overview.ratio_picture(overview.ratios(data)),
+            "ratios": overview.ratio_picture(data),
             "timeline": (line := overview.timeline_of(data, evidence)),
             "timeline_picture": overview.timeline_picture(line) if line else None,
             "comparisons": comparisons,
@@ -147,13 +138,11 @@ def availability(system: SystemData) -> str:
 def _view(result: Result, verdict: SystemVerdict | None, evidence: PageEvidence | None) -> ResultView:
     known = evidence.of(result.benchmark, result.scenario) if evidence else None
     name = result.anchor
-    found = verdict.of(result.benchmark, result.scenario) if verdict else ()
     limited = result.limit_ns is not None
     return ResultView(
         result=result,
         evidence=known,
-        findings=found,
-        groups=grouped(found),
+        findings=verdict.of(result.benchmark, result.scenario) if verdict else (),
         latencies=pictures.latency_picture(f"latency-{name}", result) if limited else None,
         throughput=pictures.throughput_picture(f"throughput-{name}", result, known.throughput)
         if known

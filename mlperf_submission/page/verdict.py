@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlperf_submission.failures import diagnose_rule
 from mlperf_submission.page.read import SystemPlace
@@ -36,27 +36,14 @@ class Finding:
     scenario: str = ""
 
 
-@dataclass(frozen=True)
-class FindingGroup:
-    """The same finding in one or more places."""
-
-    rule: str
-    severity: str
-    message: str
-    remedy: str
-    cause: str
-    redo: str
-    paths: tuple[str, ...]
-
-
-def grouped(findings: Sequence[Finding]) -> tuple[FindingGroup, ...]:
-    """Put together what differs only in its place; the order stays."""
-    groups: dict[tuple[str, str, str, str, str, str], list[str]] = {}
+def together(findings: Sequence[Finding]) -> list[tuple[Finding, list[str]]]:
+    """Put together what differs only in its place, each with its places; the order stays."""
+    groups: dict[Finding, dict[str, None]] = {}
     for one in findings:
         message = _AUDIT_NAME.sub("", one.message)
-        key = (one.rule, one.severity, message, one.remedy, one.cause, one.redo)
-        groups.setdefault(key, []).append(one.path)
-    return tuple(FindingGroup(*key, tuple(dict.fromkeys(paths))) for key, paths in groups.items())
+        same = replace(one, message=message, path="", benchmark="", scenario="")
+        groups.setdefault(same, {})[one.path] = None
+    return [(one, [*paths]) for one, paths in groups.items()]
 
 
 @dataclass(frozen=True)
@@ -89,11 +76,6 @@ class SystemVerdict:
     def ok(self) -> bool:
         """Whether nothing of this system is refused."""
         return self.errors == 0 and not self.refused
-
-    @property
-    def groups(self) -> tuple[FindingGroup, ...]:
-        """The findings, put together."""
-        return grouped(self.findings)
 
     @property
     def word(self) -> str:

@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 
 from mlperf_submission.errors import PipelineError, SettingError, StepFailedError
-from mlperf_submission.process import companion, revived
+from mlperf_submission.process import companion, printed, revived
 from mlperf_submission.store.s3 import Credentials, make_client, s3_errors
 
 _START_SECONDS = 600.0
@@ -129,16 +129,8 @@ def _wait_until_it_answers(
     raise _failed(log, begin)
 
 
-def _printed(log: Path, begin: int) -> str:
-    if not log.exists():
-        return ""
-    with log.open("rb") as stream:
-        stream.seek(begin)
-        return stream.read().decode(errors="replace")
-
-
 def _failed(log: Path, begin: int) -> StepFailedError:
-    lines = _printed(log, begin).strip().splitlines()[-3:]
+    lines = printed(log, begin)[-3:]
     return StepFailedError(
         f"the embedded S3 server did not start: {' | '.join(lines) or 'it printed nothing'}",
         where=log,

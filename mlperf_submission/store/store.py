@@ -174,19 +174,14 @@ class Store:
             now=now,
         )
 
-    def keep_receipt(self, name: str, text: str) -> str:
+    def keep_receipt(self, name: str, text: str) -> None:
         """Keep what was handed in under `receipts/<name>.json`; no collection removes it.
 
         Args:
             name: with the SHA-256 of what was handed in, so that it is the same for the same archive.
             text: JSON.
-
-        Returns:
-            `s3://…` of the receipt.
         """
-        key = f"receipts/{name}.json"
-        self._bucket.write(key, text.encode())
-        return self._bucket.address(key)
+        self._bucket.write(f"receipts/{name}.json", text.encode())
 
     # Out of the store
 

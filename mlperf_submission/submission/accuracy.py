@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,16 +25,13 @@ TOTALS = frozenset({"GEN_LEN"})
 _HASH_LINE = re.compile(r"hash=(\w+)")
 
 
-def write_accuracy_txt(path: Path, score_lines: Sequence[str], accuracy_log: Path) -> str:
+def write_accuracy_txt(path: Path, score_lines: Sequence[str], accuracy_log: Path) -> None:
     """Write `accuracy.txt`: the lines of the accuracy script, then `hash=` of the complete log (rule A-05).
 
     Args:
         path: the file to write.
         score_lines: lines in the format that the official checker reads, e.g. `accuracy=76.078%, …`.
         accuracy_log: the complete `mlperf_log_accuracy.json`.
-
-    Returns:
-        The SHA-256 of the complete log, 64 hexadecimal digits.
 
     Raises:
         AccuracyError: there is no line, one is no single line, or one is a hash line itself.
@@ -54,25 +52,9 @@ def write_accuracy_txt(path: Path, score_lines: Sequence[str], accuracy_log: Pat
             remedy="score the accuracy log first",
             code="accuracy-missing",
         )
-    digest = hash_of_log(accuracy_log)
+    with _unreadable_named(accuracy_log):
+        digest = sha256_of(accuracy_log)
     write_atomic(path, "\n".join([*score_lines, f"hash={digest}"]) + "\n")
-    return digest
-
-
-def hash_of_log(accuracy_log: Path) -> str:
-    """Return the SHA-256 of an accuracy log, as 64 hexadecimal digits.
-
-    Raises:
-        LogError: the log cannot be read.
-    """
-    try:
-        return sha256_of(accuracy_log)
-    except OSError as error:
-        raise LogError(
-            f"the accuracy log cannot be read: {error.strerror or error}",
-            where=accuracy_log,
-            remedy="keep the complete log of the accuracy run, or run it again",
-        ) from error
 
 
 def hash_in(accuracy_txt: str) -> str | None:
@@ -144,15 +126,20 @@ def truncated(log: Path) -> bytes:
     Raises:
         LogError: the log cannot be read.
     """
+    with _unreadable_named(log), log.open("rb") as stream:
+        size = stream.seek(0, 2)
+        stream.seek(0)
+        if size < SMALL_BYTES:
+            return stream.read()
+        start = stream.read(VIEWABLE_BYTES)
+        stream.seek(size - VIEWABLE_BYTES)
+        return start + GAP + stream.read(VIEWABLE_BYTES)
+
+
+@contextmanager
+def _unreadable_named(log: Path) -> Iterator[None]:
     try:
-        with log.open("rb") as stream:
-            size = stream.seek(0, 2)
-            stream.seek(0)
-            if size < SMALL_BYTES:
-                return stream.read()
-            start = stream.read(VIEWABLE_BYTES)
-            stream.seek(size - VIEWABLE_BYTES)
-            return start + GAP + stream.read(VIEWABLE_BYTES)
+        yield
     except OSError as error:
         raise LogError(
             f"the accuracy log cannot be read: {error.strerror or error}",

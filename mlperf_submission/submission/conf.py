@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from decimal import Decimal
 from enum import Enum
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 from mlperf_submission.errors import LogError
 from mlperf_submission.rounds import Round, Scenario
 from mlperf_submission.submission.detail_log import DetailLog
+from mlperf_submission.submission.results import logged_scenario
 
 _BLANKS = re.compile(r"[ \t\v\f\r]+")
 _INTEGER = re.compile(r"[+-]?(0[xX][0-9a-fA-F]+|[0-9]+)")
@@ -193,8 +194,8 @@ def mlperf_conf(log: DetailLog, benchmark: str, scenario: Scenario, round_: Roun
     lines = [f"{model}.*.performance_sample_count_override = {rules.performance_sample_count}"]
     lines += [f"*.*.{seed} = {_text_from(log, seed, scenario)}" for seed in SEEDS]
     if round_.test05_seeds:
-        seeds = (round_.test05_seeds.qsl, round_.test05_seeds.sample_index, round_.test05_seeds.schedule)
-        lines += [f"*.*.test05_{seed} = {value}" for seed, value in zip(SEEDS, seeds, strict=True)]
+        seeds = zip(SEEDS, astuple(round_.test05_seeds), strict=True)
+        lines += [f"*.*.test05_{seed} = {value}" for seed, value in seeds]
     if scenario in _LATENCY:
         percentile = _text_from(log, "target_latency_percentile", scenario)
         lines.append(f"*.{scenario}.target_latency_percentile = {percentile}")
@@ -223,14 +224,11 @@ def check(user_conf_text: str, mlperf_conf_text: str, log: DetailLog, benchmark:
     user, mlperf = parse_conf(user_conf_text), parse_conf(mlperf_conf_text)
     found = [f"user.conf, {problem}" for problem in user.problems]
     found += [f"mlperf.conf, {problem}" for problem in mlperf.problems]
-    try:
-        scenario = Scenario(str(log.values.get("effective_scenario")))
-    except ValueError:
+    scenario = logged_scenario(log.values)
+    if scenario is None:
         return [*found, "the log names no known scenario, so the files cannot be compared with it"]
     model = config_model(benchmark)
-    for key in _KEYS:
-        if key.scenarios is not None and scenario not in key.scenarios:
-            continue
+    for key in _keys_of(scenario):
         text, file = user.lookup(model, scenario, key.name), "user.conf"
         if text is None:
             if key.name == "target_qps":
@@ -254,23 +252,20 @@ def differences(user_conf_text: str, names: Iterable[str], values: Mapping[str, 
         names: the names that its lines may have for the model.
         values: the log's values. What the log does not state is passed over.
     """
-    try:
-        scenario = Scenario(str(values.get("effective_scenario")))
-    except ValueError:
-        return []
-    user = parse_conf(user_conf_text)
+    scenario, user = logged_scenario(values), parse_conf(user_conf_text)
     found = []
-    for key in _KEYS:
-        if key.log_key not in values or (key.scenarios is not None and scenario not in key.scenarios):
-            continue
-        text = next(
-            (one for name in names if (one := user.lookup(name, scenario, key.name)) is not None), None
-        )
-        if text is not None and not _fits(text, key, values):
+    for key in _keys_of(scenario) if scenario else ():
+        given = (user.lookup(name, str(scenario), key.name) for name in names)
+        text = next((one for one in given if one is not None), None)
+        if text is not None and key.log_key in values and not _fits(text, key, values):
             found.append(
                 f"{key.name} is {text[:40]} in user.conf and {_said(values[key.log_key], key)} in the log"
             )
     return found
+
+
+def _keys_of(scenario: Scenario) -> list[_Key]:
+    return [key for key in _KEYS if key.scenarios is None or scenario in key.scenarios]
 
 
 def _fits(text: str, key: _Key, values: Mapping[str, Any]) -> bool:
@@ -297,7 +292,7 @@ def _said(logged: Any, key: _Key) -> str:
 
 def _text_from(log: DetailLog, name: str, scenario: Scenario) -> str:
     """Return the text of a key's value, in the file's unit, from the log."""
-    key = next(key for key in _KEYS if key.name == name and (not key.scenarios or scenario in key.scenarios))
+    key = next(key for key in _keys_of(scenario) if key.name == name)
     logged = log.require(key.log_key)
     try:
         text = _in_units_of_file(logged, key)

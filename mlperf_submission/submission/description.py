@@ -115,6 +115,28 @@ MAY_BE_EMPTY: frozenset[str] = frozenset(
 )
 """Required fields whose value may be empty; all others must be meaningful (Y-06)."""
 
+JOINED = (
+    "system_name",
+    "host_processor_model_name",
+    "accelerator_model_name",
+    "framework",
+    "operating_system",
+)
+"""Fields that the official checkers join with other texts (G-07)."""
+
+STATUSES = ("available", "preview", "rdi")
+SYSTEM_TYPES = ("datacenter", "edge", "datacenter,edge", "edge,datacenter")
+"""What `status` (Y-03) and `system_type` (Y-04) may be."""
+
+MEASURED = (
+    "input_data_types",
+    "retraining",
+    "starting_weights_filename",
+    "weight_data_types",
+    "weight_transformations",
+)
+"""The fields of a result's measurements file (E-06)."""
+
 POWER: tuple[str, ...] = (
     "power_management",
     "filesystem",

@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Generic, TypeVar
 
 from mlperf_submission.submission.detail_log import DetailLog
 
@@ -22,8 +21,6 @@ _LONGEST_RUN_MS = 30 * 24 * 3600 * 1000
 """Above this a time is LoadGen's wrapped negative number (bert Server logs of v4.1), not a time."""
 RESOLUTION = timedelta(seconds=1)
 """Runs that share less than this do not overlap; the clocks of two logs agree no better."""
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -37,16 +34,6 @@ class Span:
     def seconds(self) -> float:
         """The length in seconds."""
         return (self.end - self.begin).total_seconds()
-
-
-@dataclass(frozen=True)
-class Overlap(Generic[_T]):
-    """Two things whose spans overlap: `second` began while `first` lasted."""
-
-    first: _T
-    first_span: Span
-    second: _T
-    second_span: Span
 
 
 def moment(text: object) -> datetime | None:
@@ -83,11 +70,14 @@ def run_span(log: DetailLog) -> Span | None:
     return Span(begin, begin + timedelta(milliseconds=max(last, written)))
 
 
-def overlaps(spans: Iterable[tuple[_T, Span]]) -> Iterator[Overlap[_T]]:
-    """Yield every thing that began while another, the last to end of those before it, still lasted."""
-    latest: tuple[_T, Span] | None = None
-    for thing, span in sorted(spans, key=lambda one: (one[1].begin, one[1].end)):
-        if latest is not None and span.begin + RESOLUTION < latest[1].end:
-            yield Overlap(latest[0], latest[1], thing, span)
-        if latest is None or span.end > latest[1].end:
-            latest = (thing, span)
+Named = tuple[str, Span]
+
+
+def overlaps(spans: Iterable[Named]) -> Iterator[tuple[Named, Named]]:
+    """Yield two things wherever the second began while the first, the last to end before it, still lasted."""
+    latest: Named | None = None
+    for one in sorted(spans, key=lambda named: (named[1].begin, named[1].end)):
+        if latest is not None and one[1].begin + RESOLUTION < latest[1].end:
+            yield latest, one
+        if latest is None or one[1].end > latest[1].end:
+            latest = one

@@ -21,16 +21,6 @@ from mlperf_submission.tree.plan import ResultPlan, RunFolder, TreePlan
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+=.-]*")
 _MISLEADING = ("TEST01", "TEST04", "TEST05", "TEST06")
 """The checker looks for these anywhere in a path (rules T-07, T-15)."""
-_STRINGS = (
-    "host_processor_model_name",
-    "accelerator_model_name",
-    "system_name",
-    "framework",
-    "operating_system",
-    "hw_notes",
-    "sw_notes",
-)
-"""Fields that crash the checker if they are no strings (rule G-07)."""
 
 
 class Evidence:
@@ -101,11 +91,11 @@ def refused_description(
             yield f"{field} is {given[field]!r}, the tree's is {value!r}"
     if str(given.get("is_network", "false")).lower() != "false":
         yield "is_network is set; systems of the network division cannot be written"
-    if str(given.get("status", "")).lower() not in ("available", "preview", "rdi"):
-        yield f"status is {given.get('status')!r}, not one of available, preview, rdi"
-    types = ("datacenter", "edge", "datacenter,edge", "edge,datacenter")
-    if given.get("system_type", category) not in types:
-        yield f"system_type is {given.get('system_type')!r}, not one of {', '.join(types)}"
+    if str(given.get("status", "")).lower() not in description.STATUSES:
+        yield f"status is {given.get('status')!r}, not one of {', '.join(description.STATUSES)}"
+    if given.get("system_type", category) not in description.SYSTEM_TYPES:
+        types = ", ".join(description.SYSTEM_TYPES)
+        yield f"system_type is {given.get('system_type')!r}, not one of {types}"
     filled_in = {"division", "submitter", "system_type", "status"}
     for field in description.REQUIRED:
         if field in filled_in or field in description.MAY_BE_EMPTY or given.get(field):
@@ -114,7 +104,7 @@ def refused_description(
             continue
         zero = ' (write the text "0" for none)' if given.get(field) == 0 else ""
         yield f"{field} is missing or empty{zero}"
-    for field in _STRINGS:
+    for field in (*description.JOINED, "hw_notes", "sw_notes"):
         if field in given and not isinstance(given[field], str):
             yield f"{field} must be text, not {given[field]!r}"
     for field in sorted(set(given) - description.KNOWN):
@@ -261,8 +251,8 @@ def _overlaps(plan: TreePlan, evidence: Evidence) -> Iterator[str]:
                 yield f"{first} and {label} are one and the same run"
                 continue
             spans.append((label, span))
-    for one in overlaps(spans):
+    for (first, earlier), (second, later) in overlaps(spans):
         yield (
-            f"{one.first} and {one.second} overlap: the first ended at {one.first_span.end:%H:%M:%S}, "
-            f"the second began at {one.second_span.begin:%H:%M:%S} UTC"
+            f"{first} and {second} overlap: the first ended at {earlier.end:%H:%M:%S}, "
+            f"the second began at {later.begin:%H:%M:%S} UTC"
         )

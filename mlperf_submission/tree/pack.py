@@ -10,7 +10,7 @@ import json
 import os
 import re
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from mlperf_submission.errors import TreeError
 from mlperf_submission.files import disk_full_named, files_below, sha256_of, write_atomic, written_whole
 from mlperf_submission.rounds import Round, get_round
+from mlperf_submission.submission.accuracy import SMALL_BYTES
 from mlperf_submission.submission.files import ACCURACY_LOG, DIVISIONS, LARGEST_FILE, Tree
 from mlperf_submission.submission.round import round_of
 from mlperf_submission.text import listed
@@ -26,8 +27,6 @@ from mlperf_submission.validation import Verdict, validate_tree
 
 LARGEST_ARCHIVE = 50 * 10**9
 """Bytes that the submission page of MLCommons takes at most."""
-LARGEST_ACCURACY_LOG = 10 * 1024
-"""Bytes of an accuracy log after `truncate_accuracy_log.py` (rule A-09)."""
 _LEVEL = 9
 _BLOCK = 1 << 20
 _MODE = 0o644
@@ -69,7 +68,6 @@ def pack_tree(
     *,
     round_name: str | None = None,
     runs: Sequence[str] = (),
-    on_bytes: Callable[[int], None] = lambda _: None,
 ) -> Receipt:
     """Write `<submitter>-<round>.tar.gz` and its receipt, `….json`, into a folder.
 
@@ -79,7 +77,6 @@ def pack_tree(
             whole.
         round_name: the round; None: it is read from the logs.
         runs: for the receipt.
-        on_bytes: called with the bytes that were packed since the last call.
 
     Raises:
         TreeError: the tree is a rehearsal, is refused by the rules, holds what does not belong there, or is
@@ -100,7 +97,7 @@ def pack_tree(
     place = out / f"{submitters[0]}-{round_.name}.tar.gz"
     out.mkdir(parents=True, exist_ok=True)
     with disk_full_named(out):
-        content = _write(tree, files, place, on_bytes)
+        content = _write(tree, files, place)
         receipt = Receipt(
             archive=place.name,
             sha256=sha256_of(place),
@@ -155,8 +152,8 @@ def _unfit(tree: Path, files: Sequence[str], round_: Round) -> Iterator[str]:
             yield f"{name}: hidden files and caches do not belong into an archive"
         if size > LARGEST_FILE:
             yield f"{name}: {size} bytes; files of more than {LARGEST_FILE} are refused"
-        if parts[-1] == ACCURACY_LOG and size > LARGEST_ACCURACY_LOG:
-            yield f"{name}: {size} bytes; accuracy logs are cut to {LARGEST_ACCURACY_LOG}, the hash stays"
+        if parts[-1] == ACCURACY_LOG and size > SMALL_BYTES:
+            yield f"{name}: {size} bytes; accuracy logs are cut to {SMALL_BYTES}, the hash stays"
     total = sum(os.path.getsize(tree / name) for name in files)  # noqa: PTH202
     if total > LARGEST_ARCHIVE:
         yield f"the tree has {total} bytes; more than {LARGEST_ARCHIVE} are not taken"
@@ -166,7 +163,7 @@ def _systems(verdict: Verdict) -> tuple[str, ...]:
     return tuple(sorted({f"{one.division}/{one.submitter}/{one.system}" for one in verdict.results}))
 
 
-def _write(tree: Path, files: Sequence[str], place: Path, on_bytes: Callable[[int], None]) -> int:
+def _write(tree: Path, files: Sequence[str], place: Path) -> int:
     """Write the archive; return the bytes that it holds."""
     content = 0
     with (
@@ -180,5 +177,4 @@ def _write(tree: Path, files: Sequence[str], place: Path, on_bytes: Callable[[in
             with (tree / name).open("rb") as source:
                 archive.addfile(entry, source)
             content += entry.size
-            on_bytes(entry.size)
     return content

@@ -78,14 +78,7 @@ def system_json(plan: TreePlan) -> str:
 
 def measurements_json(result: ResultPlan) -> str:
     """Return the measurements file with its five values (rule E-06)."""
-    names = (
-        "input_data_types",
-        "retraining",
-        "starting_weights_filename",
-        "weight_data_types",
-        "weight_transformations",
-    )
-    return _json({name: getattr(result, name) for name in names})
+    return _json({name: getattr(result, name) for name in description.MEASURED})
 
 
 def measurement_readme(plan: TreePlan, result: ResultPlan, log: DetailLog) -> str:

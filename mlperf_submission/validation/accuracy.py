@@ -5,10 +5,10 @@ from __future__ import annotations
 import pandas as pd
 
 from mlperf_submission.rounds import RunKind
+from mlperf_submission.submission.accuracy import SMALL_BYTES
 from mlperf_submission.validation.frames import Accuracy, Files, Metrics, Readings, Results, Runs
-from mlperf_submission.validation.rules import ADD_OR_DELETE, Rule, catalogue, fits, odd
+from mlperf_submission.validation.rules import Rule, catalogue, fits, holds_exactly
 
-LARGEST_LOG = 10 * 1024
 PERCENTAGES = ("acc", "mAP", "F1", "AUC")
 _SCRIPT = "Write accuracy.txt with the model's accuracy script."
 _TRUNCATE = "Truncate the accuracy log with the official script, which writes the line."
@@ -86,20 +86,17 @@ RULES = catalogue(
             why="The official checker refuses the result, in open too.",
             remedy="Run the accuracy script on the accuracy log.",
         ),
-        "A-07": Rule(
+        "A-07": holds_exactly(
             Files.where(folder="accuracy"),
             "`accuracy` holds exactly summary, detail log, accuracy.txt and mlperf_log_accuracy.json; the "
             "trace and results.json may lie there.",
-            passes=fits,
-            each=odd,
             message="accuracy: {each}",
             why="The official checker refuses the result, in open too.",
-            remedy=ADD_OR_DELETE,
         ),
         "A-08": Rule(
             Results.where(lambda d: d.needs_truncation),
             "mlperf_log_accuracy.json is there, and truncated to at most 10,240 bytes.",
-            passes=lambda d: d.accuracy_log_size.between(0, LARGEST_LOG),
+            passes=lambda d: d.accuracy_log_size.between(0, SMALL_BYTES),
             message=lambda row: (
                 f"mlperf_log_accuracy.json has {row['accuracy_log_size']} bytes"
                 if row["accuracy_log_size"] >= 0

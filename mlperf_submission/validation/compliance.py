@@ -8,21 +8,11 @@ from typing import Any
 import pandas as pd
 
 from mlperf_submission.rounds import RunKind
-from mlperf_submission.validation.frames import Audits, Checks, Fallback, Files, Mask, Results, Runs
-from mlperf_submission.validation.rules import (
-    ADD_OR_DELETE,
-    Rule,
-    catalogue,
-    fits,
-    odd,
-)
+from mlperf_submission.validation.frames import Audits, Checks, Fallback, Files, Results, Runs
+from mlperf_submission.validation.rules import Rule, catalogue, holds_exactly
 
+_LATER_TESTS = (RunKind.TEST07, RunKind.TEST08, RunKind.TEST09)
 _AGAIN = "Run the test and its verification script again."
-
-
-def _checks(kind: str, *tests: RunKind) -> Mask:
-    """Return the checks of a kind that tests have passed or not, whose file is there."""
-    return lambda d: d.found & (d.kind == kind) & d.test.isin(tests)
 
 
 def _test(row: Mapping[str, Any]) -> str:
@@ -75,13 +65,10 @@ RULES = catalogue(
             remedy=_AGAIN,
             in_rehearsal="audits of runs that are INVALID, or faster or slower than their result",
         ),
-        "T-05": Rule(
+        "T-05": holds_exactly(
             Files.where(folder="test run"),
             "The test's `performance/run_1` holds exactly the summary and the detail log.",
-            passes=fits,
-            each=odd,
             message=lambda row: f"{_test(row)}: performance/run_1 {row['each'] or 'is missing'}",
-            remedy=ADD_OR_DELETE,
         ),
         "T-09": Rule(
             Checks.where(lambda d: d.kind != "performance"),
@@ -91,14 +78,11 @@ RULES = catalogue(
             message="{test}: {file}: {problem}",
             remedy=_AGAIN,
         ),
-        "T-10": Rule(
+        "T-10": holds_exactly(
             Files.where(folder="test accuracy"),
             "TEST01's `accuracy` holds exactly the accuracy log and accuracy.txt, and, if the bitwise check "
             "failed, both accuracies of the fallback.",
-            passes=fits,
-            each=odd,
             message=lambda row: f"{_test(row)}: accuracy: {row['each'] or 'the folder is missing'}",
-            remedy=ADD_OR_DELETE,
         ),
         "T-11": Rule(
             Fallback,
@@ -123,7 +107,7 @@ RULES = catalogue(
             remedy=_AGAIN,
         ),
         "V-43": Rule(
-            Checks.where(_checks("accuracy", RunKind.TEST07, RunKind.TEST08, RunKind.TEST09)),
+            Checks.where(lambda d: d.found & (d.kind == "accuracy") & d.test.isin(_LATER_TESTS)),
             "From v6.0, verify_accuracy.txt of TEST07 and TEST08 and verify_output_len.txt of TEST09 say "
             "TEST PASS.",
             passes=lambda d: d.passes,

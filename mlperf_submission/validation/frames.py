@@ -14,19 +14,13 @@ from typing import Any
 import pandas as pd
 import pandera.pandas as pa
 
-from mlperf_submission.rounds import ModelRules, Round, Scenario
 from mlperf_submission.submission.files import shown
 from mlperf_submission.submission.results import number
 
 
-def about(text: str, *, nullable: bool = False) -> Any:
-    """Return a column with what it holds; `nullable`: NaN where there is no number."""
-    return pa.Field(description=text, nullable=nullable)
-
-
-def figure(text: str = "as the log states it") -> Any:
-    """Return a column of numbers, NaN where there is none."""
-    return about(text, nullable=True)
+def about(text: str) -> Any:
+    """Return a column with what it holds."""
+    return pa.Field(description=text)
 
 
 Mask = Callable[[pd.DataFrame], "pd.Series[bool]"]
@@ -233,45 +227,45 @@ class Runs(Frame):
     later_validity: str = about("another value that a later line gives to result_validity")
     seeds: str = about("the three effective seeds")
     expected_seeds: str = about("those of the round")
-    result: float = figure("in the unit of the CSV")
+    result: float = about("in the unit of the CSV")
     inferred: bool = about("the result is inferred from another scenario")
     network: bool = about("the system is one of the network division")
     edge: bool = about("the system is one for the edge")
     counts_samples: bool = about("the round asks for samples per query in this division")
     must_count_samples: bool = about("an accuracy log has to say how many samples it covers")
     early_stopping_met: bool
-    effective_accuracy_log_probability: float = figure()
-    effective_accuracy_log_sampling_target: float = figure()
-    effective_min_duration_ms: float = figure()
-    effective_min_query_count: float = figure()
+    effective_accuracy_log_probability: float
+    effective_accuracy_log_sampling_target: float
+    effective_min_duration_ms: float
+    effective_min_query_count: float
     effective_performance_issue_same: bool
     effective_performance_issue_unique: bool
-    effective_performance_sample_count: float = figure()
-    effective_samples_per_query: float = figure()
+    effective_performance_sample_count: float
+    effective_samples_per_query: float
     effective_scenario: str
-    effective_target_latency_ns: float = figure()
-    effective_target_latency_percentile: float = figure()
-    effective_target_qps: float = figure()
+    effective_target_latency_ns: float
+    effective_target_latency_percentile: float
+    effective_target_qps: float
     effective_test_mode: str
     loadgen_git_status_message: str
-    qsl_reported_total_count: float = figure()
+    qsl_reported_total_count: float
     requested_use_token_latencies: bool
-    result_99_00_percentile_latency_ns: float = figure()
-    result_first_token_99_00_percentile_latency_ns: float = figure()
-    result_time_per_output_token_99_00_percentile_ns: float = figure()
+    result_99_00_percentile_latency_ns: float
+    result_first_token_99_00_percentile_latency_ns: float
+    result_time_per_output_token_99_00_percentile_ns: float
     result_validity: str
     sut_name: str
-    accuracy_samples: float = figure("samples that an accuracy run covers")
-    begin: float = figure("when the timed part began, in seconds since 1970 (UTC)")
-    end: float = figure("when it ended")
-    min_accuracy_samples: float = figure("what the round asks; so are all that follow")
-    min_duration_ms: float = figure("")
-    min_loaded_samples: float = figure("")
-    min_samples_per_query: float = figure("")
-    max_target_latency_ns: float = figure("of Server")
-    max_measured_latency_ns: float = figure("of the 99th percentile in Server and Interactive")
-    max_first_token_ns: float = figure("")
-    max_per_token_ns: float = figure("")
+    accuracy_samples: float = about("samples that an accuracy run covers")
+    begin: float = about("when the timed part began, in seconds since 1970 (UTC)")
+    end: float = about("when it ended")
+    min_accuracy_samples: float = about("what the round asks; so are all that follow")
+    min_duration_ms: float
+    min_loaded_samples: float
+    min_samples_per_query: float
+    max_target_latency_ns: float = about("of Server")
+    max_measured_latency_ns: float = about("of the 99th percentile in Server and Interactive")
+    max_first_token_ns: float
+    max_per_token_ns: float
     token_model: bool = about("use_token_latencies must be on (L-01)")
     tokens_decide: bool = about("the checker takes the token latencies for LoadGen's verdict (L-05)")
 
@@ -282,18 +276,18 @@ class Pairs(Frame):
     kind: str
     effective_scenario: str
     effective_scenario_result: str
-    effective_target_qps: float = figure()
-    effective_target_qps_result: float = figure()
+    effective_target_qps: float
+    effective_target_qps_result: float
     sut_name: str
     sut_name_result: str
-    qsl_reported_total_count: float = figure()
-    qsl_reported_total_count_result: float = figure()
-    begin: float = figure()
-    begin_result: float = figure()
-    end: float = figure()
-    end_result: float = figure()
-    result: float = figure()
-    result_result: float = figure()
+    qsl_reported_total_count: float
+    qsl_reported_total_count_result: float
+    begin: float
+    begin_result: float
+    end: float
+    end_result: float
+    result: float
+    result_result: float
 
 
 class Neighbours(Frame):
@@ -303,8 +297,8 @@ class Neighbours(Frame):
     begin: float
     end: float
     earlier_log: str = about("the run, of those that began before, that ended last")
-    earlier_begin: float = figure()
-    earlier_end: float = figure()
+    earlier_begin: float
+    earlier_end: float
     first_path: str = about("the first result whose performance log is the same")
     is_twin: bool = about("that is of the same system, and of the same model but for its accuracy")
 
@@ -326,9 +320,9 @@ class Metrics(Frame):
     metric: str
     text: str = about("as it is written, at most 40 characters")
     rest: str = about("what stands right behind it and makes another number of it")
-    number: float = figure("NaN: the file lacks the metric")
+    number: float = about("NaN: the file lacks the metric")
     floor: float
-    ceiling: float = figure("NaN: it has none")
+    ceiling: float = about("NaN: it has none")
     few_floor: float = about("the floor of a total over as many samples as the line says")
     is_read: bool = about("the official checker reads the line")
 
@@ -359,9 +353,9 @@ class Fallback(Frame):
     test: str
     problem: str = about("files that are missing or too many")
     metric: str
-    baseline: float = figure()
-    compliance: float = figure()
-    allowed_percent: float = figure()
+    baseline: float
+    compliance: float
+    allowed_percent: float
 
 
 class Power(Frame):
@@ -405,34 +399,3 @@ def frame_of(frame: type[Frame], rows: Sequence[Mapping[str, Any]]) -> pd.DataFr
             texts if "".join(texts).isprintable() else [shown(text) for text in texts], dtype=str
         )
     return pd.DataFrame(columns)
-
-
-def limits_of(round_: Round) -> Mapping[tuple[str, Scenario], Mapping[str, Any]]:
-    """Return what a round asks of a run by model and scenario: the columns of `Runs` that come from there."""
-    return {
-        (model.name, scenario): _limits(round_, model, scenario)
-        for model in round_.models.values()
-        for scenario in Scenario
-    }
-
-
-def _limits(round_: Round, model: ModelRules, scenario: Scenario) -> Mapping[str, Any]:
-    online = scenario is not Scenario.OFFLINE and (
-        not round_.is_newer or scenario in (Scenario.SERVER, Scenario.INTERACTIVE)
-    )
-    tokens = model.token_limits.get(scenario) or model.token_limits.get(Scenario.SERVER) if online else None
-    latency = None if model.token_limits else model.server_target_latency_ns
-    if scenario is Scenario.INTERACTIVE:
-        latency = model.interactive_latency_ns or latency
-    return {
-        "min_accuracy_samples": model.accuracy_sample_count(scenario),
-        "min_duration_ms": round_.min_duration_ms if model.has_min_duration else None,
-        "min_loaded_samples": model.performance_sample_count,
-        "min_samples_per_query": model.offline_min_samples,
-        "max_target_latency_ns": model.server_target_latency_ns,
-        "max_measured_latency_ns": latency,
-        "max_first_token_ns": tokens and tokens.first_token_ns,
-        "max_per_token_ns": tokens and tokens.per_token_ns,
-        "token_model": model.token_latencies,
-        "tokens_decide": model.token_latencies and not round_.is_newer,
-    }

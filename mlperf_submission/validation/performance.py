@@ -8,7 +8,7 @@ import pandas as pd
 
 from mlperf_submission.rounds import RunKind, Scenario
 from mlperf_submission.validation.frames import Files, Needs, Readings, Results, Runs
-from mlperf_submission.validation.rules import ADD_OR_DELETE, Rule, catalogue, fits, odd, of_folder
+from mlperf_submission.validation.rules import Rule, catalogue, fits, holds_exactly, of_folder
 
 PERCENTILES = {str(Scenario.SERVER): 0.99, str(Scenario.SINGLE_STREAM): 0.9}
 EARLY_STOPPING = (Scenario.SERVER, Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM)
@@ -35,14 +35,11 @@ def server(d: pd.DataFrame) -> pd.Series[bool]:
 
 RULES = catalogue(
     {
-        "P-01": Rule(
+        "P-01": holds_exactly(
             Files.where(folder="performance"),
             "`performance/run_1` is there and holds exactly the summary and the detail log (and spl.txt "
             "with power); the accuracy log, the trace and results.json may lie there.",
-            passes=fits,
-            each=odd,
             message=of_folder("performance/run_1"),
-            remedy=ADD_OR_DELETE,
         ),
         "V-01": Rule(
             Files.where(folder="logs"),

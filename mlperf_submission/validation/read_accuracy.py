@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mlperf_submission.rounds import ModelRules, Round, RunKind
+from mlperf_submission.rounds import RunKind
 from mlperf_submission.submission.accuracy import TOTALS
 from mlperf_submission.submission.accuracy_text import official_part, read_lines
-from mlperf_submission.submission.files import ACCURACY_LOG, DETAIL, SUMMARY, Text, Tree, lines
+from mlperf_submission.submission.files import ACCURACY_LOG, DETAIL, SUMMARY, Text, lines
 from mlperf_submission.validation.frames import (
     Accuracy,
     Audits,
@@ -16,9 +16,8 @@ from mlperf_submission.validation.frames import (
     Fallback,
     Files,
     Metrics,
-    Readings,
 )
-from mlperf_submission.validation.read_run import Place, Rows, read_run
+from mlperf_submission.validation.read_run import At, Place, Reader, read_run
 
 ALWAYS_ALLOWED = frozenset({"mlperf_log_trace.json", "results.json", ".gitkeep"})
 LOGS = frozenset({SUMMARY, DETAIL})
@@ -32,9 +31,8 @@ _LATER_TESTS = {
 
 
 def add_files(
-    rows: Rows,
-    tree: Tree,
-    at: dict[str, str],
+    reader: Reader,
+    at: At,
     folder: str,
     place: str,
     required: frozenset[str],
@@ -46,8 +44,7 @@ def add_files(
     """Add the files of a folder that must be there or are.
 
     Args:
-        rows: the rows.
-        tree: the tree.
+        reader: takes the rows.
         at: scope and path of what the folder belongs to.
         folder: what it is called in the frame.
         place: where it lies.
@@ -59,33 +56,33 @@ def add_files(
     Returns:
         Whether all is as it must be.
     """
-    about = {**at, "folder": folder, "place": place, "with_power": with_power}
-    if folder_too and not tree.exists(place):
-        rows[Files].append({**about, "required": True})
+    about = {"folder": folder, "place": place, "with_power": with_power}
+    if folder_too and not reader.tree.exists(place):
+        reader.add(Files, at, **about, required=True)
         return False
-    present = frozenset(tree.listing(place).files)
+    present = frozenset(reader.tree.listing(place).files)
     required, allowed = required - ALWAYS_ALLOWED, allowed | ALWAYS_ALLOWED
     missing, extra = sorted(required - present), sorted(present - required - allowed)
-    rows[Files].extend({**about, "name": name, "required": True} for name in missing)
-    rows[Files].extend({**about, "name": name, "exists": True} for name in extra)
-    kept = present & (required | allowed)
-    rows[Files].extend({**about, "name": name, "exists": True, "allowed": True} for name in kept)
+    for name in missing:
+        reader.add(Files, at, **about, name=name, required=True)
+    for name in extra:
+        reader.add(Files, at, **about, name=name, exists=True)
+    for name in present & (required | allowed):
+        reader.add(Files, at, **about, name=name, exists=True, allowed=True)
     return not missing and not extra
 
 
-def read_accuracy(
-    rows: Rows, tree: Tree, at: dict[str, str], path: str, place: Place, newer: bool
-) -> tuple[str, str]:
+def read_accuracy(reader: Reader, place: Place) -> tuple[str, str]:
     """Read an accuracy.txt as the checker does: until all metrics have passed and a hash was seen.
 
     Returns:
         The last value of the first metric, and all metrics with their last values, as the CSVs write them.
     """
+    path, newer = f"{place.at.path}/accuracy/accuracy.txt", reader.round.is_newer
     targets = place.model.targets(place.scenario)
     by_metric = {target.metric: target for target in targets}
-    text = tree.text(path)
+    text = reader.tree.text(path)
     problem, digest, values = text.problem, "", dict[str, str]()
-    closed = place.division != "open"
     found: list[dict[str, Any]] = []
     for line, is_read in official_part(read_lines(text.content, list(by_metric), newer), targets):
         digest = line.digest or digest if is_read else digest or line.digest
@@ -114,99 +111,89 @@ def read_accuracy(
     stated = {one["metric"] for one in found if one["is_read"]}
     lacking = [one for one in targets if one.required and one.metric not in stated]
     found += [{"metric": one.metric, "floor": one.floor, "few_floor": one.floor} for one in lacking]
-    about = {"scope": at["scope"], "path": path, "closed": closed, "readable": not problem}
-    rows[Metrics].extend({**about, **one} for one in found)
+    at, about = (place.at.scope, path), {"closed": place.at.closed, "readable": not problem}
+    for row in found:
+        reader.add(Metrics, at, **about, **row)
     value = values.get(targets[0].metric, "") if targets else ""
-    rows[Accuracy].append({**about, "digest": digest, "value": value})
-    rows[Readings].append({**about, "role": "accuracy", "problem": problem})
+    reader.add(Accuracy, at, **about, digest=digest, value=value)
+    reader.reading(at, problem, role="accuracy")
     return value, "  ".join(f"{metric}: {text}" for metric, text in values.items())
 
 
-def read_audits(rows: Rows, round_: Round, tree: Tree, base: str, place: Place) -> None:
+def read_audits(reader: Reader, base: str, place: Place) -> None:
     """Read the compliance tests of a result, in `base`.
 
     An unreadable log of a test is overlooked if the checker has read that of another one before (T-08).
     """
     one_was_read = False
     for test in place.model.audits:
-        folder = f"{base}/{test}"
-        at = {"scope": place.scope, "path": folder}
-        exists = tree.exists(folder)
-        about = {"test": test, "exists": exists, "scenario": place.scenario}
-        skipped = exists and _read_audit(rows, round_, tree, at, test, place.model)
-        rows[Audits].append({**at, **about, "first_token_skipped": skipped})
+        at = place.at.scope, f"{base}/{test}"
+        exists = reader.tree.exists(at[1])
+        skipped = exists and _read_audit(reader, at, test, place)
+        reader.add(Audits, at, test=test, exists=exists, scenario=place.scenario, first_token_skipped=skipped)
         if exists and test in _WITH_RUN and RunKind.TEST06 not in place.model.audits:
-            forgiven = one_was_read and not round_.is_newer
-            run = read_run(rows, round_, tree, place, test, f"{folder}/performance/run_1", forgiven=forgiven)
+            forgiven = one_was_read and not reader.round.is_newer
+            run = read_run(reader, place, test, f"{at[1]}/performance/run_1", forgiven=forgiven)
             one_was_read = one_was_read or not run.problem
 
 
-def _read_audit(
-    rows: Rows, round_: Round, tree: Tree, at: dict[str, str], test: RunKind, model: ModelRules
-) -> bool:
+def _read_audit(reader: Reader, at: At, test: RunKind, place: Place) -> bool:
     """Read what a test verifies; return whether TEST06 skipped the first token check."""
-    folder = at["path"]
+    folder, newer = at[1], reader.round.is_newer
     if test in _WITH_RUN:
-        _check(rows, tree, at, test, "verify_performance.txt", "performance", own_line=False)
+        _check(reader, at, test, "verify_performance.txt", "performance", own_line=False)
         run = f"{folder}/performance/run_1"
-        add_files(rows, tree, at, "test run", run, LOGS, frozenset({ACCURACY_LOG}), folder_too=True)
+        add_files(reader, at, "test run", run, LOGS, frozenset({ACCURACY_LOG}), folder_too=True)
     if test in _LATER_TESTS:
         own_line = test is RunKind.TEST08
-        _check(rows, tree, at, test, _LATER_TESTS[test], "accuracy", own_line=own_line)
+        _check(reader, at, test, _LATER_TESTS[test], "accuracy", own_line=own_line)
     # The checker recognises these two by a part of the whole path (T-15).
     elif test in (RunKind.TEST01, RunKind.TEST06) and "TEST01" in folder:
-        found, passes = _check(
-            rows, tree, at, test, "verify_accuracy.txt", "accuracy", own_line=round_.is_newer
-        )
+        found, passes = _check(reader, at, test, "verify_accuracy.txt", "accuracy", own_line=newer)
         if found:
-            _fallback(rows, round_, tree, at, test, model, passes)
+            _fallback(reader, at, test, place, passes)
     elif test is RunKind.TEST06:
-        return _test06(rows, tree, at)
+        return _test06(reader, at)
     return False
 
 
 def _check(
-    rows: Rows, tree: Tree, at: dict[str, str], test: RunKind, file: str, kind: str, *, own_line: bool
+    reader: Reader, at: At, test: RunKind, file: str, kind: str, *, own_line: bool
 ) -> tuple[bool, bool]:
     """Add whether a file says TEST PASS, with `own_line` in a line of its own: found, passes."""
-    text = tree.text(f"{at['path']}/{file}")
+    text = reader.tree.text(f"{at[1]}/{file}")
     found = not text.problem
     said = [line.strip() for line in lines(text.content)] if own_line else text.content
     passes = found and "TEST PASS" in said
     problem = text.problem or "it does not say TEST PASS"
     if kind == "performance":
         problem = "does not say TEST PASS" if found else "is missing"
-    rows[Checks].append(
-        {**at, "test": test, "file": file, "kind": kind, "found": found, "passes": passes, "problem": problem}
-    )
+    reader.add(Checks, at, test=test, file=file, kind=kind, found=found, passes=passes, problem=problem)
     return found, passes
 
 
-def _fallback(
-    rows: Rows, round_: Round, tree: Tree, at: dict[str, str], test: RunKind, model: ModelRules, passes: bool
-) -> None:
+def _fallback(reader: Reader, at: At, test: RunKind, place: Place, passes: bool) -> None:
     """Read the accuracy folder of TEST01 and, if it is not bit-exact, both accuracies."""
-    folder = f"{at['path']}/accuracy"
+    folder, rows = f"{at[1]}/accuracy", reader.rows[Files]
     required = frozenset({ACCURACY_LOG, "accuracy.txt"})
     if not passes:
         required |= {"baseline_accuracy.txt", "compliance_accuracy.txt"}
-    before = len(rows[Files])
-    whole = add_files(rows, tree, at, "test accuracy", folder, required, folder_too=True)
+    before = len(rows)
+    whole = add_files(reader, at, "test accuracy", folder, required, folder_too=True)
     if passes:
         return
-    about = {**at, "test": test}
     if not whole:
-        wrong = [one for one in rows[Files][before:] if not one.get("allowed")]
+        wrong = [one for one in rows[before:] if not one.get("allowed")]
         names = [f"+{one['name']}" if one.get("exists") else one.get("name") for one in wrong]
         problem = ", ".join(name or "the folder is missing" for name in names)
-        rows[Fallback].append({**about, "problem": problem})
+        reader.add(Fallback, at, test=test, problem=problem)
         return
-    texts = [tree.text(f"{folder}/{name}_accuracy.txt") for name in ("baseline", "compliance")]
-    for metric in (target.metric for target in model.accuracy if target.required):
-        baseline, compliance = (_last_value(metric, text, round_.is_newer) for text in texts)
-        allowed = model.delta_percent(metric)
-        values = {"baseline": baseline, "compliance": compliance, "allowed_percent": allowed}
-        rows[Fallback].append({**about, "metric": metric, **values})
+    texts = [reader.tree.text(f"{folder}/{name}_accuracy.txt") for name in ("baseline", "compliance")]
+    for metric in (target.metric for target in place.model.accuracy if target.required):
+        baseline, compliance = (_last_value(metric, text, reader.round.is_newer) for text in texts)
+        values = {"baseline": baseline, "compliance": compliance}
+        allowed = place.model.delta_percent(metric)
+        reader.add(Fallback, at, test=test, metric=metric, **values, allowed_percent=allowed)
 
 
 def _last_value(metric: str, text: Text, newer: bool) -> float:
@@ -214,14 +201,14 @@ def _last_value(metric: str, text: Text, newer: bool) -> float:
     return found[-1] if found else 0.0
 
 
-def _test06(rows: Rows, tree: Tree, at: dict[str, str]) -> bool:
+def _test06(reader: Reader, at: At) -> bool:
     """Add the three checks of TEST06; return whether it skipped the first."""
     file = "verify_accuracy.txt"
-    text = tree.text(f"{at['path']}/{file}")
+    text = reader.tree.text(f"{at[1]}/{file}")
     said = {line.strip() for line in lines(text.content)}
     skipped = "First token check pass: Skipped" in said
     for kind in ("First token check pass", "EOS check pass", "Sample length check pass"):
         passes = f"{kind}: True" in said or (skipped and kind.startswith("First"))
         about = {"test": RunKind.TEST06, "file": file, "kind": kind, "found": not text.problem}
-        rows[Checks].append({**at, **about, "passes": passes, "problem": text.problem})
+        reader.add(Checks, at, **about, passes=passes, problem=text.problem)
     return skipped

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from mlperf_submission.errors import LogError
-from mlperf_submission.rounds import ModelRules, Round, RunKind, Scenario, get_round
+from mlperf_submission.rounds import ModelRules, Round, RunKind, Scenario
 from mlperf_submission.submission.conf import LOG_KEYS
 from mlperf_submission.submission.detail_log import DetailLog, read_detail
 from mlperf_submission.submission.files import DETAIL, Tree
 from mlperf_submission.submission.results import Value, is_number, logged_scenario, read_value
 from mlperf_submission.submission.round import SEED_KEYS, round_by_seeds
 from mlperf_submission.submission.times import timed_span
-from mlperf_submission.validation.frames import Frame, Needs, Readings, Runs, columns_of, limits_of
+from mlperf_submission.validation.frames import Frame, Needs, Readings, Runs, columns_of
 
-Rows = dict[type[Frame], list[dict[str, Any]]]
+At = tuple[str, str]
+"""Scope and path of a row."""
 NO_LOG = "no log"
 """The problem of a run whose log is missing."""
 _TOKEN_LATENCIES = (
@@ -30,11 +32,6 @@ _KEYS = {
     *("requested_use_token_latencies", "sut_name", "test_datetime", "power_begin", "power_end"),
     *("loadgen_version", "loadgen_git_status_message", "qsl_reported_total_count"),
 }
-
-
-@cache
-def _limits(round_name: str) -> Mapping[tuple[str, Scenario], Mapping[str, Any]]:
-    return limits_of(get_round(round_name))
 
 
 @cache
@@ -51,16 +48,71 @@ def _column(key: str) -> str:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where the runs of a result lie and what they are judged as."""
+class Reader:
+    """A tree that is read by the rules of a round, and the rows that were found in it."""
 
-    scope: str
-    folder: str
+    round: Round
+    tree: Tree
+    rows: dict[type[Frame], list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
+
+    def add(self, frame: type[Frame], at: At, **columns: Any) -> None:
+        """Add a row to a frame; columns that are not given are NaN, false, 0 or empty."""
+        self.rows[frame].append({"scope": at[0], "path": at[1], **columns})
+
+    def reading(self, at: At, problem: str, **columns: str) -> None:
+        """Add what something is read as, and why it cannot be read; empty if it can."""
+        self.add(Readings, at, readable=not problem, problem=problem, **columns)
+
+
+@dataclass(frozen=True)
+class Located:
+    """Where a result lies, in names of the tree."""
+
     division: str
+    submitter: str
+    system: str
+    directory: str
+    folder: str
+
+    @property
+    def submission(self) -> str:
+        """The submitter's folder."""
+        return f"{self.division}/{self.submitter}"
+
+    @property
+    def closed(self) -> bool:
+        """Whether the division is closed or network."""
+        return self.division != "open"
+
+    @property
+    def scope(self) -> str:
+        """The result's scope."""
+        return f"{self.submission}/{self.system}/{self.directory}/{self.folder}"
+
+    @property
+    def path(self) -> str:
+        """The result's folder."""
+        return self.beside("results")
+
+    def beside(self, room: str) -> str:
+        """The same scenario in `results`, `measurements` or `compliance`."""
+        return f"{self.submission}/{room}/{self.system}/{self.directory}/{self.folder}"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a result lies, and what it is judged as; `network`, `edge`: what its system is."""
+
+    at: Located
     model: ModelRules
     scenario: Scenario
     network: bool
     edge: bool
+
+    @property
+    def row(self) -> At:
+        """Scope and path of the rows about the result's folder."""
+        return self.at.scope, self.at.path
 
 
 @dataclass(frozen=True)
@@ -82,13 +134,11 @@ class Run:
         return self.log.values if self.log else {}
 
 
-def read_run(
-    rows: Rows, round_: Round, tree: Tree, place: Place, kind: RunKind, folder: str, *, forgiven: bool = False
-) -> Run:
+def read_run(reader: Reader, place: Place, kind: RunKind, folder: str, *, forgiven: bool = False) -> Run:
     """Read a run in `folder` and add its rows; one that is `forgiven` if it cannot be read is overlooked."""
-    path = f"{folder}/{DETAIL}"
-    limits = _limits(round_.name)[place.model.name, place.scenario]
-    log, damage = _read_log(tree, path)
+    round_, at = reader.round, (place.at.scope, f"{folder}/{DETAIL}")
+    limits = _limits(round_, place.model, place.scenario)
+    log, damage = _read_log(reader.tree, at[1])
     values = log.values if log else {}
     logged = logged_scenario(values)
     logged = logged if logged in round_.result_fields else None
@@ -102,32 +152,32 @@ def read_run(
     problem = damage or ", ".join(missing) or result.missing_tokens or ("" if log else NO_LOG)
     overlooked = forgiven and bool(problem)
     mark = "" if kind in (RunKind.PERFORMANCE, RunKind.ACCURACY) else f" ({kind})"
-    at = {"scope": place.scope, "path": path}
     if damage and not overlooked:
         role = "accuracy log" if kind is RunKind.ACCURACY else "log"
-        rows[Readings].append({**at, "role": role, "name": mark, "readable": False, "problem": damage})
+        reader.reading(at, damage, role=role, name=mark)
+    about = {"kind": str(kind), "place": mark}
     if not overlooked:
-        about = {**at, "kind": str(kind), "place": mark}
-        rows[Needs].extend({**about, "key": key, "exists": found} for key, found in needs.items())
+        for key, exists in needs.items():
+            reader.add(Needs, at, **about, key=key, exists=exists)
         if result.missing_tokens:
-            rows[Needs].append({**about, "key": result.missing_tokens, "is_token_metric": True})
-    row = {
-        **{name: value for key, value in values.items() if (name := _column(key))},
+            reader.add(Needs, at, **about, key=result.missing_tokens, is_token_metric=True)
+    own = {name: value for key, value in values.items() if (name := _column(key))}
+    own["effective_scenario"] = logged or values.get("effective_scenario") or ""
+    reader.add(
+        Runs,
+        at,
+        **own,
         **limits,
-        **_stated(round_, place, kind, path, log, values),
-        **at,
-        "folder": place.folder,
-        "kind": str(kind),
-        "place": mark,
-        "readable": log is not None,
-        "timed": log is not None and kind is not RunKind.ACCURACY and not overlooked,
-        "overlooked": problem if overlooked else "",
-        "complete": not problem,
-        "effective_scenario": logged or values.get("effective_scenario") or "",
-        "result": result.value,
-        "inferred": result.inferred,
-    }
-    rows[Runs].append(row)
+        **_stated(round_, place, kind, at[1], log, values),
+        **about,
+        folder=place.at.path,
+        readable=log is not None,
+        timed=log is not None and kind is not RunKind.ACCURACY and not overlooked,
+        overlooked=problem if overlooked else "",
+        complete=not problem,
+        result=result.value,
+        inferred=result.inferred,
+    )
     return Run(log, problem, result)
 
 
@@ -178,7 +228,7 @@ def _stated(
         "model": place.model.name,
         "folder_scenario": place.scenario,
         "errors_refuse": not (round_.by_module and kind.is_audit),
-        "errors_count": place.division != "open" or round_.is_newer,
+        "errors_count": place.at.closed or round_.is_newer,
         "error_count": log.error_count if log else 0,
         "first_error": log.errors[0][:200] if log and log.errors else "",
         "first_line_is_message": log is None or log.first_line_is_message,
@@ -188,9 +238,32 @@ def _stated(
         "round_by_seeds": found.name if found else "",
         "network": place.network,
         "edge": place.edge,
-        "counts_samples": not round_.by_module or place.division == "closed",
+        "counts_samples": not round_.by_module or place.at.division == "closed",
         "must_count_samples": round_.is_newer,
         "accuracy_samples": values.get("effective_accuracy_sample_count", total),
         "begin": span.begin.timestamp() if span else None,
         "end": span.end.timestamp() if span else None,
+    }
+
+
+def _limits(round_: Round, model: ModelRules, scenario: Scenario) -> Mapping[str, Any]:
+    """Return what a round asks of a run of a model: the columns of `Runs` that come from there."""
+    online = scenario is not Scenario.OFFLINE and (
+        not round_.is_newer or scenario in (Scenario.SERVER, Scenario.INTERACTIVE)
+    )
+    tokens = model.token_limits.get(scenario) or model.token_limits.get(Scenario.SERVER) if online else None
+    latency = None if model.token_limits else model.server_target_latency_ns
+    if scenario is Scenario.INTERACTIVE:
+        latency = model.interactive_latency_ns or latency
+    return {
+        "min_accuracy_samples": model.accuracy_sample_count(scenario),
+        "min_duration_ms": round_.min_duration_ms if model.has_min_duration else None,
+        "min_loaded_samples": model.performance_sample_count,
+        "min_samples_per_query": model.offline_min_samples,
+        "max_target_latency_ns": model.server_target_latency_ns,
+        "max_measured_latency_ns": latency,
+        "max_first_token_ns": tokens and tokens.first_token_ns,
+        "max_per_token_ns": tokens and tokens.per_token_ns,
+        "token_model": model.token_latencies,
+        "tokens_decide": model.token_latencies and not round_.is_newer,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,28 +22,18 @@ from mlperf_submission.validation.frames import (
     Neighbours,
     Pairs,
     Places,
-    Readings,
     Runs,
     Scenarios,
     Systems,
     frame_of,
 )
-from mlperf_submission.validation.read_result import Found, Located, read_result
-from mlperf_submission.validation.read_run import Rows
+from mlperf_submission.validation.read_result import Found, read_result
+from mlperf_submission.validation.read_run import At, Located, Place, Reader
 from mlperf_submission.validation.relations import neighbours, pairs
 from mlperf_submission.validation.structure import IGNORED_ROOT_FOLDERS
-from mlperf_submission.validation.systems import SYSTEM_TYPES
 
-_JOINED = (
-    "system_name",
-    "host_processor_model_name",
-    "accelerator_model_name",
-    "framework",
-    "operating_system",
-)
-"""Fields that the official checkers join with other texts."""
 _COUNTS = ("number_of_nodes", "host_processors_per_node", "accelerators_per_node")
-_QUOTED = (*_JOINED, "accelerators_per_node", "hw_notes", "sw_notes")
+_QUOTED = (*description.JOINED, "accelerators_per_node", "hw_notes", "sw_notes")
 _BARE = ("number_of_nodes", "host_processors_per_node", "host_processor_core_count")
 """Fields of the CSV with quotes around them, and without."""
 
@@ -58,7 +48,7 @@ class Contents:
 
 def read_tree(round_: Round, tree: Tree) -> Contents:
     """Read everything that the rules look at."""
-    reader = _Reader(round_, tree)
+    reader = _TreeReader(round_, tree)
     reader.read()
     frames = {frame: frame_of(frame, reader.rows.pop(frame)) for frame in list(reader.rows)}
     if Runs in frames:
@@ -67,11 +57,8 @@ def read_tree(round_: Round, tree: Tree) -> Contents:
     return Contents(frames, reader.found)
 
 
-@dataclass
-class _Reader:
-    round: Round
-    tree: Tree
-    rows: Rows = field(default_factory=lambda: defaultdict(list))
+@dataclass(frozen=True)
+class _TreeReader(Reader):
     found: list[Found] = field(default_factory=list)
 
     def read(self) -> None:
@@ -96,18 +83,14 @@ class _Reader:
             logged_round=most if 2 * count > seen.total() else self.round.name,
         )
 
-    def add(self, frame: type[Frame], scope: str, path: str, **columns: Any) -> None:
-        self.rows[frame].append({"scope": scope, "path": path, **columns})
-
     def place(self, path: str, **columns: Any) -> None:
-        columns = {"round": self.round.name, "logged_round": self.round.name, **columns}
-        self.add(Places, path, path or ".", **columns)
-        problem = self.tree.listing(path).problem
-        self.add(Readings, path, path or ".", role="folder", readable=not problem, problem=problem)
+        at = path, path or "."
+        self.add(Places, at, **{"round": self.round.name, "logged_round": self.round.name, **columns})
+        self.reading(at, self.tree.listing(path).problem, role="folder")
 
     def names(self, path: str, names: tuple[str, ...] | set[str], **columns: Any) -> None:
         for name in sorted(names):
-            self.add(Names, path, path or ".", name=name, **columns)
+            self.add(Names, (path, path or "."), name=name, **columns)
 
     def read_submitter(self, division: str, submitter: str) -> None:
         path = f"{division}/{submitter}"
@@ -123,8 +106,7 @@ class _Reader:
             if division == "open" and self.tree.exists(name):
                 json = self.tree.json(name)
                 mapping = {key: value for key, value in json.content.items() if isinstance(value, str)}
-                about = {"role": "mapping", "name": "model_mapping.json"}
-                self.add(Readings, path, path, **about, readable=not json.problem, problem=json.problem)
+                self.reading((path, path), json.problem, role="mapping", name="model_mapping.json")
             for system in results.folders:
                 self.read_system(division, submitter, system, mapping)
         described = {
@@ -146,7 +128,8 @@ class _Reader:
         )
 
     def read_system(self, division: str, submitter: str, system: str, mapping: Mapping[str, str]) -> None:
-        scope, path = f"{division}/{submitter}/{system}", f"{division}/{submitter}/systems/{system}.json"
+        path = f"{division}/{submitter}/systems/{system}.json"
+        at = f"{division}/{submitter}/{system}", path
         exists, json = self.tree.exists(path), self.tree.json(path)
         content, readable = json.content, exists and not json.problem
         stated = {
@@ -158,39 +141,45 @@ class _Reader:
         network = is_network.lower() if isinstance(is_network, str) else "false"
         if is_network is not None and not isinstance(is_network, str):
             network = as_text(is_network)
-        at = {"directory_submitter": submitter, "directory_division": division, "network": network}
-        self.add(Systems, scope, path, exists=exists, readable=readable, **stated, **at)
+        self.add(
+            Systems,
+            at,
+            **stated,
+            exists=exists,
+            readable=readable,
+            directory_submitter=submitter,
+            directory_division=division,
+            network=network,
+        )
         if exists:
-            self.add(Readings, scope, path, role="system", readable=readable, problem=json.problem)
+            self.reading(at, json.problem, role="system")
         if readable:
             needs_network = bool(is_network) if self.round.is_newer else network == "true"
             for row in field_rows(content, needs_network):
-                self.add(Fields, scope, path, **row)
+                self.add(Fields, at, **row)
         base = f"{division}/{submitter}/results/{system}"
         for directory in self.tree.listing(base).folders:
             folders = self.tree.listing(f"{base}/{directory}").folders
             places = [Located(division, submitter, system, directory, folder) for folder in folders]
-            self.read_model(
-                scope, f"{base}/{directory}", places, directory, mapping, content, stated, network
-            )
+            at = f"{division}/{submitter}/{system}/{directory}", f"{base}/{directory}"
+            self.read_model(at, places, mapping, content, stated["system_type"], network == "true")
 
     def read_model(
         self,
-        scope: str,
-        path: str,
+        at: At,
         places: list[Located],
-        directory: str,
         mapping: Mapping[str, str],
         system: dict[str, Any],
-        stated: Mapping[str, str],
-        network: str,
+        system_type: str,
+        network: bool,
     ) -> None:
-        round_, system_type = self.round, stated["system_type"]
-        division = scope.split("/")[0]
+        round_ = self.round
+        division, _, _, directory = at[0].split("/")
         closed = division != "open"
         name = round_.resolve(directory, None if closed else mapping)
         model = round_.models.get(name)
-        asked = model is not None and system_type in SYSTEM_TYPES
+        is_type = system_type in description.SYSTEM_TYPES
+        asked = model is not None and is_type
         required = model.required(system_type) if model and asked else frozenset()
         choice = model.optional(system_type) if model and asked else frozenset()
         allowed = required | choice
@@ -198,11 +187,10 @@ class _Reader:
             allowed = model.scenarios
         mapped = not closed and directory in mapping and directory not in round_.models
         official = directory in round_.models or directory in round_.aliases
-        has_scenarios = bool(required) or system_type not in SYSTEM_TYPES or (round_.by_module and not closed)
+        has_scenarios = bool(required) or not is_type or (round_.by_module and not closed)
         self.add(
             Models,
-            f"{scope}/{directory}",
-            path,
+            at,
             division=division,
             directory=directory,
             model=name,
@@ -211,25 +199,22 @@ class _Reader:
             allowed=has_scenarios,
             system_type=system_type,
         )
-        there = {scenario_of(at.folder) for at in places}
+        there = {scenario_of(one.folder) for one in places}
         asked_for = {"model": name, "closed": closed, "choice_made": bool(choice & there)}
         for one in sorted((required - there) | choice):
             about = {"required": one in required, "choice": one in choice, **asked_for}
-            self.add(Scenarios, f"{scope}/{directory}", path, name=one, **about)
-        for at in places:
-            scenario = scenario_of(at.folder)
+            self.add(Scenarios, at, name=one, **about)
+        for located in places:
+            scenario = scenario_of(located.folder)
             known = scenario is not None and (scenario is not Scenario.INTERACTIVE or round_.is_newer)
-            found = Found(at, name, str(scenario or shown(at.folder)), system)
+            found = Found(located, name, str(scenario or shown(located.folder)), system)
             self.found.append(found)
             fits = model is None or scenario in allowed
             if model and has_scenarios:
                 about = {"exists": True, "known": known, "allowed": fits, **asked_for}
-                self.add(Scenarios, at.scope, at.path, name=at.folder, **about)
+                self.add(Scenarios, (located.scope, located.path), name=located.folder, **about)
             if model and scenario and known and (fits or not closed):
-                edge = "edge" in system_type
-                read_result(
-                    self.rows, round_, self.tree, found, model, scenario, network=network == "true", edge=edge
-                )
+                read_result(self, found, Place(located, model, scenario, network, "edge" in system_type))
 
 
 def as_text(value: object) -> str:
@@ -258,7 +243,7 @@ def field_rows(content: Mapping[str, Any], needs_network: bool) -> list[dict[str
                 "required": name in description.REQUIRED,
                 "may_be_empty": name in description.MAY_BE_EMPTY,
                 "of_network": needs_network and name in description.NETWORK,
-                "not_text": exists and not is_text and name in (*_JOINED, *joined),
+                "not_text": exists and not is_text and name in (*description.JOINED, *joined),
                 "not_count": name in _COUNTS and not _is_count(value),
                 "not_for_csv": (exists and name in (_COUNTS[0], _COUNTS[2]) and not _is_integer(value))
                 or (name in later and not is_text),

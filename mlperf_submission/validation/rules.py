@@ -12,7 +12,7 @@ import pandera.pandas as pa
 
 from mlperf_submission.rounds import Round
 from mlperf_submission.submission.files import shown
-from mlperf_submission.validation.frames import Frame, Mask, Rows
+from mlperf_submission.validation.frames import Frame, Mask, Rows, columns_of
 from mlperf_submission.validation.verdict import Severity
 
 Cover = Literal["root", "division", "submitter", "system", "model", "result", "nothing"]
@@ -114,15 +114,14 @@ def schema_of(frame: type[Frame], rules: tuple[Rule, ...]) -> pa.DataFrameSchema
     Types are not checked again: `frame_of` makes the columns in the dtypes of the model, and pandera looks at
     every text of a column, which is most of the time of a small tree.
     """
-    model = frame.to_schema()
-    columns = {name: pa.Column(nullable=column.nullable) for name, column in model.columns.items()}
+    columns = {name: pa.Column(nullable=dtype == "float64") for name, dtype in columns_of(frame).items()}
     checks = [
         pa.Check(
             rule.check, name=rule.id, error=rule.id, title=rule.what, description=rule.why, ignore_na=False
         )
         for rule in rules
     ]
-    return pa.DataFrameSchema(columns, checks=checks, strict=True, name=model.name)
+    return pa.DataFrameSchema(columns, checks=checks, strict=True, name=frame.__name__)
 
 
 def broken(frame: type[Frame], data: pd.DataFrame, rules: Sequence[Rule]) -> Iterator[Broken]:
@@ -156,10 +155,6 @@ def broken(frame: type[Frame], data: pd.DataFrame, rules: Sequence[Rule]) -> Ite
             yield Broken(rule, row, shown(_written(rule.message, row)))
 
 
-ADD_OR_DELETE = "Add what is missing and delete what is too many (marked with a plus)."
-"""What to do about the files of a folder, as `odd` names them."""
-
-
 def fits(d: pd.DataFrame) -> pd.Series[bool]:
     """Files that are there if they must be, and may be there if they are."""
     return d.exists.where(d.required, ~d.exists | d.allowed)
@@ -173,3 +168,9 @@ def odd(row: Mapping[str, Any]) -> str:
 def of_folder(folder: str) -> Text:
     """Return the message of a folder that lacks files or has too many, or is not there at all."""
     return lambda row: f"{folder}: {row['each']}" if row["each"] else f"{folder} is missing"
+
+
+def holds_exactly(about: Rows, what: str, message: Text, **more: Any) -> Rule:
+    """Return the rule that a folder holds the files that it must hold, and no others than it may."""
+    remedy = "Add what is missing and delete what is too many (marked with a plus)."
+    return Rule(about, what, passes=fits, each=odd, message=message, remedy=remedy, **more)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
+from mlperf_submission.submission.description import STATUSES, SYSTEM_TYPES
 from mlperf_submission.validation.frames import Fields, Readings, Systems
 from mlperf_submission.validation.rules import Rule, catalogue
 
-STATUSES = ("available", "preview", "rdi")
-SYSTEM_TYPES = ("datacenter", "edge", "datacenter,edge", "edge,datacenter")
 _SKIPS = "The official checker skips the system."
 _ADD = "Add it to systems/<system>.json."
 

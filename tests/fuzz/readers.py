@@ -10,7 +10,6 @@ import json
 import tarfile
 import tempfile
 import zipfile
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,8 +36,8 @@ from mlperf_submission.submission.conf import as_integer, parse_conf
 from mlperf_submission.submission.detail_log import read_detail
 from mlperf_submission.submission.files import Tree
 from mlperf_submission.submission.times import run_span
+from mlperf_submission.validation import read_run
 from mlperf_submission.validation.power.read import read_power
-from mlperf_submission.validation.read_run import Place, read_run
 from models.gptj.checkpoint import Checkpoint
 from tests.mlperf_submission.validation.sample_power import PERFORMANCE, POWER, add_power
 from tests.mlperf_submission.validation.sample_submission import ACCURACY as SCORES
@@ -228,11 +227,12 @@ _whole = cache(_Whole)
 
 
 def _power(path: str, content: bytes, _folder: Path) -> None:
-    place = Place("box", BOX, "closed", V4_1.models["resnet"], Scenario.SINGLE_STREAM, False, False)
+    located = read_run.Located("closed", "Acme", "box", "resnet50", "Offline")
+    place = read_run.Place(located, V4_1.models["resnet"], Scenario.SINGLE_STREAM, False, False)
     with _whole().with_file(path, content) as made:
-        tree, rows = Tree(made.root), defaultdict[type, list[dict[str, object]]](list)
-        run = read_run(rows, V4_1, tree, place, RunKind.PERFORMANCE, f"{PERFORMANCE}/run_1")
-        read_power(rows, V4_1, tree, place, run)
+        reader = read_run.Reader(V4_1, Tree(made.root))
+        run = read_run.read_run(reader, place, RunKind.PERFORMANCE, f"{PERFORMANCE}/run_1")
+        read_power(reader, place, run)
 
 
 def _page(path: str, content: bytes, _folder: Path) -> None:

@@ -6,20 +6,19 @@ import hashlib
 import math
 import re
 import uuid
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mlperf_submission.rounds import Round, RunKind, Scenario
+from mlperf_submission.rounds import RunKind, Scenario
 from mlperf_submission.rounds.power import PowerRules
 from mlperf_submission.submission.files import Json, Tree, lines
 from mlperf_submission.submission.times import moment
 from mlperf_submission.validation.frames import Power
 from mlperf_submission.validation.power.daemon import channels, log_problem, messages_problem, seconds
-from mlperf_submission.validation.read_run import NO_LOG, Place, Rows, Run, read_run
+from mlperf_submission.validation.read_run import NO_LOG, Place, Reader, Run, read_run
 
 POWER_FILES = frozenset({"client.json", "client.log", "ptd_logs.txt", "server.json", "server.log"})
 SESSION_FIELDS = (
@@ -40,27 +39,25 @@ DEVICES = frozenset({8, 35, 48, 49, 52, 77, 508, 549, 586})
 MULTICHANNEL = 77
 
 
-def read_power(rows: Rows, round_: Round, tree: Tree, place: Place, run: Run) -> float:
+def read_power(reader: Reader, place: Place, run: Run) -> float:
     """Read the power measurement of a result, whose performance run is given.
 
     Returns:
         Watts, or mJ per query in the stream scenarios; 0 if nothing was measured.
     """
-    base = f"{place.folder}/performance"
+    tree, rules, base = reader.tree, reader.round.power, f"{place.at.path}/performance"
     client, server = (tree.json(f"{base}/power/{name}.json") for name in ("client", "server"))
     span = _span(run.values)
     testing = _powers(tree, f"{base}/run_1", span)
     metric = _metric(place.scenario, run.values, span, testing)
     measured = math.isfinite(metric) and metric > 0 and bool(run.result.value)
-    ranging = read_run(defaultdict(list), round_, tree, place, RunKind.PERFORMANCE, f"{base}/ranging")
+    ranging = read_run(Reader(reader.round, tree), place, RunKind.PERFORMANCE, f"{base}/ranging")
     ranging_problem = ranging.problem if ranging.problem != NO_LOG else "there is no log"
-    pair = _Pair(client.content, server.content, round_.power)
+    pair = _Pair(client.content, server.content, rules)
     row = {
         "fields": _fields_problem(client, server),
         "samples": "; ".join(
-            text
-            for text in ("" if measured else "no power was measured in the timed part", ranging_problem)
-            if text
+            filter(None, ("" if measured else "no power was measured in the timed part", ranging_problem))
         ),
     }
     checks: dict[str, Callable[[], str]] = {
@@ -68,14 +65,14 @@ def read_power(rows: Rows, round_: Round, tree: Tree, place: Place, run: Run) ->
         "session": pair.session,
         "hashes": lambda: pair.hashes(tree, base),
         "phases": lambda: pair.phases(tree, base, run.values, testing),
-        "ptd": lambda: messages_problem(server.content["ptd_messages"], round_.power),
+        "ptd": lambda: messages_problem(server.content["ptd_messages"], rules),
         "config": pair.config,
         "log": lambda: log_problem(tree, base, server.content["session_name"], span),
         "duration": lambda: _duration_problem(tree, base, span),
     }
     if not row["fields"]:
         row |= {name: _told(check) for name, check in checks.items()}
-    rows[Power].append({"scope": place.scope, "path": f"{base}/power", **row})
+    reader.add(Power, (place.at.scope, f"{base}/power"), **row)
     return metric if math.isfinite(metric) else 0.0
 
 

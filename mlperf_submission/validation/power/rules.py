@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlperf_submission.validation.frames import Files, Power
-from mlperf_submission.validation.rules import ADD_OR_DELETE, Rule, catalogue, fits, odd, of_folder
+from mlperf_submission.validation.rules import Rule, catalogue, holds_exactly, of_folder
 
 _AGAIN = "Measure performance and power again in one session."
 
@@ -22,31 +22,22 @@ def _sound(column: str, what: str, remedy: str = _AGAIN, **more: str) -> Rule:
 
 RULES = catalogue(
     {
-        "W-02": Rule(
+        "W-02": holds_exactly(
             Files.where(lambda d: (d.folder == "performance") & d.with_power),
             "From v6.0, where P-01 is a warning: `performance/run_1` of a power result holds both logs and "
             "spl.txt.",
-            passes=fits,
-            each=odd,
             message=of_folder("performance/run_1"),
-            remedy=ADD_OR_DELETE,
             later=True,
         ),
-        "W-03": Rule(
+        "W-03": holds_exactly(
             Files.where(folder="ranging"),
             "`performance/ranging` holds both logs and spl.txt.",
-            passes=fits,
-            each=odd,
             message=of_folder("performance/ranging"),
-            remedy=ADD_OR_DELETE,
         ),
-        "W-04": Rule(
+        "W-04": holds_exactly(
             Files.where(folder="power"),
             "`performance/power` holds client.json, client.log, ptd_logs.txt, server.json and server.log.",
-            passes=fits,
-            each=odd,
             message=of_folder("performance/power"),
-            remedy=ADD_OR_DELETE,
         ),
         "W-05": _sound(
             "fields", "client.json and server.json are JSON objects with the nine fields of a session."

@@ -24,8 +24,8 @@ def log_of(size: int, folder: Path) -> Path:
 
 def test_accuracy_txt_is_the_script_output_and_the_hash_of_the_complete_log(tmp_path: Path) -> None:
     log = log_of(20_000, tmp_path)
-    digest = write_accuracy_txt(tmp_path / "accuracy.txt", LINES, log)
-    assert digest == hashlib.sha256(log.read_bytes()).hexdigest()
+    write_accuracy_txt(tmp_path / "accuracy.txt", LINES, log)
+    digest = hashlib.sha256(log.read_bytes()).hexdigest()
     text = (tmp_path / "accuracy.txt").read_text()
     assert text == f"{LINES[0]}\nhash={digest}\n"
     assert hash_in(text) == digest

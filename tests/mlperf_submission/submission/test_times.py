@@ -76,7 +76,7 @@ def test_an_overlap_is_found_exactly_if_two_spans_share_more_than_a_second(
     pairs: list[tuple[int, int]],
 ) -> None:
     made = [
-        (at, Span(BEGIN + timedelta(seconds=begin), BEGIN + timedelta(seconds=begin + length)))
+        (str(at), Span(BEGIN + timedelta(seconds=begin), BEGIN + timedelta(seconds=begin + length)))
         for at, (begin, length) in enumerate(pairs)
     ]
     second = timedelta(seconds=1)

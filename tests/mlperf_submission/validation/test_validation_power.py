@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections import defaultdict
 
 import pytest
 
@@ -11,7 +10,7 @@ from mlperf_submission.rounds import V4_1, RunKind, Scenario
 from mlperf_submission.submission.files import Tree
 from mlperf_submission.validation import validate_tree
 from mlperf_submission.validation.power.read import read_power
-from mlperf_submission.validation.read_run import Place, Rows, read_run
+from mlperf_submission.validation.read_run import Located, Place, Reader, read_run
 from tests.mlperf_submission.validation.sample_power import (
     MUTATIONS,
     PERFORMANCE,
@@ -20,7 +19,7 @@ from tests.mlperf_submission.validation.sample_power import (
     edit,
     record,
 )
-from tests.mlperf_submission.validation.sample_submission import BOX, Submission
+from tests.mlperf_submission.validation.sample_submission import Submission
 
 
 def test_power_result_has_a_second_row_in_watts(box: Submission) -> None:
@@ -55,10 +54,11 @@ def test_short_testing_is_a_warning(box: Submission) -> None:
 def test_energy_of_no_number_of_queries_is_none(box: Submission, count: object) -> None:
     add_power(box)
     box.log(f"{PERFORMANCE}/run_1", result_query_count=count)
-    place = Place("box", BOX, "closed", V4_1.models["resnet"], Scenario.SINGLE_STREAM, False, False)
-    rows: Rows = defaultdict(list)
-    run = read_run(rows, V4_1, Tree(box.root), place, RunKind.PERFORMANCE, f"{PERFORMANCE}/run_1")
-    assert read_power(rows, V4_1, Tree(box.root), place, run) == 0.0
+    located = Located("closed", "Acme", "box", "resnet50", "Offline")
+    place = Place(located, V4_1.models["resnet"], Scenario.SINGLE_STREAM, False, False)
+    reader = Reader(V4_1, Tree(box.root))
+    run = read_run(reader, place, RunKind.PERFORMANCE, f"{PERFORMANCE}/run_1")
+    assert read_power(reader, place, run) == 0.0
 
 
 @pytest.mark.parametrize("time", ["13-01-2024 00:00:00.000", "07-01-2024 25:00:00.000", "x"])
