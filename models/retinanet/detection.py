@@ -186,8 +186,8 @@ class _Nodes:
     def ints(self, *values: int) -> str:
         return self.constant(np.array(values, np.int64))
 
-    def number(self, value: float, axes: int = 0) -> str:
-        return self.constant(np.full((1,) * axes, value, np.float32))
+    def number(self, value: float) -> str:
+        return self.constant(np.array(value, np.float32))
 
     def reshape(self, value: str, *sizes: int) -> str:
         return self.add("Reshape", [value, self.ints(*sizes)])
