@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from mlperf_submission.benchmark.facts import Edition, MiniListing, Precision, Subset
-from mlperf_submission.benchmark.parts import Progress
+from mlperf_submission.benchmark.parts import Preprocessing, Progress
 from mlperf_submission.process import print_progress, progress_in, run_module, serve_request
 from models.registry import get_benchmark
 
@@ -33,7 +33,6 @@ def make_mini(
     *,
     timeout_seconds: float,
     on_progress: Callable[[float], None] = ignore_fraction,
-    log: Path | None = None,
 ) -> MiniListing:
     """Call `Data.make_mini` in a child process.
 
@@ -47,7 +46,7 @@ def make_mini(
         "folder": str(folder),
         "sample_count": sample_count,
     }
-    return _LISTING.validate_python(_call(request, timeout_seconds, on_progress, log))
+    return _LISTING.validate_python(_call(request, timeout_seconds, on_progress))
 
 
 def preprocess(
@@ -61,7 +60,6 @@ def preprocess(
     timeout_seconds: float,
     workers: int | None = None,
     on_progress: Callable[[float], None] = ignore_fraction,
-    log: Path | None = None,
 ) -> dict[str, Any]:
     """Call `Data.preprocess` in a child process, with as many threads as there are processors.
 
@@ -79,7 +77,7 @@ def preprocess(
         "precision": precision,
         "workers": workers or len(os.sched_getaffinity(0)),
     }
-    return _call(request, timeout_seconds, on_progress, log)
+    return _call(request, timeout_seconds, on_progress)
 
 
 def verify_dataset(
@@ -89,7 +87,6 @@ def verify_dataset(
     edition: Edition,
     timeout_seconds: float,
     on_progress: Callable[[float], None] = ignore_fraction,
-    log: Path | None = None,
 ) -> dict[str, Any]:
     """Call `Data.verify` in a child process.
 
@@ -103,21 +100,20 @@ def verify_dataset(
         "folder": str(folder),
         "edition": _EDITION.dump_python(edition, mode="json"),
     }
-    return _call(request, timeout_seconds, on_progress, log)
+    return _call(request, timeout_seconds, on_progress)
 
 
 def _call(
     request: Mapping[str, Any],
     timeout_seconds: float,
     on_progress: Callable[[float], None],
-    log: Path | None,
 ) -> dict[str, Any]:
     def on_line(line: str) -> None:
         fraction = progress_in(line)
         if fraction is not None:
             on_progress(fraction)
 
-    return run_module(__name__, request, timeout_seconds=timeout_seconds, on_line=on_line, log=log)
+    return run_module(__name__, request, timeout_seconds=timeout_seconds, on_line=on_line)
 
 
 def _serve(request: dict[str, Any]) -> Mapping[str, Any]:
@@ -133,13 +129,15 @@ def _serve(request: dict[str, Any]) -> Mapping[str, Any]:
     if request["job"] == "verify_dataset":
         return benchmark.data.verify(Path(request["folder"]), edition, _say)
     return benchmark.data.preprocess(
-        Path(request["dataset"]),
-        Path(request["output"]),
-        edition=edition,
-        subset=request["subset"],
-        precision=request["precision"],
-        workers=request["workers"],
-        on_progress=_say,
+        Preprocessing(
+            Path(request["dataset"]),
+            Path(request["output"]),
+            edition=edition,
+            subset=request["subset"],
+            precision=request["precision"],
+            workers=request["workers"],
+            on_progress=_say,
+        )
     )
 
 

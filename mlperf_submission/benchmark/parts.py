@@ -90,6 +90,29 @@ def ignore_progress(_: Progress) -> None:
     """Take progress and do nothing with it."""
 
 
+@dataclass(frozen=True)
+class Preprocessing:
+    """What `Data.preprocess` is asked for.
+
+    Attributes:
+        dataset: the folder of the edition's files.
+        output: an existing, empty folder.
+        edition: of the data set.
+        subset: of the edition.
+        precision: of the network that takes the samples.
+        workers: threads.
+        on_progress: called from the calling thread.
+    """
+
+    dataset: Path
+    output: Path
+    edition: Edition
+    subset: Subset
+    precision: Precision
+    workers: int = 1
+    on_progress: OnProgress = ignore_progress
+
+
 class Data(Protocol):
     """The data set of a benchmark: its mini edition, checks, preprocessing, and the samples that come of it.
 
@@ -109,18 +132,8 @@ class Data(Protocol):
             SourceError: a file is missing, truncated or not what its name says.
         """
 
-    def preprocess(
-        self,
-        dataset: Path,
-        output: Path,
-        *,
-        edition: Edition,
-        subset: Subset,
-        precision: Precision,
-        workers: int,
-        on_progress: OnProgress,
-    ) -> dict[str, object]:
-        """Write the preprocessed samples of a subset into `output`; return figures (count, shape, dtype)."""
+    def preprocess(self, asked: Preprocessing) -> dict[str, object]:
+        """Write the preprocessed samples of a subset; return figures (count, shape, dtype)."""
 
     def open(self, folder: Path) -> Samples:
         """Open what `preprocess` wrote."""

@@ -15,7 +15,6 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -118,12 +117,10 @@ class Collector:
         max_wait_ns: int,
         *,
         costs: Costs = None,
-        clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._batch_size = batch_size
         self._costs = costs
         self._max_wait_ns = max_wait_ns
-        self._clock = clock
         # Written by `put` at the end and by the collecting stream at the front; list.extend, len and slicing
         # are atomic under the interpreter's lock. Indices are extended last: what they hold is complete. A
         # Condition in their place was tried: a put took 0.50 µs of LoadGen's own thread, in place of 0.17.
@@ -137,7 +134,7 @@ class Collector:
         self._collecting = threading.Lock()
         self._flushed = False
         self._closed = False
-        self._since = clock()
+        self._since = time.monotonic_ns()
 
     def put(self, ids: list[int], indices: list[int]) -> None:
         """Take samples; wake the collecting stream if they are what it waits for."""
@@ -201,7 +198,7 @@ class Collector:
         """
         while True:
             count = len(self._indices)
-            now = self._clock()
+            now = time.monotonic_ns()
             due = self._since + self._max_wait_ns
             if count >= self._batch_size or (count and (now >= due or self._flushed or self._closed)):
                 if count <= self._batch_size:  # none is left over by this cut
@@ -216,7 +213,7 @@ class Collector:
             else:
                 self._flushed = False
                 self._sleep(1, None)
-                self._since = self._clock()
+                self._since = time.monotonic_ns()
 
     def _sleep(self, wanted: int, seconds: float | None) -> None:
         """Sleep until there are `wanted` samples, a flush, a close, or the time is over."""

@@ -26,7 +26,6 @@ def test_settings(settings: RunSettings) -> loadgen.TestSettings:
     made.server_target_qps = settings.target_qps
     made.server_target_latency_ns = settings.target_latency_ns
     made.server_target_latency_percentile = settings.target_latency_percentile
-    made.server_coalesce_queries = settings.coalesce_queries
     made.min_duration_ms = settings.min_duration_ms
     made.max_duration_ms = 0
     made.min_query_count = settings.min_query_count

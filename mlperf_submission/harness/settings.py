@@ -93,7 +93,6 @@ class RunSettings(BaseModel):
         performance_sample_count: samples that are resident during a performance run.
         target_latency_ns: latency limit of Server; unused in the others.
         target_latency_percentile: of Server's limit; in the streams the one that is the result.
-        coalesce_queries: LoadGen may hand over late queries together (Server).
         test05: use the three test05 seeds instead of the others.
         token_latency_scaling_factor: tokens per sample for LoadGen's inferred tokens/s; 0 is off.
         use_token_latencies: LoadGen is told each sample's number of tokens, and in Server its first token.
@@ -115,7 +114,6 @@ class RunSettings(BaseModel):
     performance_sample_count: int = Field(ge=1)
     target_latency_ns: int = Field(ge=1)
     target_latency_percentile: float = Field(gt=0, lt=1)
-    coalesce_queries: bool = False
     qsl_rng_seed: int
     sample_index_rng_seed: int
     schedule_rng_seed: int
@@ -173,7 +171,6 @@ def settings_for(
     target_qps: float,
     performance_sample_count: int | None,
     length: RunLength,
-    coalesce_queries: bool = False,
 ) -> RunSettings:
     """Return the settings of one run under the rules of a round.
 
@@ -187,7 +184,6 @@ def settings_for(
         length: official, or a rehearsal. A rehearsal shortens the minimum duration and asks for one sample or
             query, so that nothing but its seconds says how long a run takes; the streams keep as many queries
             as their result needs. Latency limits, seeds and the performance sample count stay.
-        coalesce_queries: let LoadGen hand over late queries together (allowed in Server).
 
     Raises:
         SettingError: the round has no such model, scenario or audit, a latency limit is missing, or a number
@@ -230,7 +226,6 @@ def settings_for(
         performance_sample_count=count,
         target_latency_ns=rules.server_target_latency_ns or _NO_LIMIT_NS,
         target_latency_percentile=PERCENTILES[scenario],
-        coalesce_queries=coalesce_queries and scenario is Scenario.SERVER,
         qsl_rng_seed=seeds.qsl,
         sample_index_rng_seed=seeds.sample_index,
         schedule_rng_seed=seeds.schedule,

@@ -165,16 +165,14 @@ class _Graph(Layers):
         return self.node("Reshape", [value, self.node("Concat", parts, axis=0)])
 
 
-def with_rounding(model: ModelProto, *, activation: float = 6.0, shares: float = 1.0) -> ModelProto:
+def with_rounding(model: ModelProto) -> ModelProto:
     """Round both sides of every product to INT8 by fixed ranges, as a published INT8 network has it.
 
     So a network of random weights can be built in INT8 without running it for its ranges. Weights are rounded
-    per tensor by their largest value.
+    per tensor by their largest value, activations by 6, what is behind a softmax by 1.
 
     Args:
         model: what `bert` returned; it is changed and returned.
-        activation: largest value of an activation; what is beyond is clipped.
-        shares: largest value behind a softmax.
     """
     graph = model.graph
     weights = {tensor.name: tensor for tensor in graph.initializer}
@@ -183,7 +181,7 @@ def with_rounding(model: ModelProto, *, activation: float = 6.0, shares: float =
     nodes: list[NodeProto] = []
     for node in graph.node:
         for position, name in enumerate(node.input if node.op_type == "MatMul" else []):
-            largest = shares if name in softmax else activation
+            largest = 1.0 if name in softmax else 6.0
             if name in weights:
                 largest = float(np.abs(numpy_helper.to_array(weights[name])).max())
             prefix = f"{node.name}/{position}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from mlperf_submission.benchmark.answer import Samples
-from mlperf_submission.benchmark.facts import Edition, MiniListing, Precision, Subset
-from mlperf_submission.benchmark.parts import Data, OnProgress, Progress
+from mlperf_submission.benchmark.facts import Edition, MiniListing
+from mlperf_submission.benchmark.parts import Data, OnProgress, Preprocessing, Progress
 from models.bert.facts import MINI_CALIBRATION_FILE, NETWORK_FILE, QUESTIONS_FILE, VOCABULARY_FILE
 from models.bert.features import features
 from models.bert.questions import read_questions
@@ -44,30 +44,20 @@ class Bert99Data:
         on_progress(Progress(len(found), len(found)))
         return {"questions": len(questions), "features": len(found)}
 
-    def preprocess(
-        self,
-        dataset: Path,
-        output: Path,
-        *,
-        edition: Edition,
-        subset: Subset,
-        precision: Precision,  # noqa: ARG002
-        workers: int,  # noqa: ARG002
-        on_progress: OnProgress,
-    ) -> dict[str, object]:
+    def preprocess(self, asked: Preprocessing) -> dict[str, object]:
         """Tokenise and cut into windows; see `models.bert.features` and `models.bert.samples`.
 
         The precision does not matter: samples are token ids.
         """
-        if subset == "validation":
-            found, _, _ = read_questions(dataset, edition)
-        elif edition.name == "mini":
-            tokenizer = WordPiece(dataset / VOCABULARY_FILE)
-            found = [*features(read_squad(dataset / MINI_CALIBRATION_FILE), tokenizer)]
+        if asked.subset == "validation":
+            found, _, _ = read_questions(asked.dataset, asked.edition)
+        elif asked.edition.name == "mini":
+            tokenizer = WordPiece(asked.dataset / VOCABULARY_FILE)
+            found = [*features(read_squad(asked.dataset / MINI_CALIBRATION_FILE), tokenizer)]
         else:
-            whole, _, _ = read_questions(dataset, edition)
+            whole, _, _ = read_questions(asked.dataset, asked.edition)
             found = [whole[int(index)] for index in _CALIBRATION_LIST.read_text().split()]
-        return write_samples(found, output, len(found), on_progress)
+        return write_samples(found, asked.output, len(found), asked.on_progress)
 
     def open(self, folder: Path) -> Samples:
         """Open what `preprocess` wrote."""

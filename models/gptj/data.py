@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from mlperf_submission.benchmark.answer import Samples
-from mlperf_submission.benchmark.facts import Edition, MiniListing, Precision, Subset
-from mlperf_submission.benchmark.parts import Data, OnProgress, Progress
+from mlperf_submission.benchmark.facts import Edition, MiniListing
+from mlperf_submission.benchmark.parts import Data, OnProgress, Preprocessing, Progress
 from mlperf_submission.errors import SourceError
 from models.gptj import text
 from models.gptj.articles import articles_file, articles_of
@@ -52,26 +52,16 @@ class GptJData:
         on_progress(Progress(len(items), len(items)))
         return {"articles": len(items), "characters": sum(len(item.input) for item in items)}
 
-    def preprocess(
-        self,
-        dataset: Path,
-        output: Path,
-        *,
-        edition: Edition,
-        subset: Subset,
-        precision: Precision,
-        workers: int,
-        on_progress: OnProgress,
-    ) -> dict[str, object]:
+    def preprocess(self, asked: Preprocessing) -> dict[str, object]:
         """Build the official prompts, tokenise and cut them; see `models.gptj.text`.
 
-        No precision of GPT-J is calibrated here, so a full edition may lack the calibration articles.
+        No precision of GPT-J is calibrated here, so a full edition may lack the calibration articles. The
+        tokenizer works on all processors by itself.
         """
-        del precision, workers  # the tokenizer works on all processors by itself
-        items = articles_of(dataset, edition, subset)
-        tokenizer = text.open_tokenizer(dataset)
-        limit = text.prompt_limit(dataset)
-        return text.write_samples(items, tokenizer, output, limit=limit, on_progress=on_progress)
+        items = articles_of(asked.dataset, asked.edition, asked.subset)
+        tokenizer = text.open_tokenizer(asked.dataset)
+        limit = text.prompt_limit(asked.dataset)
+        return text.write_samples(items, tokenizer, asked.output, limit=limit, on_progress=asked.on_progress)
 
     def open(self, folder: Path) -> Samples:
         """Open the prompts, memory-mapped."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlperf_submission.benchmark.answer import StackedSamples
-from mlperf_submission.benchmark.parts import OnProgress, Progress, ignore_progress
+from mlperf_submission.benchmark.parts import Preprocessing, Progress, TensorSpec
 from mlperf_submission.errors import SourceError
 from mlperf_submission.files import disk_full_named, inside, require_free_space
 from models.images.folder import LabelledImage
@@ -40,31 +40,27 @@ class Steps:
 
 
 def preprocess_images(
+    asked: Preprocessing,
     images: Sequence[LabelledImage],
     folder: Path,
-    output: Path,
-    *,
-    dtype: str,
-    workers: int,
     steps: Steps,
-    on_progress: OnProgress = ignore_progress,
-) -> Path:
-    """Preprocess images in parallel threads (OpenCV works outside the interpreter lock).
+    inputs: Sequence[TensorSpec],
+) -> dict[str, object]:
+    """Preprocess images in parallel threads (OpenCV works outside the interpreter lock) into `samples.npy`.
 
     OpenCV's own threads are turned off meanwhile: beside as many workers they only take processor time.
-    Memory is bounded by the images being decoded; results go straight into the file's pages.
+    Memory is bounded by the images being decoded; results go straight into the file's pages. Calibration
+    samples are float32 in every precision: the network that is calibrated takes float32.
 
     Args:
+        asked: where the array is written, and how.
         images: in the order of the QSL.
         folder: the folder that holds them.
-        output: an existing folder; `samples.npy` is written into it.
-        dtype: `float32` or `int8`.
-        workers: threads.
         steps: from an image to a sample.
-        on_progress: called from this thread.
+        inputs: the network's one input, float32 or int8.
 
     Returns:
-        The path of the array: dtype, samples × the shape of one.
+        Figures: count, shape (samples × the shape of one), dtype, bytes.
 
     Raises:
         SourceError: the first image that is missing or damaged; no array is left.
@@ -72,9 +68,10 @@ def preprocess_images(
     """
     import cv2
 
-    path = output / SAMPLES_FILE
+    dtype = "float32" if asked.subset == "calibration" else inputs[0].dtype
+    path, on_progress = asked.output / SAMPLES_FILE, asked.on_progress
     size = len(images) * int(np.prod(steps.shape)) * np.dtype(dtype).itemsize
-    require_free_space(output, size, f"the preprocessed array of {len(images)} samples")
+    require_free_space(asked.output, size, f"the preprocessed array of {len(images)} samples")
     array = _allocate(path, (len(images), *steps.shape), dtype)
 
     def work(first: int) -> int:
@@ -89,19 +86,19 @@ def preprocess_images(
     try:
         done = said = 0
         on_progress(Progress(0, len(images)))
-        for count in in_parallel(work, range(0, len(images), 8), workers):
+        for count in in_parallel(work, range(0, len(images), 8), asked.workers):
             done += count
             if done - said >= _PROGRESS_EVERY or done == len(images):
                 on_progress(Progress(done, len(images)))
                 said = done
-        with disk_full_named(output):
+        with disk_full_named(asked.output):
             array.flush()
     except BaseException:
         path.unlink(missing_ok=True)
         raise
     finally:
         cv2.setNumThreads(own_threads)
-    return path
+    return {"count": len(images), "shape": [*array.shape], "dtype": dtype, "bytes": path.stat().st_size}
 
 
 def _allocate(path: Path, shape: tuple[int, ...], dtype: str) -> np.memmap[Any, Any]:

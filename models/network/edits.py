@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, ValueInfoProto, helper, numpy_helper
 
 from mlperf_submission.benchmark.parts import TensorSpec
 from mlperf_submission.errors import NetworkFileError
@@ -252,10 +252,3 @@ def replace(field: object, items: Iterable[object]) -> None:
     kept = list(items)
     del field[:]  # type: ignore[attr-defined]
     field.extend(kept)  # type: ignore[attr-defined]
-
-
-def tensor_count(model: ModelProto, element_type: int = TensorProto.INT8) -> int:
-    """Return how many weights of a type the network holds."""
-    return sum(
-        tensor.data_type == element_type and len(tensor.dims) > 1 for tensor in model.graph.initializer
-    )

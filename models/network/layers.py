@@ -71,3 +71,38 @@ class Layers:
         if model.ByteSize() < onnx.checker.MAXIMUM_PROTOBUF:
             onnx.checker.check_model(model)
         return model
+
+
+@dataclass
+class Continuation:
+    """Nodes and constants that follow a network. `prefix` begins their names; integers are INT64."""
+
+    prefix: str
+    nodes: list[NodeProto] = field(default_factory=list)
+    constants: list[TensorProto] = field(default_factory=list)
+
+    def add(self, kind: str, inputs: list[str], *, output: str = "", **attributes: Any) -> str:
+        """Add a node; return the name of its output."""
+        name = f"{self.prefix}/{kind}_{len(self.nodes)}"
+        output = output or name
+        self.nodes.append(helper.make_node(kind, inputs, [output], name, **attributes))
+        return output
+
+    def constant(self, values: NDArray[np.generic]) -> str:
+        """Add values; return their name."""
+        name = f"{self.prefix}/constant_{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(values, name))
+        return name
+
+    def ints(self, *values: int) -> str:
+        """Add a row of integers."""
+        return self.constant(np.array(values, np.int64))
+
+    def reshape(self, value: str, *sizes: int) -> str:
+        """Give a tensor another shape."""
+        return self.add("Reshape", [value, self.ints(*sizes)])
+
+    def follow(self, model: ModelProto) -> None:
+        """Put everything behind the nodes of a network."""
+        model.graph.node.extend(self.nodes)
+        model.graph.initializer.extend(self.constants)

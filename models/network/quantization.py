@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from mlperf_submission.benchmark.answer import Samples
@@ -23,7 +23,7 @@ from mlperf_submission.errors import PipelineError, StepFailedError
 from mlperf_submission.files import disk_full_named, write_atomic
 from mlperf_submission.process import peak_bytes, serve_request
 from models.network.calibration import CalibrationReader
-from models.network.edits import state_lengths, tensor_count
+from models.network.edits import state_lengths
 from models.network.folding import lay_aside, put_back
 from models.network.precision import CALIBRATION_METHOD, CALIBRATION_PERCENTILE, to_fp16, to_int8
 from models.network.progress import progress_printer
@@ -135,7 +135,10 @@ def quantize(
         "peak_bytes": peak_bytes(),
     }
     if precision == "int8":
-        figures |= {"int8_weights": tensor_count(model), "qdq_pairs": kinds["QuantizeLinear"]}
+        stored = sum(
+            one.data_type == TensorProto.INT8 and len(one.dims) > 1 for one in model.graph.initializer
+        )
+        figures |= {"int8_weights": stored, "qdq_pairs": kinds["QuantizeLinear"]}
     if precision == "int8" and calibration is not None and not published:
         figures |= {
             "calibration_samples": min(len(calibration), calibration_limit or len(calibration)),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from mlperf_submission.benchmark.answer import Samples
-from mlperf_submission.benchmark.facts import Edition, MiniListing, Precision, Subset
-from mlperf_submission.benchmark.parts import Data, OnProgress
+from mlperf_submission.benchmark.facts import Edition, MiniListing
+from mlperf_submission.benchmark.parts import Data, OnProgress, Preprocessing
 from models.images.arrays import ArraySamples, preprocess_images
 from models.images.folder import verify_images
 from models.resnet50 import imagenet
@@ -41,34 +41,11 @@ class Resnet50Data:
         wanted = [image.name for image in imagenet.images_of(folder, edition, "validation")]
         return verify_images(images, wanted, on_progress)
 
-    def preprocess(
-        self,
-        dataset: Path,
-        output: Path,
-        *,
-        edition: Edition,
-        subset: Subset,
-        precision: Precision,
-        workers: int,
-        on_progress: OnProgress,
-    ) -> dict[str, object]:
-        """Apply the official preprocessing; see `models.resnet50.imagenet`.
-
-        Calibration samples are float32 in every precision: the network that is calibrated takes float32.
-        """
-        images = imagenet.images_of(dataset, edition, subset)
-        dtype = "float32" if subset == "calibration" else inputs(precision)[0].dtype
-        path = preprocess_images(
-            images,
-            imagenet.images_folder(dataset, edition, subset),
-            output,
-            dtype=dtype,
-            workers=workers,
-            steps=imagenet.OFFICIAL_STEPS,
-            on_progress=on_progress,
-        )
-        shape = [len(images), *imagenet.OFFICIAL_STEPS.shape]
-        return {"count": len(images), "shape": shape, "dtype": dtype, "bytes": path.stat().st_size}
+    def preprocess(self, asked: Preprocessing) -> dict[str, object]:
+        """Apply the official preprocessing; see `models.resnet50.imagenet`."""
+        images = imagenet.images_of(asked.dataset, asked.edition, asked.subset)
+        folder = imagenet.images_folder(asked.dataset, asked.edition, asked.subset)
+        return preprocess_images(asked, images, folder, imagenet.OFFICIAL_STEPS, inputs(asked.precision))
 
     def open(self, folder: Path) -> Samples:
         """Open the array, memory-mapped."""

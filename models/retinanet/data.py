@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from mlperf_submission.benchmark.answer import Samples
-from mlperf_submission.benchmark.facts import Edition, MiniListing, Precision, Subset
-from mlperf_submission.benchmark.parts import Data, OnProgress
+from mlperf_submission.benchmark.facts import Edition, MiniListing
+from mlperf_submission.benchmark.parts import Data, OnProgress, Preprocessing
 from models.images.arrays import ArraySamples, preprocess_images
 from models.retinanet import openimages
 from models.retinanet.tensors import INPUT, inputs
@@ -42,34 +42,11 @@ class RetinanetData:
         """Check both subsets' folders image by image against the annotations and the calibration list."""
         return openimages.verify_subsets(folder, edition, on_progress)
 
-    def preprocess(
-        self,
-        dataset: Path,
-        output: Path,
-        *,
-        edition: Edition,
-        subset: Subset,
-        precision: Precision,
-        workers: int,
-        on_progress: OnProgress,
-    ) -> dict[str, object]:
-        """Apply the official preprocessing; see `models.retinanet.openimages`.
-
-        Calibration samples are float32 in every precision: the network that is calibrated takes float32.
-        """
-        images = openimages.images_of(dataset, edition, subset)
-        dtype = "float32" if subset == "calibration" else inputs(precision)[0].dtype
-        path = preprocess_images(
-            images,
-            openimages.images_folder(dataset, edition, subset),
-            output,
-            dtype=dtype,
-            workers=workers,
-            on_progress=on_progress,
-            steps=openimages.OFFICIAL_STEPS,
-        )
-        shape = [len(images), *openimages.OFFICIAL_STEPS.shape]
-        return {"count": len(images), "shape": shape, "dtype": dtype, "bytes": path.stat().st_size}
+    def preprocess(self, asked: Preprocessing) -> dict[str, object]:
+        """Apply the official preprocessing; see `models.retinanet.openimages`."""
+        images = openimages.images_of(asked.dataset, asked.edition, asked.subset)
+        folder = openimages.images_folder(asked.dataset, asked.edition, asked.subset)
+        return preprocess_images(asked, images, folder, openimages.OFFICIAL_STEPS, inputs(asked.precision))
 
     def open(self, folder: Path) -> Samples:
         """Open the array, memory-mapped."""

@@ -7,15 +7,14 @@ best, so that a maximum over the classes comes first, and only those anchors are
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper
 
 from mlperf_submission.errors import NetworkFileError
 from models.network.edits import drop_unneeded, replace
+from models.network.layers import Continuation
 from models.retinanet.anchors import (
     ANCHORS,
     BASE_SIZES,
@@ -67,8 +66,7 @@ def with_detections(model: ModelProto) -> ModelProto:
     columns = [made.add("Div", [chosen, made.number(SIDE)])]
     columns += [made.add("Unsqueeze", [one, made.ints(2)]) for one in (best, made.floats(labels))]
     made.add("Concat", columns, output=OUTPUT, axis=2)
-    graph.node.extend(made.nodes)
-    graph.initializer.extend(made.constants)
+    made.follow(model)
     shape: list[str | int | None] = ["N", DETECTIONS, VALUES]
     replace(graph.output, [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, shape)])
     drop_unneeded(model)
@@ -164,33 +162,14 @@ def _suppressed(made: _Nodes, boxes: str, scores: str, labels: str, count: int) 
     return made.add("Mul", [scores, made.add("Squeeze", [kept, made.ints(2)])])
 
 
-@dataclass
-class _Nodes:
-    """Nodes that are added to a network; integers are INT64, floats FP32."""
+class _Nodes(Continuation):
+    def __init__(self, model: ModelProto) -> None:
+        super().__init__(OUTPUT)
+        self.model = model
+        self.classes = 0
 
-    model: ModelProto
-    nodes: list[NodeProto] = field(default_factory=list)
-    constants: list[TensorProto] = field(default_factory=list)
-    classes: int = 0
-
-    def add(self, kind: str, inputs: list[str], *, output: str = "", **attributes: Any) -> str:
-        output = output or f"{OUTPUT}/{kind}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, inputs, [output], output, **attributes))
-        return output
-
-    def constant(self, values: NDArray[np.generic]) -> str:
-        name = f"{OUTPUT}/constant_{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(values, name))
-        return name
-
-    def ints(self, *values: int) -> str:
-        return self.constant(np.array(values, np.int64))
-
-    def number(self, value: float, axes: int = 0) -> str:
-        return self.constant(np.full((1,) * axes, value, np.float32))
-
-    def reshape(self, value: str, *sizes: int) -> str:
-        return self.add("Reshape", [value, self.ints(*sizes)])
+    def number(self, value: float) -> str:
+        return self.constant(np.array(value, np.float32))
 
     def floats(self, value: str) -> str:
         return self.add("Cast", [value], to=TensorProto.FLOAT)

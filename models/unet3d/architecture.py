@@ -23,9 +23,7 @@ _OPSET = 13
 _EPSILON = 1e-5
 
 
-def unet3d(
-    *, seed: int = 0, widths: tuple[int, ...] = WIDTHS, window: int = 128, opset: int = _OPSET
-) -> ModelProto:
+def unet3d(*, seed: int = 0, widths: tuple[int, ...] = WIDTHS, window: int = 128) -> ModelProto:
     """Build the network with random weights.
 
     Input `input` float32 N x 1 x window^3, output `output` float32 N x 3 x window^3. Every 3x3x3 convolution
@@ -36,7 +34,6 @@ def unet3d(
         seed: of the weights.
         widths: channels at each resolution; fewer and smaller ones make a small network for tests.
         window: side of the input in voxels, a multiple of 2 to the number of levels less one.
-        opset: 8 to 17 (the official file has 12).
     """
     layers = _Layers(np.random.default_rng(seed))
     value = layers.block("input", 1, widths[0], stride=1)
@@ -53,7 +50,7 @@ def unet3d(
     layers.node("Conv", [value, *last], output="output", kernel_shape=[1, 1, 1])
     sides = [window] * 3
     return layers.model(
-        "unet3d", {"input": ["N", 1, *sides]}, {"output": ["N", CLASSES, *sides]}, opset=opset
+        "unet3d", {"input": ["N", 1, *sides]}, {"output": ["N", CLASSES, *sides]}, opset=_OPSET
     )
 
 

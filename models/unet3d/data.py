@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from mlperf_submission.benchmark.answer import Samples
-from mlperf_submission.benchmark.facts import Edition, MiniListing, Precision, Subset
-from mlperf_submission.benchmark.parts import Data, OnProgress
+from mlperf_submission.benchmark.facts import Edition, MiniListing
+from mlperf_submission.benchmark.parts import Data, OnProgress, Preprocessing
 from models.unet3d import samples
 from models.unet3d.cases import cases_of, verify_cases
 from models.unet3d.facts import DATA_FILE, FOLDER, NETWORK_FILE
@@ -45,30 +45,20 @@ class Unet3dData:
             on_progress=on_progress,
         )
 
-    def preprocess(
-        self,
-        dataset: Path,
-        output: Path,
-        *,
-        edition: Edition,
-        subset: Subset,
-        precision: Precision,
-        workers: int,
-        on_progress: OnProgress,
-    ) -> dict[str, object]:
+    def preprocess(self, asked: Preprocessing) -> dict[str, object]:
         """Apply the official preprocessing; see `models.unet3d.volumes`.
 
         Calibration samples are windows of the calibration cases, float32 in every precision.
         """
-        validation = subset == "validation"
+        validation = asked.subset == "validation"
         return samples.write_samples(
-            dataset,
-            cases_of(edition, subset),
-            output,
+            asked.dataset,
+            cases_of(asked.edition, asked.subset),
+            asked.output,
             kind="volumes" if validation else "windows",
-            dtype="int8" if validation and precision == "int8" else "float32",
-            workers=workers,
-            on_progress=on_progress,
+            dtype="int8" if validation and asked.precision == "int8" else "float32",
+            workers=asked.workers,
+            on_progress=asked.on_progress,
         )
 
     def open(self, folder: Path) -> Samples:

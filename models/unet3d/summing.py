@@ -9,15 +9,13 @@ that no later window touches are final.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import onnx
-from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper
 
 from models.network.edits import replace
 from models.network.folding import fold_constants, lay_aside, put_back
+from models.network.layers import Continuation
 from models.network.state import PAST, PRESENT
 from models.unet3d.tensors import (
     BLOCKS_KEY,
@@ -48,7 +46,7 @@ def with_sums(model: ModelProto) -> ModelProto:
     stated = {entry.key: entry.value for entry in model.metadata_props}
     blocks = int(stated.get(BLOCKS_KEY, FULL_BLOCKS))
     model = _raised(model)
-    made = _Nodes()
+    made = _Nodes(LABELS)
     weighted = made.add("Mul", [OUTPUT, made.constant(patch())])
     apart = made.reshape(weighted, 0, CLASSES, 2, SIDE, 2, SIDE, 2, SIDE)
     quarters = made.add("Transpose", [apart], perm=[0, 2, 4, 6, 1, 3, 5, 7])
@@ -58,8 +56,7 @@ def with_sums(model: ModelProto) -> ModelProto:
     found = made.add("Concat", [made.unsqueezed(one, 1) for one in labels], axis=1)
     made.add("Cast", [found], output=LABELS, to=TensorProto.UINT8)
     graph = model.graph
-    graph.node.extend(made.nodes)
-    graph.initializer.extend(made.constants)
+    made.follow(model)
     value = helper.make_tensor_value_info
     state = [f"sums.{number}" for number in range(PARTS)]
     sizes: list[str | int | None] = ["N", 1, blocks, _PAYLOAD]
@@ -107,29 +104,9 @@ def _raised(model: ModelProto) -> ModelProto:
     return raised
 
 
-class _Nodes:
-    """Nodes that are added to a network; integers are INT64, floats FP32."""
-
-    def __init__(self) -> None:
-        self.nodes: list[NodeProto] = []
-        self.constants: list[TensorProto] = []
-
-    def add(self, kind: str, inputs: list[str], *, output: str = "", **attributes: Any) -> str:
-        name = f"{LABELS}/{kind}_{len(self.nodes)}"
-        output = output or name
-        self.nodes.append(helper.make_node(kind, inputs, [output], name, **attributes))
-        return output
-
-    def constant(self, values: NDArray[np.generic]) -> str:
-        name = f"{LABELS}/constant_{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(values, name))
-        return name
-
-    def reshape(self, value: str, *sizes: int) -> str:
-        return self.add("Reshape", [value, self.constant(np.array(sizes, np.int64))])
-
+class _Nodes(Continuation):
     def unsqueezed(self, value: str, axis: int) -> str:
-        return self.add("Unsqueeze", [value, self.constant(np.array([axis], np.int64))])
+        return self.add("Unsqueeze", [value, self.ints(axis)])
 
     def column(self, value: str, number: int) -> str:
         """N x 4 x … to N x …: what belongs to one of the four tensors."""

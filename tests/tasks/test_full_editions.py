@@ -19,7 +19,7 @@ import pytest
 
 from mlperf_submission.benchmark.answer import Samples
 from mlperf_submission.benchmark.facts import Precision, Subset
-from mlperf_submission.benchmark.parts import Benchmark, ignore_progress
+from mlperf_submission.benchmark.parts import Benchmark, Preprocessing, ignore_progress
 from mlperf_submission.errors import SourceError
 from mlperf_submission.fetch.sources import fetch_all
 from mlperf_submission.steps.cache import StepRecord
@@ -63,13 +63,14 @@ class Laid:
         shutil.rmtree(output, ignore_errors=True)
         output.mkdir()
         self.benchmark.data.preprocess(
-            self.dataset,
-            output,
-            edition=self.official.edition,
-            subset=subset,
-            precision=precision,
-            workers=2,
-            on_progress=ignore_progress,
+            Preprocessing(
+                self.dataset,
+                output,
+                edition=self.official.edition,
+                subset=subset,
+                precision=precision,
+                workers=2,
+            )
         )
         return self.benchmark.data.open(output)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mlperf_submission.benchmark.answer import LoopAnswer
 from mlperf_submission.benchmark.facts import Edition
-from mlperf_submission.benchmark.parts import Benchmark, ignore_progress
+from mlperf_submission.benchmark.parts import Benchmark, Preprocessing, ignore_progress
 from mlperf_submission.files import inside
 from mlperf_submission.harness.record import RunRequest
 from mlperf_submission.harness.run import measure
@@ -107,13 +107,14 @@ def prepare(benchmark: Benchmark, work: Path) -> PreparedEdition:
         else:
             os.link(inside(made, source.name), inside(dataset, source.name))
     benchmark.data.preprocess(
-        dataset,
-        samples,
-        edition=edition,
-        subset="validation",
-        precision="fp32",
-        workers=os.cpu_count() or 1,
-        on_progress=ignore_progress,
+        Preprocessing(
+            dataset,
+            samples,
+            edition=edition,
+            subset="validation",
+            precision="fp32",
+            workers=os.cpu_count() or 1,
+        )
     )
     network = work / "network.onnx"
     quantize(made / edition.network.name, network, benchmark=benchmark, precision="fp32")

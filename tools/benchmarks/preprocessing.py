@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from mlperf_submission.benchmark.parts import ignore_progress
+from mlperf_submission.benchmark.parts import Preprocessing
 from tools.benchmarks.mini import PairedRates, PreparedEdition
 
 Steps = Callable[[PreparedEdition], Iterator[Any]]
@@ -48,13 +48,14 @@ def _rate(prepared: PreparedEdition, work: Path, run: Callable[[Path], None]) ->
 
 def _ours(prepared: PreparedEdition, folder: Path) -> None:
     prepared.benchmark.data.preprocess(
-        prepared.dataset,
-        folder,
-        edition=prepared.edition,
-        subset="validation",
-        precision="fp32",
-        workers=os.cpu_count() or 1,
-        on_progress=ignore_progress,
+        Preprocessing(
+            prepared.dataset,
+            folder,
+            edition=prepared.edition,
+            subset="validation",
+            precision="fp32",
+            workers=os.cpu_count() or 1,
+        )
     )
 
 

@@ -21,7 +21,8 @@ from mlperf_submission.harness.lock import host_lock
 from tools.gpu_check import device, engines, host
 from tools.gpu_check.parts import Bench, NotRunError, Part
 
-PARTS: dict[str, Part] = {**device.PARTS, **host.PARTS, **engines.PARTS}
+PARTS: dict[str, Part] = {**device.PARTS, **engines.PARTS, **host.PARTS}
+"""Those that need no GPU last: the time on one may be short."""
 
 
 def main() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from mlperf_submission.benchmark.facts import MiniListing
@@ -59,21 +58,11 @@ def _write_tar(
     """Write one archive: pictures in order, then the list, without times and owners."""
     lines = []
     with written_archive(path) as archive:
-        for index, picture in enumerate(_pictures(split, count)):
+        pictures = in_parallel(lambda index: digits.render(split, index), range(count), os.cpu_count() or 1)
+        for index, picture in enumerate(pictures):
             name = image_name(split, index)
             lines.append(f"{name}\t{picture.label}\n" if split == "validation" else f"{name}\n")
             archive.add(name, picture.jpeg)
             if (index + 1) % 64 == 0 or index + 1 == count:
                 on_progress(Progress(before + index + 1, total))
         archive.add(LABELS if split == "validation" else CALIBRATION_LIST, "".join(lines).encode())
-
-
-def _pictures(split: digits.Split, count: int) -> Iterator[digits.Picture]:
-    chunk = 16
-    firsts = range(0, count, chunk)
-    for pictures in in_parallel(
-        lambda first: [digits.render(split, index) for index in range(first, min(first + chunk, count))],
-        firsts,
-        os.cpu_count() or 1,
-    ):
-        yield from pictures

@@ -102,7 +102,7 @@ def coco_annotations(pictures: list[shapes.Picture]) -> dict[str, object]:
 def _write_calibration(path: Path, total: int, on_progress: OnProgress) -> None:
     with written_archive(path) as archive:
         names = []
-        for index, picture in enumerate(_pictures("calibration", CALIBRATION_COUNT)):
+        for index, picture in enumerate(_rendered("calibration", CALIBRATION_COUNT)):
             names.append(image_name(index))
             archive.add(f"{IMAGES_FOLDER}/{names[-1]}", picture.jpeg)
         archive.add(CALIBRATION_LIST, "".join(f"{name}\n" for name in names).encode())
@@ -113,7 +113,7 @@ def _write_validation(path: Path, count: int, total: int, on_progress: OnProgres
     """Write the images in order, without times and owners; return what is in them, without their bytes."""
     kept = []
     with written_archive(path) as archive:
-        for index, picture in enumerate(_pictures("validation", count)):
+        for index, picture in enumerate(_rendered("validation", count)):
             archive.add(f"{IMAGES_FOLDER}/{image_name(index)}", picture.jpeg)
             kept.append(shapes.Picture(b"", picture.height, picture.width, picture.boxes, picture.labels))
             if (index + 1) % 64 == 0 or index + 1 == count:
@@ -121,11 +121,5 @@ def _write_validation(path: Path, count: int, total: int, on_progress: OnProgres
     return kept
 
 
-def _pictures(split: shapes.Split, count: int) -> Iterator[shapes.Picture]:
-    chunk = 16
-    for pictures in in_parallel(
-        lambda first: [shapes.render(split, index) for index in range(first, min(first + chunk, count))],
-        range(0, count, chunk),
-        os.cpu_count() or 1,
-    ):
-        yield from pictures
+def _rendered(split: shapes.Split, count: int) -> Iterator[shapes.Picture]:
+    return in_parallel(lambda index: shapes.render(split, index), range(count), os.cpu_count() or 1)

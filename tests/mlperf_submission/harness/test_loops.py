@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mlperf_submission.benchmark.answer import LoopStep, Responses, SampleLoop
-from mlperf_submission.benchmark.parts import ignore_progress
+from mlperf_submission.benchmark.parts import Preprocessing, ignore_progress
 from mlperf_submission.harness.backends.base import BackendOptions
 from mlperf_submission.harness.backends.onnxruntime import OnnxBackend
 from mlperf_submission.harness.batching import Waiting
@@ -188,13 +188,14 @@ def test_gptj_answers_in_flight_as_it_does_in_batches_and_tells_its_tokens(
         folder.mkdir()
     edition = gptj.data.mini_edition(gptj.data.make_mini(dataset, 12, ignore_progress))
     gptj.data.preprocess(
-        dataset,
-        samples,
-        edition=edition,
-        subset="validation",
-        precision="fp32",
-        workers=1,
-        on_progress=ignore_progress,
+        Preprocessing(
+            dataset,
+            samples,
+            edition=edition,
+            subset="validation",
+            precision="fp32",
+            workers=1,
+        )
     )
     network = dataset / gptj_files.NETWORK_FILE
     request = RunRequest(

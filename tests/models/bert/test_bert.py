@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mlperf_submission.benchmark.answer import Arrays
 from mlperf_submission.benchmark.facts import Edition, Source
-from mlperf_submission.benchmark.parts import ignore_progress
+from mlperf_submission.benchmark.parts import Preprocessing, ignore_progress
 from mlperf_submission.errors import LogError, SourceError
 from mlperf_submission.rounds import get_round
 from models.bert.answer import ANSWER
@@ -72,13 +72,14 @@ def samples(dataset: Path, tmp_path: Path) -> SquadSamples:
     output = tmp_path / "samples"
     output.mkdir()
     figures = BERT.data.preprocess(
-        dataset,
-        output,
-        edition=EDITION,
-        subset="validation",
-        precision="int8",
-        workers=1,
-        on_progress=ignore_progress,
+        Preprocessing(
+            dataset,
+            output,
+            edition=EDITION,
+            subset="validation",
+            precision="int8",
+            workers=1,
+        )
     )
     assert figures["count"] == 4
     return SquadSamples(output)
@@ -184,11 +185,12 @@ def test_a_data_set_of_another_size_is_refused(dataset: Path) -> None:
 def test_the_official_calibration_features_are_of_the_validation_set(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="make 4 samples"):
         BERT.data.preprocess(
-            dataset,
-            tmp_path,
-            edition=BERT.facts.full,
-            subset="calibration",
-            precision="int8",
-            workers=1,
-            on_progress=ignore_progress,
+            Preprocessing(
+                dataset,
+                tmp_path,
+                edition=BERT.facts.full,
+                subset="calibration",
+                precision="int8",
+                workers=1,
+            )
         )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mlperf_submission.benchmark.answer import ShapedSession
 from mlperf_submission.benchmark.facts import Edition, MiniListing, Subset
-from mlperf_submission.benchmark.parts import ignore_progress
+from mlperf_submission.benchmark.parts import Preprocessing, ignore_progress
 from mlperf_submission.errors import SettingError
 from mlperf_submission.rounds import get_round
 from models.bert.answer import ANSWER
@@ -63,13 +63,14 @@ def session() -> CpuSession:
 def preprocessed(made: Made, output: Path, subset: Subset = "validation") -> SquadSamples:
     output.mkdir()
     BERT.data.preprocess(
-        made.folder,
-        output,
-        edition=made.edition,
-        subset=subset,
-        precision="int8",
-        workers=1,
-        on_progress=ignore_progress,
+        Preprocessing(
+            made.folder,
+            output,
+            edition=made.edition,
+            subset=subset,
+            precision="int8",
+            workers=1,
+        )
     )
     return SquadSamples(output)
 

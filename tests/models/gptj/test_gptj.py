@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 
 from mlperf_submission.benchmark.facts import Edition
-from mlperf_submission.benchmark.parts import Score, ignore_progress
+from mlperf_submission.benchmark.parts import Preprocessing, Score, ignore_progress
 from mlperf_submission.errors import NetworkFileError, SettingError, SourceError
 from mlperf_submission.harness.backends.base import BackendOptions
 from mlperf_submission.harness.backends.onnxruntime import OnnxBackend
@@ -56,13 +56,14 @@ def mini(tmp_path_factory: pytest.TempPathFactory) -> Mini:
 def preprocess(dataset: Path, output: Path, edition: Edition) -> None:
     output.mkdir(exist_ok=True)
     BENCHMARK.data.preprocess(
-        dataset,
-        output,
-        edition=edition,
-        subset="validation",
-        precision="fp16",
-        workers=1,
-        on_progress=ignore_progress,
+        Preprocessing(
+            dataset,
+            output,
+            edition=edition,
+            subset="validation",
+            precision="fp16",
+            workers=1,
+        )
     )
 
 

@@ -12,13 +12,16 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from mlperf_submission.benchmark.parts import Progress
+from mlperf_submission.benchmark.parts import Preprocessing, Progress, TensorSpec
 from mlperf_submission.errors import DiskFullError, SourceError
 from models.images import arrays
 from models.images.folder import LabelledImage
+from models.registry import get_benchmark
 from models.resnet50 import imagenet
-from models.resnet50.tensors import INT8_SCALE
+from models.resnet50.tensors import INT8_SCALE, inputs
 from tests.models.conftest import MadeMini, Steps
+
+EDITION = get_benchmark("resnet50").facts.full
 
 
 def _picture(
@@ -35,10 +38,10 @@ def _run(
     folder: Path, names: list[str], output: Path, dtype: str = "float32", workers: int = 2
 ) -> NDArray[Any]:
     output.mkdir(exist_ok=True)
+    asked = Preprocessing(folder, output, EDITION, "validation", "int8", workers)
     images = [LabelledImage(name, 0) for name in names]
-    arrays.preprocess_images(
-        images, folder, output, dtype=dtype, workers=workers, steps=imagenet.OFFICIAL_STEPS
-    )
+    spec = TensorSpec("x", dtype, (None, 3, 224, 224))
+    arrays.preprocess_images(asked, images, folder, imagenet.OFFICIAL_STEPS, [spec])
     return arrays.ArraySamples(output, "x", (3, 224, 224)).array
 
 
@@ -128,15 +131,8 @@ def test_progress_reaches_the_end(mini: MadeMini, tmp_path: Path) -> None:
     seen: list[Progress] = []
     images = [LabelledImage(path.name, 0) for path in mini.jpegs[:130]]
     folder = mini.dataset / "validation"
-    arrays.preprocess_images(
-        images,
-        folder,
-        tmp_path,
-        dtype="int8",
-        workers=2,
-        steps=imagenet.OFFICIAL_STEPS,
-        on_progress=seen.append,
-    )
+    asked = Preprocessing(folder, tmp_path, EDITION, "validation", "int8", 2, seen.append)
+    arrays.preprocess_images(asked, images, folder, imagenet.OFFICIAL_STEPS, inputs("int8"))
     assert seen[0] == Progress(0, 130)
     assert seen[-1] == Progress(130, 130)
     assert len(seen) > 2
@@ -188,9 +184,8 @@ def test_a_name_cannot_leave_the_folder(tmp_path: Path) -> None:
 
 def test_the_disk_is_looked_at_first(tmp_path: Path) -> None:
     with pytest.raises(DiskFullError, match=r"needs .* GB"):
-        arrays.preprocess_images(
-            _Many(), tmp_path, tmp_path, dtype="float32", workers=1, steps=imagenet.OFFICIAL_STEPS
-        )
+        asked = Preprocessing(tmp_path, tmp_path, EDITION, "validation", "int8")
+        arrays.preprocess_images(asked, _Many(), tmp_path, imagenet.OFFICIAL_STEPS, inputs("int8"))
     assert not list(tmp_path.iterdir())
 
 

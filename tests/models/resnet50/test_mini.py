@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 
 from mlperf_submission.benchmark.answer import StackedSamples
-from mlperf_submission.benchmark.parts import ignore_progress
+from mlperf_submission.benchmark.parts import Preprocessing, ignore_progress
 from mlperf_submission.errors import SettingError, SourceError, StepTimeoutError
 from mlperf_submission.rounds import get_round
 from models import jobs
@@ -54,13 +54,14 @@ def test_official_preprocessing_reaches_the_target_of_the_round(
         output = tmp_path / precision
         output.mkdir()
         RESNET.data.preprocess(
-            mini.dataset,
-            output,
-            edition=mini.edition,
-            subset="validation",
-            precision=precision,
-            workers=2,
-            on_progress=ignore_progress,
+            Preprocessing(
+                mini.dataset,
+                output,
+                edition=mini.edition,
+                subset="validation",
+                precision=precision,
+                workers=2,
+            )
         )
         samples = RESNET.data.open(output)
         assert isinstance(samples, StackedSamples)
@@ -110,13 +111,14 @@ def test_the_int8_network_on_int8_samples_reaches_the_target_too(mini: MadeMini,
         folder = tmp_path / subset
         folder.mkdir()
         RESNET.data.preprocess(
-            mini.dataset,
-            folder,
-            edition=mini.edition,
-            subset=subset,
-            precision="int8",
-            workers=2,
-            on_progress=ignore_progress,
+            Preprocessing(
+                mini.dataset,
+                folder,
+                edition=mini.edition,
+                subset=subset,
+                precision="int8",
+                workers=2,
+            )
         )
         samples[subset] = RESNET.data.open(folder)
     figures = quantize(

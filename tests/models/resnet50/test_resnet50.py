@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mlperf_submission.benchmark.facts import Edition, Source
-from mlperf_submission.benchmark.parts import ignore_progress
+from mlperf_submission.benchmark.parts import Preprocessing, ignore_progress
 from mlperf_submission.errors import LogError, SourceError
 from models.registry import get_benchmark
 from models.resnet50.answer import ANSWER
@@ -112,13 +112,14 @@ def test_a_persons_folder_is_used_where_it_lies_with_the_downloaded_labels(
     output.mkdir()
     assert RESNET.data.verify(dataset, edition, ignore_progress)["images"] == 6
     figures = RESNET.data.preprocess(
-        dataset,
-        output,
-        edition=edition,
-        subset="validation",
-        precision="int8",
-        workers=2,
-        on_progress=ignore_progress,
+        Preprocessing(
+            dataset,
+            output,
+            edition=edition,
+            subset="validation",
+            precision="int8",
+            workers=2,
+        )
     )
     assert figures == {
         "count": 6,
@@ -135,13 +136,14 @@ def test_the_official_calibration_images_are_asked_for(
     dataset, edition = licensed
     with pytest.raises(SourceError, match="cannot be read") as caught:
         RESNET.data.preprocess(
-            dataset,
-            tmp_path,
-            edition=edition,
-            subset="calibration",
-            precision="int8",
-            workers=1,
-            on_progress=ignore_progress,
+            Preprocessing(
+                dataset,
+                tmp_path,
+                edition=edition,
+                subset="calibration",
+                precision="int8",
+                workers=1,
+            )
         )
     assert caught.value.where.endswith("ILSVRC2012_val_00027145.JPEG")
 

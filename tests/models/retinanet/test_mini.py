@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mlperf_submission.benchmark.answer import Arrays, StackedSamples
 from mlperf_submission.benchmark.facts import Subset
-from mlperf_submission.benchmark.parts import ignore_progress
+from mlperf_submission.benchmark.parts import Preprocessing, ignore_progress
 from mlperf_submission.errors import SettingError, SourceError
 from mlperf_submission.rounds import get_round
 from models.network.agreement import CpuSession
@@ -103,13 +103,14 @@ def test_the_int8_network_on_int8_samples_does_too(mini: MadeEdition, tmp_path: 
         folders[subset] = tmp_path / subset
         folders[subset].mkdir()
         RETINANET.data.preprocess(
-            mini.dataset,
-            folders[subset],
-            edition=mini.edition,
-            subset=subset,
-            precision="int8",
-            workers=2,
-            on_progress=ignore_progress,
+            Preprocessing(
+                mini.dataset,
+                folders[subset],
+                edition=mini.edition,
+                subset=subset,
+                precision="int8",
+                workers=2,
+            )
         )
     network = tmp_path / "int8.onnx"
     quantize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mlperf_submission.benchmark.facts import Edition
-from mlperf_submission.benchmark.parts import ignore_progress
+from mlperf_submission.benchmark.parts import Preprocessing, ignore_progress
 from mlperf_submission.errors import LogError, SourceError
 from models.images.arrays import ArraySamples
 from models.retinanet.anchors import BASE_SIZES, anchors
@@ -210,17 +209,8 @@ def test_a_missing_and_a_damaged_image_are_named(made: tuple[Path, Edition], tmp
     dataset, edition = make_dataset(tmp_path / "copy", 3)
     output = tmp_path / "out"
     output.mkdir()
-    preprocess = partial(
-        RETINANET.data.preprocess,
-        dataset,
-        output,
-        edition=edition,
-        subset="validation",
-        precision="int8",
-        workers=2,
-        on_progress=ignore_progress,
-    )
-    figures = preprocess()
+    asked = Preprocessing(dataset, output, edition, "validation", "int8", 2)
+    figures = RETINANET.data.preprocess(asked)
     assert figures == {
         "count": 3,
         "shape": [3, 3, 800, 800],
@@ -231,12 +221,12 @@ def test_a_missing_and_a_damaged_image_are_named(made: tuple[Path, Edition], tmp
     victim = dataset / "validation" / "data" / f"{1:016x}.jpg"
     victim.write_bytes(victim.read_bytes()[:-200])
     with pytest.raises(SourceError, match="truncated"):
-        preprocess()
+        RETINANET.data.preprocess(asked)
     with pytest.raises(SourceError, match=f"1 truncated .*{victim.name}"):
         RETINANET.data.verify(dataset, edition, ignore_progress)
     victim.unlink()
     with pytest.raises(SourceError, match="cannot be read") as caught:
-        preprocess()
+        RETINANET.data.preprocess(asked)
     assert caught.value.where.endswith(victim.name)
     with pytest.raises(SourceError, match=f"1 missing: {victim.name}"):
         RETINANET.data.verify(dataset, edition, ignore_progress)
@@ -256,13 +246,14 @@ def test_calibration_samples_are_float32_and_a_persons_folder_is_used_where_it_l
     output = tmp_path / "out"
     output.mkdir()
     figures = RETINANET.data.preprocess(
-        place,
-        output,
-        edition=full,
-        subset="calibration",
-        precision="int8",
-        workers=1,
-        on_progress=ignore_progress,
+        Preprocessing(
+            place,
+            output,
+            edition=full,
+            subset="calibration",
+            precision="int8",
+            workers=1,
+        )
     )
     assert (figures["count"], figures["dtype"]) == (1, "float32")
     sample = ArraySamples(output, "images", (3, 800, 800)).rows(np.array([0]))["images"]

@@ -17,7 +17,7 @@ from onnx import ModelProto
 
 from mlperf_submission.benchmark.answer import Arrays, Samples
 from mlperf_submission.benchmark.facts import Edition, MiniListing, Precision, Subset
-from mlperf_submission.benchmark.parts import ignore_progress
+from mlperf_submission.benchmark.parts import Preprocessing, ignore_progress
 from mlperf_submission.compliance.audits import audit_config
 from mlperf_submission.compliance.responses import compare_accuracy
 from mlperf_submission.errors import SettingError, SourceError
@@ -101,13 +101,14 @@ def _preprocess(
 ) -> Samples:
     folder.mkdir()
     UNET.data.preprocess(
-        made.dataset,
-        folder,
-        edition=made.edition,
-        subset=subset,
-        precision=precision,
-        workers=2,
-        on_progress=ignore_progress,
+        Preprocessing(
+            made.dataset,
+            folder,
+            edition=made.edition,
+            subset=subset,
+            precision=precision,
+            workers=2,
+        )
     )
     return UNET.data.open(folder)
 

@@ -14,7 +14,7 @@ from onnx import helper
 
 from mlperf_submission.benchmark.answer import Samples, StackedSamples
 from mlperf_submission.benchmark.facts import Edition, Precision, Subset
-from mlperf_submission.benchmark.parts import ignore_progress
+from mlperf_submission.benchmark.parts import Preprocessing, ignore_progress
 from mlperf_submission.errors import LogError, SourceError
 from models.network.agreement import CpuSession, drained
 from models.registry import get_benchmark
@@ -76,13 +76,14 @@ def _preprocessed(
 ) -> tuple[dict[str, object], Samples]:
     folder.mkdir()
     figures = UNET.data.preprocess(
-        dataset,
-        folder,
-        edition=edition,
-        subset=subset,
-        precision=precision,
-        workers=2,
-        on_progress=ignore_progress,
+        Preprocessing(
+            dataset,
+            folder,
+            edition=edition,
+            subset=subset,
+            precision=precision,
+            workers=2,
+        )
     )
     return figures, UNET.data.open(folder)
 
