@@ -204,8 +204,6 @@ def ended(outcome: T, publication: Publication) -> T:
         f"{publication.summary()}\n{publication.address}",
         rehearsal=publication.status == "rehearsal",
     )
-    if publication.decision is None:
-        return outcome
     name = "Refused" if publication.status == "refused" else "Completed"
     return cast(T, Completed(name=name, message=publication.summary(), data=outcome))
 

@@ -58,7 +58,7 @@ class FleetParameters(Doing):
 
     systems: Annotated[
         list[str],
-        Field(min_length=1, description="Names of systems; each has a deployment submission/<system>."),
+        Field(min_length=1, description="Names of systems; each has a deployment submission/NAME."),
     ]
     name: Annotated[
         str, Field(pattern=_NAME, description="What the runs of the fleet are called in the store.")
@@ -81,7 +81,13 @@ class FleetParameters(Doing):
     ] = StoreLocation()
 
 
-@flow(name="fleet", persist_result=True, result_serializer="json", on_failure=[tell_of_failure])
+@flow(
+    name="fleet",
+    flow_run_name="fleet {name}",
+    persist_result=True,
+    result_serializer="json",
+    on_failure=[tell_of_failure],
+)
 @explained
 @taking(FleetParameters)
 def fleet(asked: FleetParameters) -> FleetOutcome:

@@ -11,13 +11,16 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from pydantic import BaseModel, ConfigDict
 
 from flows.approval import Candidate, Publication
-from flows.results import ResultLine
+from flows.results import HEADINGS, ResultLine
 from mlperf_submission.errors import PipelineError
 from mlperf_submission.store.store import Store
 from mlperf_submission.validation import Verdict
 from tasks.artifacts import publish, publish_table
 from tasks.engine.perform import run_logger
 from tasks.report import PAGE_FILE
+
+_STAR = r"\*"
+"""In Markdown a star begins an item of a list."""
 
 
 class Outcome(BaseModel):
@@ -82,10 +85,13 @@ def show(candidate: Candidate, store: Store, link_hours: int) -> None:
         store: where it lies.
         link_hours: how long the link holds; 0: none is made.
     """
+    notes = (f"- {note.replace('*', _STAR)}" for note in candidate.notes)
     publish_table(
         f"{candidate.system}-results",
-        [line.model_dump(mode="json") for line in candidate.results],
-        ". ".join(["REHEARSAL, NOT A RESULT"] * candidate.rehearsal + [candidate.verdict, *candidate.notes]),
+        [dict(zip(HEADINGS, line.cells(), strict=True)) for line in candidate.results],
+        "\n\n".join(
+            [*["REHEARSAL, NOT A RESULT"] * candidate.rehearsal, candidate.verdict, "\n".join(notes)]
+        ),
     )
     link = None
     try:

@@ -112,7 +112,7 @@ class Doing(Choice):
     ] = "ask"
 
 
-class SubmissionParameters(Asked, Doing):
+class SubmissionParameters(Doing, Asked):
     """The submission of one system."""
 
     anyway: Annotated[

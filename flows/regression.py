@@ -68,7 +68,13 @@ class RegressionParameters(Choice):
     ] = 5
 
 
-@flow(name="regression", persist_result=True, result_serializer="json", on_failure=[tell_of_failure])
+@flow(
+    name="regression",
+    flow_run_name="regression {system}",
+    persist_result=True,
+    result_serializer="json",
+    on_failure=[tell_of_failure],
+)
 @explained
 @taking(RegressionParameters)
 def regression(asked: RegressionParameters) -> RegressionOutcome:

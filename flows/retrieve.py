@@ -114,7 +114,7 @@ def retrieve(
     """Bring a run back out of S3 and verify every file of it.
 
     Args:
-        run: <system>/<run>, or <system> for its newest run; candidates/ before it takes one not published.
+        run: SYSTEM/RUN, or SYSTEM for its newest run; candidates/ before it takes one not published.
         to: The folder that it is restored into; what is there is kept.
         only: Only these: a benchmark (resnet50), engines, page, tree, …; none: the whole run.
         system: The system file that names the store; none: the run's own.

@@ -51,7 +51,11 @@ def publish_table(key: str, table: list[dict[str, Any]], description: str) -> No
 
 
 class ProgressArtifact:
-    """The progress of a step on Prefect's page: begun with the block, finished if the block ends well."""
+    """The progress of a step on Prefect's page: finished if the block ends well.
+
+    It is made when a step has worked for some seconds, so that those of short steps do not bury what a person
+    looks for.
+    """
 
     def __init__(self, title: str) -> None:
         self._title = title
@@ -59,33 +63,36 @@ class ProgressArtifact:
         self._updated = time.monotonic()
 
     def __enter__(self) -> Self:
-        """Create the artifact."""
-        from prefect.artifacts import create_progress_artifact
-
-        self._artifact = publish(
-            create_progress_artifact, key=f"progress-{self._title}", progress=0.0, description=self._title
-        )
+        """Begin to count the seconds."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Set it to the end, unless the step failed."""
-        if kind is None:
-            self._set(1.0)
+        if kind is None and self._artifact is not None:
+            self._set(self._artifact, 1.0)
 
     def update(self, fraction: float) -> None:
         """Show how far the step is (0 to 1), at most every three seconds."""
         if time.monotonic() - self._updated >= _UPDATE_SECONDS:
             self._updated = time.monotonic()
-            self._set(fraction)
+            if self._artifact is None:
+                self._artifact = self._made(fraction)
+            else:
+                self._set(self._artifact, fraction)
 
-    def _set(self, fraction: float) -> None:
-        if self._artifact is None:
-            return
+    def _made(self, fraction: float) -> UUID | None:
+        from prefect.artifacts import create_progress_artifact
+
+        key, percent = f"progress-{self._title}", 100 * fraction
+        found = publish(create_progress_artifact, key=key, progress=percent, description=self._title)
+        return found if isinstance(found, UUID) else None
+
+    def _set(self, artifact: UUID, fraction: float) -> None:
         from prefect.artifacts import update_progress_artifact
 
         try:
-            update_progress_artifact(self._artifact, progress=100 * fraction)
+            update_progress_artifact(artifact, progress=100 * fraction)
         except Exception as error:  # any failure of a server that is not ours
             _LOGGER.debug("the progress of %s was not shown: %s", self._title, error)

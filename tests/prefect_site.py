@@ -145,9 +145,9 @@ class Site:
         for queue, limit in queues.items():
             self.api("POST", f"work_pools/{name}/queues", name=queue, concurrency_limit=limit)
 
-    def deploy_all(self, file: Path) -> None:
+    def deploy_all(self, file: Path, **more: str) -> None:
         """`prefect deploy --all`, as an operator says it."""
-        done = self.prefect("prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file))
+        done = self.prefect("prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file), **more)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def deploy(

@@ -1,4 +1,4 @@
-"""What the tests of deployments start for real beside Prefect, and end: PostgreSQL."""
+"""What the tests of deployments have beside Prefect: PostgreSQL, and code at a commit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import yaml
 
 from cli.server import free_port
 from mlperf_submission.process import end_group
-from tests.prefect_site import IN_CHECKOUT, until
+from tests.prefect_site import until
 
 
 def postgres_folder() -> Path | None:
@@ -56,7 +56,29 @@ def postgres() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def prefect_file(path: Path, deployments: Sequence[Mapping[str, Any]]) -> Path:
-    """Write a file that `prefect deploy` takes, with the project's folder as the one that runs start in."""
-    path.write_text(yaml.safe_dump({"name": "test", "pull": IN_CHECKOUT, "deployments": list(deployments)}))
+def commit(project: Path) -> str:
+    """Make a folder a git repository with all of it in one commit; return the commit's hash."""
+
+    def git(*words: str) -> str:
+        whose = ("-c", "user.name=test", "-c", "user.email=test@example.org")
+        done = subprocess.run(
+            ["git", "-C", project, *whose, *words], check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+    git("init", "--quiet")
+    git("add", "--all")
+    git("commit", "--quiet", "--message", "all of it")
+    return git("rev-parse", "HEAD")
+
+
+def prefect_file(path: Path, project: Path, deployments: Sequence[Mapping[str, Any]]) -> Path:
+    """Write a file that `prefect deploy` takes, as docs/operate.md has it for code by commit."""
+    clone = {"repository": project.as_uri(), "commit_sha": "{{ $COMMIT }}"}
+    content = {
+        "name": "test",
+        "pull": [{"prefect.deployments.steps.git_clone": clone}],
+        "deployments": [{**one, "version": "{{ $COMMIT }}"} for one in deployments],
+    }
+    path.write_text(yaml.safe_dump(content))
     return path

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
@@ -21,11 +23,13 @@ from cli.server import send_what_is_queued
 from flows import systems
 from flows.approval import Candidate
 from flows.outcome import show
+from flows.results import HEADINGS, ResultLine
 from flows.systems import require_deployments, start_submission, wait_for
 from mlperf_submission.config.system import load_system
 from mlperf_submission.errors import SettingError, StepFailedError, StoreError, UnreachableError
 from mlperf_submission.harness.settings import SUPPORTED_SCENARIOS
 from mlperf_submission.store.embedded import embedded_s3
+from mlperf_submission.store.s3 import Credentials
 from mlperf_submission.store.store import RunFile, RunInfo, Store
 from models.registry import benchmark_names
 from tasks.describe import describe
@@ -40,6 +44,7 @@ SYSTEMS = [path.stem for path in (ROOT / "deployments" / "systems").glob("*.yaml
 MEASURING = {*(f"submission/{name}" for name in SYSTEMS), "regression/weekly", "fleet/round"}
 DEPLOYMENTS = {*MEASURING, "retrieve/latest"}
 TRIGGER = "regression-after-a-change"
+NOBODY = "http://127.0.0.1:9"
 STORED = HandedOver(
     system="one", run="abc", round="v4.1", rehearsal=True, address="s3://mlperf/rehearsals/one/abc"
 )
@@ -82,6 +87,7 @@ def test_one_command_deploys_everything(server: Site) -> None:
 def test_the_form_offers_choices_and_help(server: Site, deployment: str) -> None:
     properties = server.deployment(deployment)["parameter_openapi_schema"]["properties"]
     assert all(one.get("description") for one in properties.values()), "a parameter without help"
+    assert "<" not in str(properties), "the page takes it for HTML and leaves it out"
     if deployment not in MEASURING:
         return
     assert choices(properties["models"]) == set(benchmark_names())
@@ -209,6 +215,48 @@ def test_a_run_that_cannot_be_handed_over_fails(client: Site) -> None:
     assert STORED.address in caught.value.remedy
 
 
+def stored_candidate(page: Path, **more: Any) -> Candidate:
+    return Candidate(
+        system="one",
+        run="abc",
+        address=STORED.address,
+        rehearsal=True,
+        verdict="accepted",
+        page=page,
+        place=page.parent,
+        **{"results": [], **more},
+    )
+
+
+def test_the_table_of_results_reads_as_on_the_terminal_with_what_is_to_be_known_below(
+    client: Site, tmp_path: Path
+) -> None:
+    line = ResultLine(
+        benchmark="resnet50",
+        scenario="Server",
+        value=132_008.0,
+        units="Queries/s",
+        accuracy="acc 75.8",
+        p99_ms=44.0352,
+        audits="TEST01, 04* passed",
+        refused=True,
+    )
+    notes = ["* would be INVALID as a submission: too slow", "disturbed"]
+    candidate = stored_candidate(tmp_path / PAGE_FILE, results=[line], notes=notes)
+
+    @flow(name="showing")
+    def showing() -> None:
+        show(candidate, Store("mlperf", endpoint_url=NOBODY, credentials=Credentials("key", "secret")), 0)
+
+    showing()
+    (found,) = client.api("POST", "artifacts/filter", artifacts={"key": {"any_": ["one-results"]}})
+    assert json.loads(found["data"]) == [dict(zip(HEADINGS, line.cells(), strict=True))]
+    assert "132,008.00 Queries/s *" in found["data"]
+    assert found["description"] == (
+        "REHEARSAL, NOT A RESULT\n\naccepted\n\n- \\* would be INVALID as a submission: too slow\n- disturbed"
+    )
+
+
 @pytest.mark.parametrize("hours", [1, 0])
 def test_the_page_of_a_stored_run_opens_by_a_link_that_no_log_has(
     client: Site, tmp_path: Path, hours: int, caplog: pytest.LogCaptureFixture
@@ -223,16 +271,7 @@ def test_the_page_of_a_stored_run_opens_by_a_link_that_no_log_has(
             system="one", run="abc", round="v4.1", created=created, rehearsal=True, tool_version="1"
         )
         store.upload_run(made, [RunFile(f"page/{PAGE_FILE}", page)])
-        candidate = Candidate(
-            system="one",
-            run="abc",
-            address=STORED.address,
-            rehearsal=True,
-            verdict="accepted",
-            results=[],
-            page=page,
-            place=tmp_path,
-        )
+        candidate = stored_candidate(page)
 
         @flow(name="showing")
         def showing() -> UUID:

@@ -1,8 +1,12 @@
-"""Two hosts, two systems, one submission, on a Prefect server with PostgreSQL, begun by a schedule."""
+"""Two hosts, two systems, one submission, on a Prefect server with PostgreSQL, begun by a schedule.
+
+Each run clones the code at the commit that was deployed: only there are the two systems known.
+"""
 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -18,12 +22,14 @@ from mlperf_submission.store.embedded import Endpoint, embedded_s3
 from mlperf_submission.submission.detail_log import read_detail
 from mlperf_submission.validation import validate_tree
 from tests.conftest import PROGRAM, Rehearsal, clean_environment
-from tests.deployments.hosts import postgres, postgres_folder, prefect_file
+from tests.copies import copy_project
+from tests.deployments.hosts import commit, postgres, postgres_folder, prefect_file
 from tests.prefect_site import prefect_site, until
 from tests.small_system import prepared_folder, small_system
 
 pytestmark = [
     pytest.mark.skipif(postgres_folder() is None, reason="PostgreSQL is not installed (Debian: postgresql)"),
+    pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed"),
 ]
 HOSTS = ("one_rehearsal", "two_rehearsal")
 RUNS = ("performance", "accuracy", "TEST01", "TEST04", "TEST05")
@@ -48,10 +54,11 @@ def aws(endpoint: Endpoint) -> dict[str, str]:
 def host(folder: Path, name: str, prepared: Path) -> dict[str, Any]:
     """A host's own folder, where the network is prepared but nothing measured; return its deployment."""
     work = prepared_folder(folder / name, prepared)
+    small_system(folder / "project" / "deployments" / "systems", name)
     return {
         "name": name,
         "entrypoint": "flows/submission.py:submission",
-        "parameters": {"system": str(small_system(folder, name)), "work": str(work)},
+        "parameters": {"system": name, "work": str(work)},
         "work_pool": {"name": "mlperf", "work_queue_name": name},
         "enforce_parameter_schema": True,
     }
@@ -83,7 +90,9 @@ def measured(folder: Path) -> list[tuple[datetime, datetime]]:
 def test_two_hosts_make_one_submission_when_their_schedule_is_due(
     rehearsal: Rehearsal, s3: Endpoint, tmp_path: Path
 ) -> None:
+    project = copy_project(tmp_path / "project")
     deployments = [*(host(tmp_path, name, rehearsal.work) for name in HOSTS), coordinator(tmp_path)]
+    code = commit(project)
     with ExitStack() as stack:
         database = stack.enter_context(postgres())
         prefect = stack.enter_context(
@@ -92,7 +101,7 @@ def test_two_hosts_make_one_submission_when_their_schedule_is_due(
         prefect.pool(queues={**dict.fromkeys(HOSTS, 1), "fleet": None})
         for queue in (*HOSTS, "fleet"):
             stack.enter_context(prefect.worker(queue=queue))
-        prefect.deploy_all(prefect_file(tmp_path / "prefect.yaml", deployments))
+        prefect.deploy_all(prefect_file(tmp_path / "prefect.yaml", project, deployments), COMMIT=code)
         due = prefect.schedule("fleet/round", seconds=5)
         until(lambda: bool(prefect.runs_of("fleet")), "the schedule")
         run = prefect.runs_of("fleet")[0]
@@ -101,11 +110,12 @@ def test_two_hosts_make_one_submission_when_their_schedule_is_due(
         prefect.wait(run["id"], "Completed")
         systems = prefect.runs_of("submission")
         assert {one["work_queue_name"] for one in systems} == set(HOSTS)
+        assert {one["deployment_version"] for one in (run, *systems)} == {code}
     spans = measured(tmp_path)
     assert len(spans) == len(HOSTS) * len(RUNS)
     assert all(before[1] <= after[0] for before, after in pairwise(spans)), "two measurements at once"
     fetched = tmp_path / "fetched"
-    system = str(tmp_path / f"{HOSTS[0]}.yaml")
+    system = str(project / "deployments" / "systems" / f"{HOSTS[0]}.yaml")
     done = subprocess.run(
         [PROGRAM, "fetch", "round", "--system", system, "--to", fetched],
         env=clean_environment(**aws(s3)),
