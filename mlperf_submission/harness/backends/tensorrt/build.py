@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from models.network.checks import all_tensors, dimensions, read_network
 _PROFILES = "profiles."
 _BATCH = "N"
 _RANGE = re.compile(r"(\d+):(\d+|\*):(\d+|\*)")
-_MEMORY = re.compile(r"Total (Activation|Weights) Memory: (\d+)")
+_MEMORY = re.compile(r"Total (Activation|Device Persistent|Weights) Memory: (\d+)")
 _NEEDED = {"Attention": (10, 14), "RotaryEmbedding": (10, 15), "TensorScatter": (10, 15)}
 """Operators that the parser of `tensorrt` knows from this version on (NVIDIA/TensorRT, CHANGELOG.md); what
 else our networks have is older. `tensorrt_rtx` knows them from 1.7 on."""
@@ -82,8 +83,8 @@ def build(
     Returns:
         Figures: library, version, compute_capability, precision, precisions (layer outputs by type), layers
         (before fusion), bytes, seconds, parse_seconds, max_batch_size, profiles (their number),
-        peak_host_bytes (of this process), activation_bytes and weights_bytes (device memory as TensorRT
-        states it, or None).
+        peak_host_bytes (of this process), activation_bytes (of a context for each profile, as a stream has
+        them) and weights_bytes (device memory as TensorRT states it, or None).
 
     Raises:
         NetworkFileError: no ONNX network, one that TensorRT does not understand, a free dimension that is not
@@ -105,8 +106,8 @@ def build(
     if library == "tensorrt":
         check_operators(model, str(trt.__version__), network)
         _choose_gpu(compute_capability, accelerator)
-    memory: dict[str, int] = {}
-    messages = Messages(trt, say, lambda line: memory.update(_memory(line)))
+    memory: Counter[str] = Counter()
+    messages = Messages(trt, say, partial(_add_memory, memory))
     builder = trt.Builder(messages.logger)
     if builder is None:
         raise _no_engine(messages, network)
@@ -142,8 +143,8 @@ def build(
         "seconds": round(time.monotonic() - started, 3),
         "parse_seconds": round(parsed - started, 3),
         "peak_host_bytes": peak_bytes(),
-        "activation_bytes": memory.get("Activation"),
-        "weights_bytes": memory.get("Weights"),
+        "activation_bytes": memory["Activation"] + memory["Device Persistent"] or None,
+        "weights_bytes": memory["Weights"] or None,
     }
 
 
@@ -358,8 +359,10 @@ def _precisions(definition: Any) -> Counter[str]:
     )
 
 
-def _memory(line: str) -> dict[str, int]:
-    return {what: int(size) for what, size in _MEMORY.findall(line)}
+def _add_memory(memory: Counter[str], line: str) -> None:
+    """Take what a message says of memory: a context's is stated for each profile, that of weights once."""
+    for what, size in _MEMORY.findall(line):
+        memory[what] = int(size) + (0 if what == "Weights" else memory[what])
 
 
 def _no_engine(messages: Messages, network: Path) -> StepFailedError:

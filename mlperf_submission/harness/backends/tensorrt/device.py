@@ -2,10 +2,10 @@
 
 Has not run on a GPU yet. Without one, tests run it on a CUDA and a TensorRT in host memory that are stricter
 than the real ones (tests/mlperf_submission/harness/fake_gpu.py), and show that the real bindings take every
-call as it is made. Assumptions to check first on a GPU: the bindings let go of Python's global lock in their
-calls; contexts of one engine may share its optimisation profile (TensorRT 10 and newer); a context can be
-captured in a graph after one run of that shape; TensorRT for RTX has compiled its kernels for a shape after
-that run.
+call as it is made. Assumptions to check first on a GPU: CUDA's bindings let go of Python's global lock in
+their calls, as TensorRT's do while they enqueue (python/src/infer/pyCore.cpp of NVIDIA/TensorRT); contexts of
+one engine may share its optimisation profile (TensorRT 10 and newer); a context can be captured in a graph
+after one run of that shape; TensorRT for RTX has compiled its kernels for a shape after that run.
 """
 
 from __future__ import annotations
