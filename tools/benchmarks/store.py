@@ -1,4 +1,4 @@
-"""The store against `rclone copy`: 2 GB in 1,000 files up and down, on the same S3 server."""
+"""The store against `rclone copy`: the same files up and down, through the same S3 server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shutil
 import statistics
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,9 +16,11 @@ from pathlib import Path
 from mlperf_submission.store.embedded import Endpoint, embedded_s3, rclone_program
 from mlperf_submission.store.store import RunFile, RunInfo, Store
 
-SMALL = (990, 1_000_000)
-LARGE = (10, 101_000_000)
-"""Files and bytes of each: together 1,000 files and 2.0 GB; the large ones go in parts."""
+SETS = {
+    "99 of 1 MB, 1 of 101 MB": ((99, 1_000_000), (1, 101_000_000)),
+    "300 of 30 kB": ((300, 30_000),),
+}
+"""What is moved at once: numbers of files, and bytes of each. The largest goes in parts."""
 _BLOCK = 1 << 20
 _WORKERS = 8
 _RCLONE = (
@@ -54,18 +56,15 @@ class Transfer:
     checked: float
 
 
-def against_rclone(
-    work: Path, *, repeats: int, small: tuple[int, int] = SMALL, large: tuple[int, int] = LARGE
-) -> list[Transfer]:
+def against_rclone(work: Path, kinds: Sequence[tuple[int, int]], *, repeats: int) -> list[Transfer]:
     """Move the same files with the store and with rclone, in turn, through S3 servers of the same kind.
 
     Args:
         work: a folder for everything: three times the size of the files.
+        kinds: how many files, and the bytes of each.
         repeats: how often each is measured.
-        small: how many small files, and the bytes of each.
-        large: how many large files, and the bytes of each.
     """
-    files = _make_files(work / "source", small, large)
+    files = _make_files(work / "source", kinds)
     seconds: dict[str, list[float]] = {}
     for _ in range(repeats):
         for measure in (_with_store, _with_rclone):
@@ -120,11 +119,11 @@ def _seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _make_files(folder: Path, small: tuple[int, int], large: tuple[int, int]) -> list[RunFile]:
+def _make_files(folder: Path, kinds: Sequence[tuple[int, int]]) -> list[RunFile]:
     """Write the files: random, so that nothing is stored once for two and nothing can be compressed."""
     content = random.Random(1)
     files = []
-    for kind, (count, size) in enumerate((small, large)):
+    for kind, (count, size) in enumerate(kinds):
         for number in range(count):
             path = f"{kind}/{number % 10}/{number}.bin"
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
