@@ -192,24 +192,24 @@ def _memory_kind(gpus: Sequence[Gpu], reading: Reading) -> FieldValue:
 
 
 def _without_driver(probe: Probe, why: str) -> Iterator[FieldValue]:
-    devices = []
-    for folder in probe.folders("/sys/bus/pci/devices"):
-        base = f"/sys/bus/pci/devices/{folder.name}"
-        kind, vendor = probe.file(f"{base}/class"), probe.file(f"{base}/vendor")
+    place, devices = "/sys/bus/pci/devices", []
+    folders = probe.folders(place)
+    for folder in folders:
+        kind, vendor = (probe.file(f"{place}/{folder.name}/{file}") for file in ("class", "vendor"))
         if kind and vendor and kind.raw[:6] in _DISPLAY_CLASSES and vendor.raw == _NVIDIA:
             devices.append(folder.name)
-    if not probe.folders("/sys/bus/pci/devices"):
+    if not folders:
         for name in _FIELDS:
             yield ask(name, f"{why}, and the kernel lists no PCI devices")
         return
     if devices:
-        reading = probe.said("/sys/bus/pci/devices", "\n".join(devices))
+        reading = probe.said(place, "\n".join(devices))
         yield found("accelerators_per_node", len(devices), reading, f"PCI devices of NVIDIA; {why}")
         for name in _FIELDS:
             if name != "accelerators_per_node":
                 yield ask(name, why)
         return
-    reading = probe.said("/sys/bus/pci/devices", "no accelerator of NVIDIA")
+    reading = probe.said(place, "no accelerator of NVIDIA")
     for name in _FIELDS:
         if name == "accelerators_per_node":  # text: the checker takes the number 0 for an empty field (Y-06)
             yield found(name, "0", reading, "no accelerator of NVIDIA; of others we know nothing")

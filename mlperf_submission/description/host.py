@@ -56,17 +56,13 @@ def processor_fields(probe: Probe) -> Iterator[FieldValue]:
 
 def memory_fields(probe: Probe) -> Iterator[FieldValue]:
     """Yield capacity and configuration: dmidecode (root), else the kernel's error detection, else meminfo."""
-    modules = _dmi_modules(probe)
+    modules, note = _dmi_modules(probe), ""
+    if not modules:
+        modules, note = _edac_modules(probe), "the part numbers are not told"
     if modules:
         reading, sizes, names = modules
         yield found("host_memory_capacity", f"{sum(sizes) / _GIB:.0f} GB", reading)
-        yield found("host_memory_configuration", counted(names), reading)
-        return
-    edac = _edac_modules(probe)
-    if edac:
-        reading, sizes, names = edac
-        yield found("host_memory_capacity", f"{sum(sizes) / _GIB:.0f} GB", reading)
-        yield found("host_memory_configuration", counted(names), reading, "the part numbers are not told")
+        yield found("host_memory_configuration", counted(names), reading, note)
         return
     meminfo = probe.file("/proc/meminfo")
     total = re.search(r"MemTotal:\s*([0-9]{1,15}) kB", meminfo.raw) if meminfo else None

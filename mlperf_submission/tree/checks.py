@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 from mlperf_submission.compliance.audits import applied_audit, prove_applied
@@ -27,23 +28,19 @@ class Evidence:
     """The logs and hashes of the runs' files; each file is read once for each of the two."""
 
     def __init__(self) -> None:
-        self._logs: dict[Path, DetailLog] = {}
-        self._hashes: dict[Path, str] = {}
+        self._read = cache(read_detail)
+        self._hash = cache(sha256_of)
 
     def log(self, path: Path) -> DetailLog:
         """Return a detail log; LogError if it cannot be read."""
-        if path not in self._logs:
-            self._logs[path] = read_detail(path)
-        return self._logs[path]
+        return self._read(path)
 
     def sha256(self, path: Path) -> str:
         """Return the SHA-256 of a file; the empty text if it cannot be read."""
-        if path not in self._hashes:
-            try:
-                self._hashes[path] = sha256_of(path)
-            except OSError:
-                return ""
-        return self._hashes[path]
+        try:
+            return self._hash(path)
+        except OSError:
+            return ""
 
 
 def refusals(plan: TreePlan, round_: Round, evidence: Evidence) -> list[str]:

@@ -21,13 +21,6 @@ def columns(round_: Round) -> tuple[str, ...]:
     return (*CSV_COLUMNS[:at], "total_accelerators", *CSV_COLUMNS[at:], *further)
 
 
-def _units(round_: Round, model: str, scenario: str) -> str:
-    """Return the unit of a result as the official CSV of the round names it; empty for no scenario."""
-    return (
-        round_.csv_units(round_.models.get(model), Scenario(scenario)) if scenario in list(Scenario) else ""
-    )
-
-
 def csv_rows(round_: Round, found: Found) -> tuple[tuple[str, ...], ...]:
     """Return the cells of an accepted result: one row, and a second one with the power of a power result."""
     at, system, module = found.at, found.system, round_.by_module
@@ -54,7 +47,7 @@ def csv_rows(round_: Round, found: Found) -> tuple[tuple[str, ...], ...]:
         "version": round_.name,
         "inferred": int(found.inferred),
         "has_power": found.power is not None,
-        "Units": _units(round_, found.model, found.scenario),
+        "Units": round_.csv_units(round_.models.get(found.model), Scenario(found.scenario)),
         "weight_data_types": found.weight_data_types,
         "total_accelerators": _accelerators(system),
         "design_power_watts": system.get("system_power_capacity", "") if found.power is not None else "",

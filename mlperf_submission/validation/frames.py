@@ -193,8 +193,7 @@ class Files(Frame):
 class Settings(Frame):
     """A line of user.conf beside the log of the run that it stands beside."""
 
-    difference: str
-    agrees: bool
+    difference: str = about("empty if there is none")
 
 
 class Needs(Frame):

@@ -120,7 +120,7 @@ RULES = catalogue(
         "+user-conf": Rule(
             Settings,
             "user.conf says what the run beside it was really run with.",
-            passes=lambda d: d.agrees,
+            passes=lambda d: d.difference == "",
             each="{difference}",
             joint="; ",
             message="{each}",

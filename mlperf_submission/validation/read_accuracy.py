@@ -17,7 +17,8 @@ from mlperf_submission.validation.frames import (
     Files,
     Metrics,
 )
-from mlperf_submission.validation.read_run import At, Place, Reader, read_run
+from mlperf_submission.validation.read_run import read_run
+from mlperf_submission.validation.reader import At, Place, Reader
 
 ALWAYS_ALLOWED = frozenset({"mlperf_log_trace.json", "results.json", ".gitkeep"})
 LOGS = frozenset({SUMMARY, DETAIL})
@@ -111,7 +112,7 @@ def read_accuracy(reader: Reader, place: Place) -> tuple[str, str]:
     stated = {one["metric"] for one in found if one["is_read"]}
     lacking = [one for one in targets if one.required and one.metric not in stated]
     found += [{"metric": one.metric, "floor": one.floor, "few_floor": one.floor} for one in lacking]
-    at, about = (place.at.scope, path), {"closed": place.at.closed, "readable": not problem}
+    at, about = At(place.at.scope, path), {"closed": place.at.closed, "readable": not problem}
     for row in found:
         reader.add(Metrics, at, **about, **row)
     value = values.get(targets[0].metric, "") if targets else ""
@@ -127,19 +128,19 @@ def read_audits(reader: Reader, base: str, place: Place) -> None:
     """
     one_was_read = False
     for test in place.model.audits:
-        at = place.at.scope, f"{base}/{test}"
-        exists = reader.tree.exists(at[1])
+        at = At(place.at.scope, f"{base}/{test}")
+        exists = reader.tree.exists(at.path)
         skipped = exists and _read_audit(reader, at, test, place)
         reader.add(Audits, at, test=test, exists=exists, scenario=place.scenario, first_token_skipped=skipped)
         if exists and test in _WITH_RUN and RunKind.TEST06 not in place.model.audits:
             forgiven = one_was_read and not reader.round.is_newer
-            run = read_run(reader, place, test, f"{at[1]}/performance/run_1", forgiven=forgiven)
+            run = read_run(reader, place, test, f"{at.path}/performance/run_1", forgiven=forgiven)
             one_was_read = one_was_read or not run.problem
 
 
 def _read_audit(reader: Reader, at: At, test: RunKind, place: Place) -> bool:
     """Read what a test verifies; return whether TEST06 skipped the first token check."""
-    folder, newer = at[1], reader.round.is_newer
+    folder, newer = at.path, reader.round.is_newer
     if test in _WITH_RUN:
         _check(reader, at, test, "verify_performance.txt", "performance", own_line=False)
         run = f"{folder}/performance/run_1"
@@ -161,7 +162,7 @@ def _check(
     reader: Reader, at: At, test: RunKind, file: str, kind: str, *, own_line: bool
 ) -> tuple[bool, bool]:
     """Add whether a file says TEST PASS, with `own_line` in a line of its own: found, passes."""
-    text = reader.tree.text(f"{at[1]}/{file}")
+    text = reader.tree.text(f"{at.path}/{file}")
     found = not text.problem
     said = [line.strip() for line in lines(text.content)] if own_line else text.content
     passes = found and "TEST PASS" in said
@@ -174,7 +175,7 @@ def _check(
 
 def _fallback(reader: Reader, at: At, test: RunKind, place: Place, passes: bool) -> None:
     """Read the accuracy folder of TEST01 and, if it is not bit-exact, both accuracies."""
-    folder, rows = f"{at[1]}/accuracy", reader.rows[Files]
+    folder, rows = f"{at.path}/accuracy", reader.rows[Files]
     required = frozenset({ACCURACY_LOG, "accuracy.txt"})
     if not passes:
         required |= {"baseline_accuracy.txt", "compliance_accuracy.txt"}
@@ -204,7 +205,7 @@ def _last_value(metric: str, text: Text, newer: bool) -> float:
 def _test06(reader: Reader, at: At) -> bool:
     """Add the three checks of TEST06; return whether it skipped the first."""
     file = "verify_accuracy.txt"
-    text = reader.tree.text(f"{at[1]}/{file}")
+    text = reader.tree.text(f"{at.path}/{file}")
     said = {line.strip() for line in lines(text.content)}
     skipped = "First token check pass: Skipped" in said
     for kind in ("First token check pass", "EOS check pass", "Sample length check pass"):

@@ -16,7 +16,8 @@ from mlperf_submission.validation import conf
 from mlperf_submission.validation.frames import Fields, Files, Results, Settings
 from mlperf_submission.validation.power.read import POWER_FILES, power_conf, read_power
 from mlperf_submission.validation.read_accuracy import LOGS, add_files, read_accuracy, read_audits
-from mlperf_submission.validation.read_run import Located, Place, Reader, read_run
+from mlperf_submission.validation.read_run import read_run
+from mlperf_submission.validation.reader import Located, Place, Reader
 
 _SUMMARY = re.compile(r"Result is\s*:\s*(\w+)")
 

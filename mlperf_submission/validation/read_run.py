@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,9 @@ from mlperf_submission.submission.files import DETAIL, Tree
 from mlperf_submission.submission.results import Value, is_number, logged_scenario, read_value
 from mlperf_submission.submission.round import SEED_KEYS, round_by_seeds
 from mlperf_submission.submission.times import timed_span
-from mlperf_submission.validation.frames import Frame, Needs, Readings, Runs, columns_of
+from mlperf_submission.validation.frames import Needs, Runs, columns_of
+from mlperf_submission.validation.reader import At, Place, Reader
 
-At = tuple[str, str]
-"""Scope and path of a row."""
 NO_LOG = "no log"
 """The problem of a run whose log is missing."""
 _TOKEN_LATENCIES = (
@@ -48,74 +46,6 @@ def _column(key: str) -> str:
 
 
 @dataclass(frozen=True)
-class Reader:
-    """A tree that is read by the rules of a round, and the rows that were found in it."""
-
-    round: Round
-    tree: Tree
-    rows: dict[type[Frame], list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
-
-    def add(self, frame: type[Frame], at: At, **columns: Any) -> None:
-        """Add a row to a frame; columns that are not given are NaN, false, 0 or empty."""
-        self.rows[frame].append({"scope": at[0], "path": at[1], **columns})
-
-    def reading(self, at: At, problem: str, **columns: str) -> None:
-        """Add what something is read as, and why it cannot be read; empty if it can."""
-        self.add(Readings, at, readable=not problem, problem=problem, **columns)
-
-
-@dataclass(frozen=True)
-class Located:
-    """Where a result lies, in names of the tree."""
-
-    division: str
-    submitter: str
-    system: str
-    directory: str
-    folder: str
-
-    @property
-    def submission(self) -> str:
-        """The submitter's folder."""
-        return f"{self.division}/{self.submitter}"
-
-    @property
-    def closed(self) -> bool:
-        """Whether the division is closed or network."""
-        return self.division != "open"
-
-    @property
-    def scope(self) -> str:
-        """The result's scope."""
-        return f"{self.submission}/{self.system}/{self.directory}/{self.folder}"
-
-    @property
-    def path(self) -> str:
-        """The result's folder."""
-        return self.beside("results")
-
-    def beside(self, room: str) -> str:
-        """The same scenario in `results`, `measurements` or `compliance`."""
-        return f"{self.submission}/{room}/{self.system}/{self.directory}/{self.folder}"
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a result lies, and what it is judged as; `network`, `edge`: what its system is."""
-
-    at: Located
-    model: ModelRules
-    scenario: Scenario
-    network: bool
-    edge: bool
-
-    @property
-    def row(self) -> At:
-        """Scope and path of the rows about the result's folder."""
-        return self.at.scope, self.at.path
-
-
-@dataclass(frozen=True)
 class Run:
     """A run that was read.
 
@@ -136,9 +66,9 @@ class Run:
 
 def read_run(reader: Reader, place: Place, kind: RunKind, folder: str, *, forgiven: bool = False) -> Run:
     """Read a run in `folder` and add its rows; one that is `forgiven` if it cannot be read is overlooked."""
-    round_, at = reader.round, (place.at.scope, f"{folder}/{DETAIL}")
+    round_, at = reader.round, At(place.at.scope, f"{folder}/{DETAIL}")
     limits = _limits(round_, place.model, place.scenario)
-    log, damage = _read_log(reader.tree, at[1])
+    log, damage = _read_log(reader.tree, at.path)
     values = log.values if log else {}
     logged = logged_scenario(values)
     logged = logged if logged in round_.result_fields else None
@@ -168,7 +98,7 @@ def read_run(reader: Reader, place: Place, kind: RunKind, folder: str, *, forgiv
         at,
         **own,
         **limits,
-        **_stated(round_, place, kind, at[1], log, values),
+        **_stated(round_, place, kind, at.path, log, values),
         **about,
         folder=place.at.path,
         readable=log is not None,

@@ -28,7 +28,7 @@ from mlperf_submission.validation.frames import (
     frame_of,
 )
 from mlperf_submission.validation.read_result import Found, read_result
-from mlperf_submission.validation.read_run import At, Located, Place, Reader
+from mlperf_submission.validation.reader import At, Located, Place, Reader
 from mlperf_submission.validation.relations import neighbours, pairs
 from mlperf_submission.validation.structure import IGNORED_ROOT_FOLDERS
 
@@ -84,13 +84,13 @@ class _TreeReader(Reader):
         )
 
     def place(self, path: str, **columns: Any) -> None:
-        at = path, path or "."
+        at = At(path, path or ".")
         self.add(Places, at, **{"round": self.round.name, "logged_round": self.round.name, **columns})
         self.reading(at, self.tree.listing(path).problem, role="folder")
 
     def names(self, path: str, names: tuple[str, ...] | set[str], **columns: Any) -> None:
         for name in sorted(names):
-            self.add(Names, (path, path or "."), name=name, **columns)
+            self.add(Names, At(path, path or "."), name=name, **columns)
 
     def read_submitter(self, division: str, submitter: str) -> None:
         path = f"{division}/{submitter}"
@@ -106,7 +106,7 @@ class _TreeReader(Reader):
             if division == "open" and self.tree.exists(name):
                 json = self.tree.json(name)
                 mapping = {key: value for key, value in json.content.items() if isinstance(value, str)}
-                self.reading((path, path), json.problem, role="mapping", name="model_mapping.json")
+                self.reading(At(path, path), json.problem, role="mapping", name="model_mapping.json")
             for system in results.folders:
                 self.read_system(division, submitter, system, mapping)
         described = {
@@ -129,7 +129,7 @@ class _TreeReader(Reader):
 
     def read_system(self, division: str, submitter: str, system: str, mapping: Mapping[str, str]) -> None:
         path = f"{division}/{submitter}/systems/{system}.json"
-        at = f"{division}/{submitter}/{system}", path
+        at = At(f"{division}/{submitter}/{system}", path)
         exists, json = self.tree.exists(path), self.tree.json(path)
         content, readable = json.content, exists and not json.problem
         stated = {
@@ -161,7 +161,7 @@ class _TreeReader(Reader):
         for directory in self.tree.listing(base).folders:
             folders = self.tree.listing(f"{base}/{directory}").folders
             places = [Located(division, submitter, system, directory, folder) for folder in folders]
-            at = f"{division}/{submitter}/{system}/{directory}", f"{base}/{directory}"
+            at = At(f"{division}/{submitter}/{system}/{directory}", f"{base}/{directory}")
             self.read_model(at, places, mapping, content, stated["system_type"], network == "true")
 
     def read_model(
@@ -174,7 +174,7 @@ class _TreeReader(Reader):
         network: bool,
     ) -> None:
         round_ = self.round
-        division, _, _, directory = at[0].split("/")
+        division, _, _, directory = at.scope.split("/")
         closed = division != "open"
         name = round_.resolve(directory, None if closed else mapping)
         model = round_.models.get(name)
@@ -212,7 +212,7 @@ class _TreeReader(Reader):
             fits = model is None or scenario in allowed
             if model and has_scenarios:
                 about = {"exists": True, "known": known, "allowed": fits, **asked_for}
-                self.add(Scenarios, (located.scope, located.path), name=located.folder, **about)
+                self.add(Scenarios, At(located.scope, located.path), name=located.folder, **about)
             if model and scenario and known and (fits or not closed):
                 read_result(self, found, Place(located, model, scenario, network, "edge" in system_type))
 

@@ -36,8 +36,9 @@ from mlperf_submission.submission.conf import as_integer, parse_conf
 from mlperf_submission.submission.detail_log import read_detail
 from mlperf_submission.submission.files import Tree
 from mlperf_submission.submission.times import run_span
-from mlperf_submission.validation import read_run
+from mlperf_submission.validation import reader as tree_reader
 from mlperf_submission.validation.power.read import read_power
+from mlperf_submission.validation.read_run import read_run
 from models.gptj.checkpoint import Checkpoint
 from tests.mlperf_submission.validation.sample_power import PERFORMANCE, POWER, add_power
 from tests.mlperf_submission.validation.sample_submission import ACCURACY as SCORES
@@ -227,11 +228,11 @@ _whole = cache(_Whole)
 
 
 def _power(path: str, content: bytes, _folder: Path) -> None:
-    located = read_run.Located("closed", "Acme", "box", "resnet50", "Offline")
-    place = read_run.Place(located, V4_1.models["resnet"], Scenario.SINGLE_STREAM, False, False)
+    located = tree_reader.Located("closed", "Acme", "box", "resnet50", "Offline")
+    place = tree_reader.Place(located, V4_1.models["resnet"], Scenario.SINGLE_STREAM, False, False)
     with _whole().with_file(path, content) as made:
-        reader = read_run.Reader(V4_1, Tree(made.root))
-        run = read_run.read_run(reader, place, RunKind.PERFORMANCE, f"{PERFORMANCE}/run_1")
+        reader = tree_reader.Reader(V4_1, Tree(made.root))
+        run = read_run(reader, place, RunKind.PERFORMANCE, f"{PERFORMANCE}/run_1")
         read_power(reader, place, run)
 
 

@@ -18,7 +18,8 @@ from mlperf_submission.submission.files import Json, Tree, lines
 from mlperf_submission.submission.times import moment
 from mlperf_submission.validation.frames import Power
 from mlperf_submission.validation.power.daemon import channels, log_problem, messages_problem, seconds
-from mlperf_submission.validation.read_run import NO_LOG, Place, Reader, Run, read_run
+from mlperf_submission.validation.read_run import NO_LOG, Run, read_run
+from mlperf_submission.validation.reader import At, Place, Reader
 
 POWER_FILES = frozenset({"client.json", "client.log", "ptd_logs.txt", "server.json", "server.log"})
 SESSION_FIELDS = (
@@ -72,7 +73,7 @@ def read_power(reader: Reader, place: Place, run: Run) -> float:
     }
     if not row["fields"]:
         row |= {name: _told(check) for name, check in checks.items()}
-    reader.add(Power, (place.at.scope, f"{base}/power"), **row)
+    reader.add(Power, At(place.at.scope, f"{base}/power"), **row)
     return metric if math.isfinite(metric) else 0.0
 
 

@@ -10,7 +10,8 @@ from mlperf_submission.rounds import V4_1, RunKind, Scenario
 from mlperf_submission.submission.files import Tree
 from mlperf_submission.validation import validate_tree
 from mlperf_submission.validation.power.read import read_power
-from mlperf_submission.validation.read_run import Located, Place, Reader, read_run
+from mlperf_submission.validation.read_run import read_run
+from mlperf_submission.validation.reader import Located, Place, Reader
 from tests.mlperf_submission.validation.sample_power import (
     MUTATIONS,
     PERFORMANCE,
