@@ -159,9 +159,9 @@ def test_a_candidate_that_is_no_whole_submission_is_not_published(
     system_file: Path,
     tmp_path: Path,
 ) -> None:
-    fields = store.manifest(f"{SYSTEM}/aaaa").model_dump(exclude={"files", "version", "run"})
+    fields = store.manifest(f"{SYSTEM}/aaaa").model_dump(include={*RunInfo.model_fields})
     page = RunFile("page/index.html", tmp_path / "index.html")
-    store.upload_run(RunInfo(**fields, run="page"), [page])
+    store.upload_run(RunInfo(**fields | {"run": "page"}), [page])
     argv, environment = command(endpoint, system_file, f"{SYSTEM}/page", "--yes", "--by", "Ada")
     done = subprocess.run(
         argv, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False

@@ -14,8 +14,8 @@ from tests.conftest import ROOT, shell
 from tests.copies import copy_project
 from tests.small_system import small_system
 
-LISTED = "models=table(\n        (\n            *_COMMON,\n"
-RULES = LISTED + '            replace(RESNET, name="toy", datacenter=SERVER, both=ALL_FOUR, audits=()),\n'
+LISTED = "models=table(\n        *_COMMON,\n"
+RULES = LISTED + '        replace(RESNET, name="toy", audits=()),\n'
 
 
 def house_with_a_toy(folder: Path) -> Path:
