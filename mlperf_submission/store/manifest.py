@@ -31,6 +31,8 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 EntityTag = Annotated[str, Field(max_length=200)]
 _SEAL = "seal"
 _NEWEST_VERSION = 4
+_LARGEST_BUNDLE = 64 << 20
+"""Bytes: whoever reads of a bundle holds that in memory."""
 _WHY_CHARACTERS = 300
 _HASH = re.compile(rb"[0-9a-f]{64}")
 
@@ -107,7 +109,7 @@ class Bundle(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     sha256: Sha256
-    size: Annotated[int, Field(ge=1)]
+    size: Annotated[int, Field(ge=1, le=_LARGEST_BUNDLE)]
     etag: EntityTag = ""
 
 

@@ -194,3 +194,5 @@ def test_a_file_that_is_not_in_its_bundle_is_refused() -> None:
         with pytest.raises(ValidationError, match="is in no bundle of the run"):
             Manifest(**info().model_dump(), files=(file,), bundles=named)
     Manifest(**info().model_dump(), files=(file,), bundles=(Bundle(sha256="1" * 64, size=11),))
+    with pytest.raises(ValidationError):
+        Bundle(sha256="1" * 64, size=1 << 40)
