@@ -153,8 +153,8 @@ def _listing(folder: Path) -> str:
 def _own(source: Source) -> Mapping[str, JsonValue]:
     if not source.own:
         return {}
-    folder = Path(source.own)
-    listing = {"listing": _listing(folder)} if folder.is_dir() else {}
+    folder = source.own_path
+    listing = {"listing": _listing(folder)} if folder and folder.is_dir() else {}
     return {"own": shown(source.own), **listing}
 
 

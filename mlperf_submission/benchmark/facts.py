@@ -38,7 +38,8 @@ class Source:
 
     def taken_from(self, own: str) -> Source:
         """Return it with an absolute path or an address of the person's in place of its owner's."""
-        return replace(self, urls=(own if "://" in own else Path(own).as_uri(),), own=own)
+        taken = replace(self, own=own)
+        return replace(taken, urls=(taken.own_path.as_uri() if taken.own_path else own,))
 
     @property
     def own_path(self) -> Path | None:
