@@ -13,10 +13,12 @@ import os
 import re
 import secrets
 import socket
+import sqlite3
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import chdir, contextmanager
+from contextlib import chdir, closing, contextmanager, suppress
 from functools import partialmethod
 from importlib import import_module
 from pathlib import Path
@@ -37,6 +39,8 @@ _RAISED = re.compile(r"[\w.]*(?:Error|Exception): ")
 """The line of a traceback that says what was raised."""
 _HOST = "127.0.0.1"
 _DATABASE = "prefect.db"
+SCHEMA = Path(__file__).with_name("prefect_schema.sql")
+"""The tables of Prefect's database, empty (`tools.prefect_schema` writes them)."""
 _CLIENT: Mapping[str, str] = {
     # The log of a run goes to the server in full, and not to the console, which shows progress.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
@@ -52,6 +56,8 @@ _OURS: Mapping[str, str] = {
     # Leases of concurrency limits on disk: in memory, a killed server would leak them.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+    # Signs of life, which nobody here watches: each flow would end up to a second later for them.
+    "PREFECT_FLOWS": '{"heartbeat_frequency": null}',
     # By default it is SSL_CERT_FILE, also where no certificate is looked at.
     "PREFECT_API_SSL_CERT_FILE": certifi.where(),
 }
@@ -117,12 +123,13 @@ def prefect_server(home: Path, log: Path, *, used_by: str | None = None) -> Iter
             if used_by:
                 import_module(used_by)
             deadline = time.monotonic() + START_SECONDS
-            while not _answers(address):
-                if server.poll() is not None:
-                    raise _failed(f"ended with exit status {server.returncode}", log, begin)
-                if time.monotonic() > deadline:
-                    raise _failed(f"did not answer within {START_SECONDS:.0f} s", log, begin)
-                time.sleep(0.1)
+            with httpx.Client(base_url=address, timeout=2, trust_env=False) as client:
+                while not _answers(client):
+                    if server.poll() is not None:
+                        raise _failed(f"ended with exit status {server.returncode}", log, begin)
+                    if time.monotonic() > deadline:
+                        raise _failed(f"did not answer within {START_SECONDS:.0f} s", log, begin)
+                    time.sleep(0.1)
             with revived(server, argv, log=log, environment=settings, cwd=home), in_use(home, mark_lost_runs):
                 try:
                     yield address
@@ -164,8 +171,23 @@ def _make_private(home: Path) -> None:
     home.mkdir(parents=True, exist_ok=True)
     home.chmod(0o700)
     database = home / _DATABASE
-    database.touch(0o600)
+    if not database.exists():
+        make_database(database)
     database.chmod(0o600)
+
+
+def make_database(path: Path) -> None:
+    """Make a database with Prefect's tables, unless somebody else makes it meanwhile.
+
+    Prefect itself makes them by all migrations that it ever had, which takes five seconds. What this file of
+    tables is too old for, it still makes when it starts.
+    """
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        made = Path(folder) / path.name
+        with closing(sqlite3.connect(made)) as database:
+            database.executescript(SCHEMA.read_text(encoding="utf-8"))
+        with suppress(FileExistsError):
+            path.hardlink_to(made)
 
 
 def _without_prefect() -> dict[str, str]:
@@ -230,8 +252,8 @@ def send_what_is_queued() -> None:
         worker.drain_all(timeout=_DRAIN_SECONDS)
 
 
-def _answers(address: str) -> bool:
+def _answers(client: httpx.Client) -> bool:
     try:
-        return httpx.get(f"{address}/health", timeout=2, trust_env=False).status_code == 200
+        return client.get("/health").status_code == 200
     except httpx.HTTPError:
         return False

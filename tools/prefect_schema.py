@@ -1,0 +1,42 @@
+"""Writes `cli/prefect_schema.sql`: the tables of the installed Prefect's database, as its own migrations make them.
+
+`python -m tools.prefect_schema`, once the pinned Prefect is another. Until then Prefect makes a new database's
+remaining steps itself, so an old file costs time and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+from cli.server import SCHEMA
+
+_ADDRESS = "sqlite+aiosqlite:///prefect.db"
+_MIGRATE = (
+    "import asyncio; from prefect.server.database import provide_database_interface as db; "
+    "asyncio.run(db().create_db())"
+)
+
+
+def migrated_schema() -> str:
+    """Return the statements that make an empty database of the installed Prefect."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": folder,
+            "PREFECT_HOME": folder,
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": _ADDRESS,
+        }
+        subprocess.run([sys.executable, "-c", _MIGRATE], cwd=folder, env=environment, check=True)
+        with closing(sqlite3.connect(Path(folder) / "prefect.db")) as database:
+            return "".join(f"{statement}\n" for statement in database.iterdump())
+
+
+if __name__ == "__main__":
+    SCHEMA.write_text(migrated_schema(), encoding="utf-8")
+    print(f"wrote {SCHEMA}")
