@@ -76,6 +76,8 @@ measurement it would only take time."""
 _SERVER: Mapping[str, str] = {
     **_OURS,
     **{f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in IDLE_SERVICES},
+    # The forms of all kinds of blocks: whoever saves a block sends its kind along.
+    "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
     "PREFECT_LOGGING_SERVER_LEVEL": "ERROR",
     # Relative to the folder that it works in: SQLAlchemy has no way to quote a path in an address.
     "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{_DATABASE}",

@@ -226,11 +226,14 @@ class SubmissionRequest:
     def loaded_samples(self, benchmark: str) -> int:
         """Return how many samples LoadGen keeps loaded in a performance run.
 
-        A rehearsal of full length takes the official number where its system file names a smaller one.
+        A rehearsal loads no more than its mini edition has; one of full length takes the official number
+        where its system file names a smaller one.
         """
-        official = self.rules_of(benchmark).performance_sample_count
-        own = self.settings_of(benchmark).performance_sample_count or official
-        return max(own, official) if self.full_length and self.system.is_rehearsal else own
+        settings, official = self.settings_of(benchmark), self.rules_of(benchmark).performance_sample_count
+        own = settings.performance_sample_count or official
+        if not self.system.is_rehearsal:
+            return own
+        return max(own, official) if self.full_length else min(own, settings.mini_samples)
 
     def largest_batch(self, benchmark: str) -> int:
         """Return the largest batch of the benchmark's scenarios, which its engine is built for."""

@@ -1,7 +1,7 @@
-"""Writes `cli/prefect_schema.sql`: the tables of the installed Prefect's database, as its own migrations make them.
+"""Writes `cli/prefect_schema.sql`: the tables of Prefect's database, as its own migrations make them.
 
-`python -m tools.prefect_schema`, once the pinned Prefect is another. Until then Prefect makes a new database's
-remaining steps itself, so an old file costs time and nothing else.
+`python -m tools.prefect_schema`, once another Prefect is installed. Until then Prefect makes the remaining
+steps of a new database itself, so that an old file costs time and nothing else.
 """
 
 from __future__ import annotations

@@ -93,9 +93,11 @@ class BenchmarkSettings(_Settings):
     single_stream: Tuning | None = Field(default=None, alias="SingleStream")
     multi_stream: Tuning | None = Field(default=None, alias="MultiStream")
     performance_sample_count: int | None = Field(
-        default=None, ge=1, le=1 << 30, description="samples kept loaded; the round's minimum by default"
+        default=None,
+        ge=1,
+        le=1 << 30,
+        description="samples kept loaded; the round's minimum by default, and no more than a rehearsal has",
     )
-
     mini_samples: int = Field(
         default=1200,
         ge=1,

@@ -27,7 +27,8 @@ def test_everything_that_the_file_names_is_the_default() -> None:
         *((name, scenario) for name in both for scenario in ("Offline", "Server")),
     }
     assert not request.full_length
-    assert request.sample_count("resnet50") == 500
+    assert request.sample_count("resnet50") == request.loaded_samples("resnet50") == 200
+    assert request.loaded_samples("retinanet") == 32, "there are no more, and the round's minimum is 64"
     assert request.largest_batch("resnet50") == 16
 
 
@@ -35,7 +36,7 @@ def test_full_length_takes_the_samples_of_the_round() -> None:
     request = SubmissionRequest.checked("rehearsal", scenarios=["Server"], full_length=True)
     assert {one.scenario for one in request.results} == {"Server"}
     assert request.sample_count("resnet50") == 50_000
-    assert request.loaded_samples("resnet50") == 1024, "the file names 500"
+    assert request.loaded_samples("resnet50") == 1024
 
 
 def test_a_submission_that_would_keep_too_few_samples_loaded_is_refused_before_anything_runs(
