@@ -61,12 +61,20 @@ def prepare_all(
     Raises:
         PipelineError: one that is of the request or the host (`flows.incomplete.ENDS_ALL`).
     """
-    stories = {one.name: partial(prepare, run, request, one) for one in request.benchmarks}
+    largest_first = sorted(request.benchmarks, key=lambda one: _work(request, one), reverse=True)
+    stories = {one.name: partial(prepare, run, request, one) for one in largest_first}
     each = max((request.host_bytes_to_convert(name) or _SMALL for name in stories), default=_SMALL)
     memory = psutil.virtual_memory().total // each
     width = max(1, min(len(stories), len(os.sched_getaffinity(0)), memory))
     with run.side_by_side("prepare", stories, width) as waiting:
         return outcomes(waiting)
+
+
+def _work(request: SubmissionRequest, benchmark: Benchmark) -> int:
+    """Return how much there is to prepare, in numbers and bytes: the longest part must not be the last."""
+    sizes = benchmark.facts.sizes
+    samples = request.sample_count(benchmark.name) * sizes.sample_values
+    return samples if request.on_mini_data else samples + sizes.network
 
 
 def prepare(run: Runner, request: SubmissionRequest, benchmark: Benchmark) -> Prepared:
