@@ -11,7 +11,17 @@ from pathlib import Path
 
 import psutil
 
-from tests.faults.flows import damaged, holding, kill, records, step_at_work, system_file, tree_of
+from tests.faults.flows import (
+    damaged,
+    holding,
+    kill,
+    outliving,
+    records,
+    step_at_work,
+    system_file,
+    tree_of,
+    words_of,
+)
 from tests.faults.site import Breakable, site
 from tests.faults.trees import same_but_measured
 from tests.faults.trials import Trial
@@ -19,6 +29,8 @@ from tests.faults.trials import Trial
 _SPAN_SECONDS = 10.0
 _END_SECONDS = 1800.0
 _GONE_SECONDS = 30.0
+_WATCHDOG_SECONDS = 180.0
+"""The watchdog gives the worker a minute to say itself what became of the flow, and then says it."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +133,9 @@ def deployed_trials(
             fault.do(one, flow, run)
             state = one.ended(run, _END_SECONDS)
             family += _children(flow)
-            _, alive = psutil.wait_procs(family, timeout=_GONE_SECONDS)
-            lost = [f"{process} outlived the run" for process in alive] + holding(family)
+            watchdogs = [process for process in family if "flows.watchdog" in words_of(process)]
+            lost = outliving([process for process in family if process not in watchdogs], _GONE_SECONDS)
+            lost += outliving(watchdogs, _WATCHDOG_SECONDS) + holding(family)
             lost += [
                 f"{step} was finished and is gone" for step, key in before if (step, key) not in records(work)
             ]

@@ -79,12 +79,18 @@ class RunningFlow:
 
     def left_alive(self) -> list[str]:
         """Return what outlived the flow, once it had time to go: processes, and the host's lock."""
-        _, alive = psutil.wait_procs(list(self.family.values()), timeout=_GONE_SECONDS)
-        left = [f"{' '.join(_words(process))[:120]} outlived the flow" for process in alive]
+        left = outliving(list(self.family.values()), _GONE_SECONDS)
         return left + holding([self.process, *self.family.values()])
 
 
-def _words(process: psutil.Process) -> list[str]:
+def outliving(family: list[psutil.Process], seconds: float) -> list[str]:
+    """Return which processes of a flow are still there after so long."""
+    _, alive = psutil.wait_procs(family, timeout=seconds)
+    return [f"{' '.join(words_of(process))[:120]} outlived the flow" for process in alive]
+
+
+def words_of(process: psutil.Process) -> list[str]:
+    """Return the command line of a process; empty if it is gone."""
     try:
         return process.cmdline()
     except psutil.Error:
@@ -92,7 +98,7 @@ def _words(process: psutil.Process) -> list[str]:
 
 
 def _is(target: str, process: psutil.Process) -> bool:
-    words = _words(process)
+    words = words_of(process)
     if target == "Prefect server":
         return "uvicorn" in words
     if target == "S3 server":
