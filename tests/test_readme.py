@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 import shlex
+import sqlite3
 import subprocess
 import tomllib
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from cli.server import free_port
 from tests.conftest import ROOT, Rehearsal, clean_environment, hear_ctrl_c, shell
+from tests.planned import done_steps, left_to_do
 from tests.prefect_site import wait_for
 
 README = (ROOT / "README.md").read_text()
@@ -58,12 +61,43 @@ def test_types_are_checked_in_our_folders_and_not_in_the_copies_that_a_rehearsal
     assert set(project["mypy"]["files"]) == {*packages, "tests", "tools"}
 
 
-def test_the_commands_of_the_command_line(rehearsal: Rehearsal, tmp_path: Path) -> None:
-    (tmp_path / "work").symlink_to(rehearsal.work)
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, rehearsal: Rehearsal) -> Path:
+    """Where a person is who has rehearsed."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "work").symlink_to(rehearsal.work)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def said(place: Path) -> dict[str, str]:
+    """What each command of the command line prints, by its second word."""
+    printed = {}
     for line in OURS:
-        done = shell(*shlex.split(line), cwd=tmp_path)
+        done = shell(*shlex.split(line), cwd=place)
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
-    assert (tmp_path / "page" / "index.html").is_file()
+        printed[line.split()[1]] = done.stdout
+    return printed
+
+
+def test_a_second_rehearsal_repeats_no_work(rehearsal: Rehearsal, request: pytest.FixtureRequest) -> None:
+    assert left_to_do(rehearsal.work, "rehearsal") == {("upload", "rehearsal")}, "which looks at the store"
+    again = request.getfixturevalue("said")["run"]
+    assert done_steps(again) == set()
+    assert "79 steps were found" in again
+    assert rehearsal.run in again
+    with closing(sqlite3.connect(rehearsal.work / "prefect" / "prefect.db")) as database:
+        tasks = dict(database.execute("select name, state_name from task_run order by start_time"))
+        flows = {name for (name,) in database.execute("select name from flow_run")}
+    assert tasks["quantize resnet50 int8"] == tasks["report rehearsal"] == "Cached"
+    assert any(re.fullmatch(r"submission rehearsal v4\.1 #[0-9a-f]{4}", name) for name in flows)
+    assert {"measure resnet50 Offline", "deliver rehearsal"} <= flows
+
+
+def test_its_run_comes_back_whole_and_its_page_is_made_again(said: dict[str, str], place: Path) -> None:
+    assert "all verified" in said["fetch"]
+    assert (place / "fetched" / "engines" / "resnet50" / "engine.plan").stat().st_size > 100_000
+    assert (place / "page" / "index.html").is_file()
 
 
 @pytest.fixture

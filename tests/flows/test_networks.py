@@ -22,7 +22,7 @@ from tasks.random_network import weights_of
 from tasks.upload import upload
 from tasks.workspace import Workspace
 from tests.conftest import PROGRAM, ROOT, hear_ctrl_c, shell
-from tests.planned import left_to_do
+from tests.planned import done_steps, left_to_do
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,7 @@ def random_run(tmp_path_factory: pytest.TempPathFactory, prefect_home: Callable[
 
 
 def test_the_plan_is_what_it_does_and_then_nothing_is_left(random_run: RandomRun) -> None:
-    done = re.findall(r"^ ✓ +\d+/\d+ +(\S+) +(.+?)  ", random_run.output, re.MULTILINE)
-    assert {(step, label.strip()) for step, label in done} == random_run.planned
+    assert done_steps(random_run.output) == random_run.planned
     assert left_to_do(random_run.workspace.root, random_run.file, weights="random") == set()
 
 
