@@ -5,35 +5,22 @@ from __future__ import annotations
 import re
 import shlex
 import sqlite3
-import subprocess
 import tomllib
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from cli.server import free_port
-from tests.conftest import ROOT, Rehearsal, clean_environment, hear_ctrl_c, shell
+from tests.conftest import ROOT, Rehearsal, shell
 from tests.planned import done_steps, left_to_do
-from tests.prefect_site import wait_for
-
-README = (ROOT / "README.md").read_text()
-COMMANDS = [
-    line
-    for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL)
-    for line in block.splitlines()
-    if line.strip()
-]
-OURS = [line for line in COMMANDS if line.startswith("mlperf-submission ")]
-PREFECT = [line for line in COMMANDS if line.startswith("prefect ")]
-SERVERS = ("prefect server start", "prefect worker start")
+from tests.readme import COMMANDS, OURS, PREFECT, README
 
 
-def test_every_command_is_run_by_a_test_below() -> None:
+def test_every_command_is_run_by_a_test() -> None:
+    """Those of Prefect by tests/deployments/test_deploy.py, the others here."""
     assert sorted(COMMANDS) == sorted(["make rehearsal", "make test", *OURS, *PREFECT])
     assert len(OURS) >= 5
-    assert len(PREFECT) >= 5
+    assert len(PREFECT) == 5
 
 
 def test_every_link_leads_somewhere() -> None:
@@ -98,59 +85,3 @@ def test_its_run_comes_back_whole_and_its_page_is_made_again(said: dict[str, str
     assert "all verified" in said["fetch"]
     assert (place / "fetched" / "engines" / "resnet50" / "engine.plan").stat().st_size > 100_000
     assert (place / "page" / "index.html").is_file()
-
-
-@pytest.fixture
-def prefect_environment(tmp_path: Path) -> Iterator[dict[str, str]]:
-    port = free_port()
-    yield clean_environment(
-        PREFECT_HOME=str(tmp_path / "prefect"),
-        PREFECT_SERVER_API_PORT=str(port),
-        PREFECT_API_URL=f"http://127.0.0.1:{port}/api",
-        PREFECT_SERVER_ANALYTICS_ENABLED="false",
-        PREFECT_WORKER_QUERY_SECONDS="2",
-    )
-
-
-def test_the_deployment_runs_on_a_real_server_and_worker(
-    rehearsal: Rehearsal, prefect_environment: dict[str, str], tmp_path: Path
-) -> None:
-    running: list[subprocess.Popen[bytes]] = []
-    try:
-        for line in PREFECT:
-            if line.startswith(SERVERS):
-                log = (tmp_path / f"{len(running)}.log").open("wb")
-                running.append(
-                    subprocess.Popen(
-                        shlex.split(line),
-                        cwd=ROOT,
-                        env=prefect_environment,
-                        stdout=log,
-                        stderr=subprocess.STDOUT,
-                        preexec_fn=hear_ctrl_c,
-                    )
-                )
-                wait_for(f"{prefect_environment['PREFECT_API_URL']}/health")
-                continue
-            if line.startswith("prefect deployment run"):
-                line += f" --param work={rehearsal.work}"
-            done = subprocess.run(
-                shlex.split(line),
-                cwd=ROOT,
-                env=prefect_environment,
-                capture_output=True,
-                text=True,
-                timeout=3000,
-                stdin=subprocess.DEVNULL,
-                check=False,
-            )
-            assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
-        assert "finished successfully" in done.stdout
-    finally:
-        for process in reversed(running):
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
