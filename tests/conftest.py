@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 import yaml
 
+from cli.main import main
+
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = ROOT / ".venv" / "bin" / "mlperf-submission"
 
@@ -64,6 +66,25 @@ def shell(*command: str, cwd: Path = ROOT, **environment: str) -> subprocess.Com
         env=clean_environment(**environment),
         check=False,
     )
+
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs `mlperf-submission` with some words in this process, where Prefect is imported once."""
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", ["mlperf-submission", *words])
+        monkeypatch.setenv("COLUMNS", "200")
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        output, errors = capsys.readouterr()
+        return subprocess.CompletedProcess(words, int(ended.value.code or 0), output, errors)
+
+    return run
 
 
 def hear_ctrl_c() -> None:

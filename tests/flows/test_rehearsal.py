@@ -21,7 +21,7 @@ from mlperf_submission.harness.lock import holders
 from mlperf_submission.rounds import get_round
 from mlperf_submission.submission.conf import check
 from mlperf_submission.submission.detail_log import read_detail
-from tests.conftest import PROGRAM, ROOT, Rehearsal, hear_ctrl_c, shell
+from tests.conftest import PROGRAM, ROOT, Command, Rehearsal, hear_ctrl_c, shell
 from tests.planned import done_steps, left_to_do, shown_steps
 from tests.small_system import prepared_folder
 
@@ -45,14 +45,14 @@ def test_it_ends_with_results_verdict_page_and_address(rehearsal: Rehearsal) -> 
 
 
 def test_the_tree_is_no_submission_for_whoever_is_not_told_that_it_is_a_rehearsal(
-    rehearsal: Rehearsal,
+    command: Command, rehearsal: Rehearsal
 ) -> None:
     tree = str(rehearsal.place / "tree")
-    kept = shell(str(PROGRAM), "validate", tree, "--rehearsal")
+    kept = command("validate", tree, "--rehearsal")
     assert kept.returncode == 0
     assert "P-06: 25 runs of 2 s instead of 600 s, by design" in kept.stdout
     assert kept.stdout.count("P-06") == 1, "each fact of a rehearsal is said once"
-    refused = shell(str(PROGRAM), "validate", tree)
+    refused = command("validate", tree)
     assert refused.returncode == 1
     assert "P-06" in refused.stdout
     page = (rehearsal.place / "page" / "index.html").read_text()
