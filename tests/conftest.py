@@ -9,7 +9,9 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,13 @@ from typing import Any
 import pytest
 import yaml
 
+from cli.main import main
+
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = ROOT / ".venv" / "bin" / "mlperf-submission"
+FIRST = ROOT / "tests" / "flows" / "test_rehearsal.py"
+STARTING = ("deployments", "faults", "flows")
+"""Folders of tests that start servers and flows."""
 
 
 @dataclass(frozen=True)
@@ -66,27 +73,95 @@ def shell(*command: str, cwd: Path = ROOT, **environment: str) -> subprocess.Com
     )
 
 
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs `mlperf-submission` with some words in this process, where Prefect is imported once."""
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", ["mlperf-submission", *words])
+        monkeypatch.setenv("COLUMNS", "200")
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        output, errors = capsys.readouterr()
+        return subprocess.CompletedProcess(words, int(ended.value.code or 0), output, errors)
+
+    return run
+
+
 def hear_ctrl_c() -> None:
     """Be called in a child before it begins: tests that were started in the background are deaf to SIGINT."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that start servers and flows: they take longest, and wait most."""
-    items.sort(key=lambda item: item.path.parent.name not in ("deployments", "faults", "flows"))
+    """Begin with what takes longest, and let no worker wait for the rehearsal that another makes.
+
+    First comes the file that makes it, then those with flows and servers of their own, then those that look
+    at the rehearsal, then the many small ones.
+    """
+    used: defaultdict[Path, set[str]] = defaultdict(set)
+    for item in items:
+        used[item.path] |= {*getattr(item, "fixturenames", ())}
+
+    def rank(item: pytest.Item) -> int:
+        if item.path == FIRST:
+            return 0
+        if "rehearsal" in used[item.path]:
+            return 2
+        starts = "prefect_home" in used[item.path] or item.path.parent.name in STARTING
+        return 1 if starts else 3
+
+    items.sort(key=rank)
+
+
+def common_folder(factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of all workers of pytest-xdist."""
+    base = factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock of which no other worker has the like."""
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> tuple[Path, Any]:
     """Make a folder once for all workers of pytest-xdist; return it, and what `make` said of it (JSON)."""
-    shared = factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
-    folder, said = shared / name, shared / f"{name}.json"
-    with (shared / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    folder = common_folder(factory) / name
+    said = folder.with_suffix(".json")
+    with locked(folder.with_suffix(".lock")):
         if not said.exists():
             said.write_text(json.dumps(make(folder)))
     return folder, json.loads(said.read_text())
+
+
+@contextmanager
+def served_once(
+    factory: pytest.TempPathFactory, name: str, serve: Callable[[Path], AbstractContextManager[object]]
+) -> Iterator[Any]:
+    """Have one server for all workers of pytest-xdist; yield what `serve` says of it, as JSON.
+
+    The worker that comes first starts it, and ends it when no other uses it any more.
+    """
+    said, lock = (common_folder(factory) / f"{name}.{suffix}" for suffix in ("json", "lock"))
+    with ExitStack() as server, said.with_suffix(".users").open("w") as users:
+        with locked(lock):
+            if ours := not said.exists():
+                value = server.enter_context(serve(factory.mktemp(name)))
+                said.write_text(json.dumps(value, default=vars))
+            fcntl.flock(users, fcntl.LOCK_SH)
+        yield json.loads(said.read_text())
+        if ours:
+            with locked(lock):  # whoever comes meanwhile waits, and starts another
+                fcntl.flock(users, fcntl.LOCK_EX)
+                said.unlink()
 
 
 @pytest.fixture(scope="session")

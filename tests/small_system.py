@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 import yaml
@@ -33,10 +34,10 @@ def small_system(folder: Path, name: str, *, server: bool = False) -> Path:
     return path
 
 
-def prepared_folder(work: Path, prepared: Path) -> Path:
-    """Make a work folder where resnet50 is prepared as in another one, but nothing is measured."""
+def prepared_folder(work: Path, prepared: Path, steps: Collection[str] = PREPARING) -> Path:
+    """Make a work folder with these steps of resnet50 from another one, by default without a measurement."""
     for record in StepCache(prepared / "cache").records():
-        if record.step in PREPARING and record.label.startswith("resnet50 "):
+        if record.step in steps and record.label.startswith("resnet50 "):
             place = work / "cache" / record.step
             place.mkdir(parents=True, exist_ok=True)
             # A finished file is never written again.

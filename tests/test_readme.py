@@ -4,33 +4,23 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
+import sqlite3
 import tomllib
-from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from cli.server import free_port
-from tests.conftest import ROOT, Rehearsal, clean_environment, hear_ctrl_c, shell
-from tests.prefect_site import wait_for
-
-README = (ROOT / "README.md").read_text()
-COMMANDS = [
-    line
-    for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL)
-    for line in block.splitlines()
-    if line.strip()
-]
-OURS = [line for line in COMMANDS if line.startswith("mlperf-submission ")]
-PREFECT = [line for line in COMMANDS if line.startswith("prefect ")]
-SERVERS = ("prefect server start", "prefect worker start")
+from tests.conftest import ROOT, Rehearsal, shell
+from tests.planned import done_steps, left_to_do
+from tests.readme import COMMANDS, OURS, PREFECT, README
 
 
-def test_every_command_is_run_by_a_test_below() -> None:
+def test_every_command_is_run_by_a_test() -> None:
+    """Those of Prefect by tests/deployments/test_deploy.py, the others here."""
     assert sorted(COMMANDS) == sorted(["make rehearsal", "make test", *OURS, *PREFECT])
     assert len(OURS) >= 5
-    assert len(PREFECT) >= 5
+    assert len(PREFECT) == 5
 
 
 def test_every_link_leads_somewhere() -> None:
@@ -58,65 +48,40 @@ def test_types_are_checked_in_our_folders_and_not_in_the_copies_that_a_rehearsal
     assert set(project["mypy"]["files"]) == {*packages, "tests", "tools"}
 
 
-def test_the_commands_of_the_command_line(rehearsal: Rehearsal, tmp_path: Path) -> None:
-    (tmp_path / "work").symlink_to(rehearsal.work)
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, rehearsal: Rehearsal) -> Path:
+    """Where a person is who has rehearsed."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "work").symlink_to(rehearsal.work)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def said(place: Path) -> dict[str, str]:
+    """What each command of the command line prints, by its second word."""
+    printed = {}
     for line in OURS:
-        done = shell(*shlex.split(line), cwd=tmp_path)
+        done = shell(*shlex.split(line), cwd=place)
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
-    assert (tmp_path / "page" / "index.html").is_file()
+        printed[line.split()[1]] = done.stdout
+    return printed
 
 
-@pytest.fixture
-def prefect_environment(tmp_path: Path) -> Iterator[dict[str, str]]:
-    port = free_port()
-    yield clean_environment(
-        PREFECT_HOME=str(tmp_path / "prefect"),
-        PREFECT_SERVER_API_PORT=str(port),
-        PREFECT_API_URL=f"http://127.0.0.1:{port}/api",
-        PREFECT_SERVER_ANALYTICS_ENABLED="false",
-        PREFECT_WORKER_QUERY_SECONDS="2",
-    )
+def test_a_second_rehearsal_repeats_no_work(rehearsal: Rehearsal, request: pytest.FixtureRequest) -> None:
+    assert left_to_do(rehearsal.work, "rehearsal") == {("upload", "rehearsal")}, "which looks at the store"
+    again = request.getfixturevalue("said")["run"]
+    assert done_steps(again) == set()
+    assert "79 steps were found" in again
+    assert rehearsal.run in again
+    with closing(sqlite3.connect(rehearsal.work / "prefect" / "prefect.db")) as database:
+        tasks = dict(database.execute("select name, state_name from task_run order by start_time"))
+        flows = {name for (name,) in database.execute("select name from flow_run")}
+    assert tasks["quantize resnet50 int8"] == tasks["report rehearsal"] == "Cached"
+    assert any(re.fullmatch(r"submission rehearsal v4\.1 #[0-9a-f]{4}", name) for name in flows)
+    assert {"measure resnet50 Offline", "deliver rehearsal"} <= flows
 
 
-def test_the_deployment_runs_on_a_real_server_and_worker(
-    rehearsal: Rehearsal, prefect_environment: dict[str, str], tmp_path: Path
-) -> None:
-    running: list[subprocess.Popen[bytes]] = []
-    try:
-        for line in PREFECT:
-            if line.startswith(SERVERS):
-                log = (tmp_path / f"{len(running)}.log").open("wb")
-                running.append(
-                    subprocess.Popen(
-                        shlex.split(line),
-                        cwd=ROOT,
-                        env=prefect_environment,
-                        stdout=log,
-                        stderr=subprocess.STDOUT,
-                        preexec_fn=hear_ctrl_c,
-                    )
-                )
-                wait_for(f"{prefect_environment['PREFECT_API_URL']}/health")
-                continue
-            if line.startswith("prefect deployment run"):
-                line += f" --param work={rehearsal.work}"
-            done = subprocess.run(
-                shlex.split(line),
-                cwd=ROOT,
-                env=prefect_environment,
-                capture_output=True,
-                text=True,
-                timeout=3000,
-                stdin=subprocess.DEVNULL,
-                check=False,
-            )
-            assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
-        assert "finished successfully" in done.stdout
-    finally:
-        for process in reversed(running):
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+def test_its_run_comes_back_whole_and_its_page_is_made_again(said: dict[str, str], place: Path) -> None:
+    assert "all verified" in said["fetch"]
+    assert (place / "fetched" / "engines" / "resnet50" / "engine.plan").stat().st_size > 100_000
+    assert (place / "page" / "index.html").is_file()

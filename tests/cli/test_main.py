@@ -1,4 +1,4 @@
-"""The command line's exit statuses and messages, as a person meets them."""
+"""The command line: exit statuses and messages, as a person meets them."""
 
 from __future__ import annotations
 
@@ -9,22 +9,12 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.conftest import ROOT, Command
+
 COMMANDS = ("run", "plan", "validate", "report", "merge", "publish", "fetch", "describe")
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "cli.main", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-
-
-def test_help_names_every_command_with_an_example() -> None:
+def test_help_names_every_command_with_an_example(command: Command) -> None:
     text = command("--help").stdout
     assert all(name in text for name in COMMANDS)
     assert "Example: mlperf-submission run rehearsal" in command("run", "--help").stdout
@@ -42,12 +32,13 @@ def test_help_names_every_command_with_an_example() -> None:
         (("fetch", "nosuch", "--to", "x"), "there is no system file 'nosuch'"),
     ],
 )
-def test_a_wrong_word_is_one_message_and_status_2(arguments: tuple[str, ...], message: str) -> None:
+def test_a_wrong_word_is_one_message_and_status_2(
+    command: Command, arguments: tuple[str, ...], message: str
+) -> None:
     done = command(*arguments)
     assert done.returncode == 2
     assert message in done.stderr
     assert "What to do" in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -59,7 +50,7 @@ def test_a_wrong_word_is_one_message_and_status_2(arguments: tuple[str, ...], me
     ],
 )
 def test_a_file_in_place_of_a_folder_is_one_message_and_stays(
-    arguments: tuple[str, ...], tmp_path: Path
+    command: Command, arguments: tuple[str, ...], tmp_path: Path
 ) -> None:
     file = tmp_path / "file"
     file.write_text("precious")
@@ -67,11 +58,10 @@ def test_a_file_in_place_of_a_folder_is_one_message_and_stays(
     assert done.returncode == 2
     assert "the operating system refuses a file or folder: Not a directory" in done.stderr
     assert str(file) in done.stderr
-    assert "Traceback" not in done.stderr
     assert file.read_text() == "precious"
 
 
-def test_a_plan_starts_nothing_and_names_every_step(tmp_path: Path) -> None:
+def test_a_plan_starts_nothing_and_names_every_step(command: Command, tmp_path: Path) -> None:
     done = command("plan", "rehearsal", "--models", "resnet50", "--work", str(tmp_path / "work"))
     assert done.returncode == 0, done.stderr
     steps = ("make_mini", "download", "preprocess", "quantize", "build_engine", "probe", "performance")
@@ -81,7 +71,7 @@ def test_a_plan_starts_nothing_and_names_every_step(tmp_path: Path) -> None:
     assert not (tmp_path / "work").exists()
 
 
-def test_the_model_system_is_planned_without_its_gpus_and_data(tmp_path: Path) -> None:
+def test_the_model_system_is_planned_without_its_gpus_and_data(command: Command, tmp_path: Path) -> None:
     done = command("plan", "SR650_V3_3xL40S_TRT", "--work", str(tmp_path / "work"))
     assert done.returncode == 0, done.stderr
     for place in ("resnet50 Offline", "gptj-99 Server"):
@@ -89,7 +79,7 @@ def test_the_model_system_is_planned_without_its_gpus_and_data(tmp_path: Path) -
     assert "verify_data" in done.stdout
 
 
-def test_validate_tells_an_empty_tree_from_an_accepted_one(tmp_path: Path) -> None:
+def test_validate_tells_an_empty_tree_from_an_accepted_one(command: Command, tmp_path: Path) -> None:
     (tmp_path / "closed" / "Someone").mkdir(parents=True)
     verdict = str(tmp_path / "verdict.json")
     unknown = command("validate", str(tmp_path))
@@ -111,7 +101,7 @@ def test_a_refused_tree_is_judged_without_prefect(tmp_path: Path) -> None:
     assert done.stdout.endswith("\n[]\n")
 
 
-def test_a_search_is_planned_before_the_server_run_with_its_time(tmp_path: Path) -> None:
+def test_a_search_is_planned_before_the_server_run_with_its_time(command: Command, tmp_path: Path) -> None:
     arguments = ("plan", "rehearsal", "--scenarios", "Server", "--work", str(tmp_path))
     done = command(*arguments, "--search-minutes", "7")
     assert done.returncode == 0, done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ from flows.systems import require_deployments, start_submission, wait_for
 from mlperf_submission.config.system import load_system
 from mlperf_submission.errors import SettingError, StepFailedError, StoreError, UnreachableError
 from mlperf_submission.harness.settings import SUPPORTED_SCENARIOS
+from mlperf_submission.process import end_group
 from mlperf_submission.store.embedded import embedded_s3
 from mlperf_submission.store.s3 import Credentials
 from mlperf_submission.store.store import RunFile, RunInfo, Store
@@ -37,8 +39,9 @@ from tasks.engine.runner import Live
 from tasks.handover import HandedOver, hand_over, handed_over
 from tasks.report import PAGE_FILE
 from tasks.workspace import Workspace
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Rehearsal
 from tests.prefect_site import Site, prefect_site, until
+from tests.readme import PREFECT
 
 SYSTEMS = [path.stem for path in (ROOT / "deployments" / "systems").glob("*.yaml")]
 MEASURING = {*(f"submission/{name}" for name in SYSTEMS), "regression/weekly", "fleet/round"}
@@ -50,13 +53,19 @@ STORED = HandedOver(
 )
 
 
+SERVER, POOL, WORKER, DEPLOY, RUN = PREFECT
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, prefect_home: Callable[[Path], Path]) -> Iterator[Site]:
+    """A server as the README starts it, with the pool and the deployments that it makes there."""
+    assert SERVER == "prefect server start"
     folder = tmp_path_factory.mktemp("server")
     prefect_home(folder / "prefect")
     with prefect_site(folder, PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS="1") as found:
-        found.pool(queues={"fleet": None, "SR650_V3_3xL40S_TRT": None})
-        found.deploy_all(ROOT / "prefect.yaml")
+        for line in (POOL, DEPLOY):
+            done = found.prefect(*shlex.split(line))
+            assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
         yield found
         send_what_is_queued()
 
@@ -334,3 +343,16 @@ def test_runs_of_a_deployment_come_one_after_the_other(server: Site) -> None:
     leases = Path(server.environment["PREFECT_HOME"], "concurrency_leases")
     assert leases.exists(), "a server that is started again would end what is measured"
     assert runs[0]["end_time"] <= runs[1]["start_time"]
+
+
+def test_the_readmes_deployment_runs(server: Site, rehearsal: Rehearsal) -> None:
+    """Last, when nothing else waits for a worker."""
+    for run in server.api("POST", "flow_runs/filter", flow_runs={"state": {"type": {"any_": ["SCHEDULED"]}}}):
+        server.set_state(run["id"], "CANCELLED")
+    worker = server.begin("worker", *shlex.split(WORKER)[1:])
+    try:
+        done = server.prefect(*shlex.split(RUN), "--param", f"work={rehearsal.work}")
+    finally:
+        end_group(worker)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "finished successfully" in done.stdout

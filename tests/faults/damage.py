@@ -37,14 +37,13 @@ def damage_trials(
         seed: of the files and places.
         steps: which steps are damaged, each in one of the ways, in turn.
         ways: the ways.
-        finished: a work folder with a finished run, to be copied; by default one is made.
+        finished: a work folder with a finished run, as it is afterwards, too; by default one is made.
         api: a Prefect server that is running; by default the commands start their own.
         say: told what was done.
     """
-    draw, system, work = random.Random(seed), system_file(base), base / "work"
-    if finished:
-        shutil.copytree(finished, work, symlinks=True)
-    finish(system, work, api=api)  # with the links of a folder that was copied
+    draw, system, work = random.Random(seed), system_file(base), finished or base / "work"
+    if not finished:
+        finish(system, work, api=api)
     trials = []
     for number, step in enumerate(steps):
         began, way = time.monotonic(), ways[number % len(ways)]
@@ -73,14 +72,13 @@ def harm(work: Path, record: StepRecord, way: str, draw: random.Random) -> None:
     path = record.folder / draw.choice(record.files).path
     if way == "the record is cut off":
         path = record_file(work / "cache", record.step, record.key)
-    if way == "a file is deleted":
-        path.unlink()
-    elif way == "a byte is flipped" and path.stat().st_size:
-        content = bytearray(path.read_bytes())
+    content = bytearray(path.read_bytes())
+    path.unlink()  # another work folder may have a link to it
+    if way == "a byte is flipped" and content:
         content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
         path.write_bytes(content)
-    else:
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif way != "a file is deleted":
+        path.write_bytes(content[: len(content) // 2])
 
 
 def _wrongly_done(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import time
@@ -16,6 +15,7 @@ import psutil
 from mlperf_submission.harness.lock import holders
 from mlperf_submission.steps.cache import StepCache, StepRecord
 from tests.conftest import PROGRAM, ROOT, clean_environment
+from tests.planned import shown_steps
 from tests.prefect_site import as_ours
 from tests.small_system import small_system
 
@@ -205,6 +205,5 @@ def kill(process: psutil.Process, number: signal.Signals = signal.SIGKILL) -> bo
 
 
 def started_steps(text: str) -> list[tuple[str, str]]:
-    """Return (mark, step and label) of each line of progress: `=` found, `✓` done, `✗` failed."""
-    lines = re.findall(r"^ ([=✓✗]) +\d+/\d+ +(\S+) +(.+?)  ", text, re.MULTILINE)
-    return [(mark, f"{step} {label.strip()}") for mark, step, label in lines]
+    """Return (mark, step and label) of each line of progress."""
+    return [(mark, f"{step} {label}") for mark, step, label in shown_steps(text)]

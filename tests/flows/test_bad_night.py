@@ -18,7 +18,7 @@ from mlperf_submission.rounds import Round
 from tests.conftest import Rehearsal, shell
 from tests.flows.short_round import FEW_QUERIES, short
 from tests.mlperf_submission.validation.sample_official import checkout
-from tests.planned import left_to_do
+from tests.planned import done_steps, left_to_do, shown_steps
 from tests.small_system import prepared_folder
 
 
@@ -55,11 +55,6 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def steps(output: str, mark: str) -> list[tuple[str, ...]]:
-    lines = [line.split() for line in output.splitlines()]
-    return [tuple(words[2:5]) for words in lines if words[:1] == [mark]]
-
-
 def test_the_others_are_delivered_and_the_same_command_measures_only_what_is_missing(
     rehearsal: Rehearsal, folder: Path, rehearsal_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -69,10 +64,10 @@ def test_the_others_are_delivered_and_the_same_command_measures_only_what_is_mis
     night = run(folder)
     assert night.returncode == 1, night.stdout + night.stderr
     # Measured, packaged, judged, uploaded: Server.
-    assert ("performance", "resnet50", "Server") in steps(night.stdout, "✓")
-    assert ("upload", "rehearsal") in [step[:2] for step in steps(night.stdout, "✓")]
+    assert {("performance", "resnet50 Server"), ("upload", "rehearsal")} <= done_steps(night.stdout)
     # Said: what failed, why, and what to do.
-    assert len([step for step in steps(night.stdout, "✗") if step[2] == "Offline"]) == 3, "it is tried thrice"
+    failed = [label for mark, _, label in shown_steps(night.stdout) if mark == "✗"]
+    assert failed.count("resnet50 Offline") == 3, "it is tried thrice"
     assert (
         "1 of 2 results are missing: resnet50/Offline: the performance of resnet50 Offline is INVALID: "
         in (night.stderr)
@@ -95,9 +90,7 @@ def test_the_others_are_delivered_and_the_same_command_measures_only_what_is_mis
     planned = left_to_do(folder / "work", folder / "system.yaml", full_length=True)
     again = run(folder)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert {(step[0], step[1]) for step in steps(again.stdout, "✓")} == {
-        (step, label.split()[0]) for step, label in planned
-    }
-    assert {step for step, _, scenario in steps(again.stdout, "✓") if scenario == "Server"} == set()
-    assert ("performance", "resnet50", "Offline") in steps(again.stdout, "✓")
+    assert done_steps(again.stdout) == planned
+    assert not any("Server" in label for _, label in planned)
+    assert ("performance", "resnet50 Offline") in planned
     assert "2 of 2 results, 0 errors" in again.stdout

@@ -21,8 +21,8 @@ from tasks.package import Measured, package
 from tasks.random_network import weights_of
 from tasks.upload import upload
 from tasks.workspace import Workspace
-from tests.conftest import PROGRAM, ROOT, hear_ctrl_c, shell
-from tests.planned import left_to_do
+from tests.conftest import PROGRAM, ROOT, Command, hear_ctrl_c, shell
+from tests.planned import done_steps, left_to_do
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,7 @@ def random_run(tmp_path_factory: pytest.TempPathFactory, prefect_home: Callable[
 
 
 def test_the_plan_is_what_it_does_and_then_nothing_is_left(random_run: RandomRun) -> None:
-    done = re.findall(r"^ ✓ +\d+/\d+ +(\S+) +(.+?)  ", random_run.output, re.MULTILINE)
-    assert {(step, label.strip()) for step, label in done} == random_run.planned
+    assert done_steps(random_run.output) == random_run.planned
     assert left_to_do(random_run.workspace.root, random_run.file, weights="random") == set()
 
 
@@ -133,23 +132,23 @@ def test_it_can_be_neither_packaged_nor_uploaded(random_run: RandomRun, tmp_path
     assert not (random_run.workspace.root / "cache" / "package").exists()
 
 
-def test_a_plan_names_only_what_random_weights_need(random_run: RandomRun) -> None:
+def test_a_plan_names_only_what_random_weights_need(command: Command, random_run: RandomRun) -> None:
     arguments = (str(random_run.file), "--weights", "random", "--work", str(random_run.workspace.root))
-    done = shell(str(PROGRAM), "plan", *arguments)
+    done = command("plan", *arguments)
     assert done.returncode == 0, done.stderr
     assert "random_network" in done.stdout
     assert not {"accuracy", "test01", "package", "upload"} & set(done.stdout.split())
     assert "8 of 8 steps finished" in done.stdout
 
 
-def test_no_target_is_searched_with_random_weights() -> None:
-    done = shell(str(PROGRAM), "plan", "rehearsal", "--weights", "random", "--find-server-qps")
+def test_no_target_is_searched_with_random_weights(command: Command) -> None:
+    done = command("plan", "rehearsal", "--weights", "random", "--find-server-qps")
     assert done.returncode == 2
     assert "not searched with random weights" in done.stderr
 
 
 @pytest.mark.parametrize("arguments", [("--layers", "2"), ("--layers", "0", "--weights", "random")])
-def test_layers_count_for_random_weights_alone(arguments: tuple[str, ...]) -> None:
-    done = shell(str(PROGRAM), "plan", "rehearsal", *arguments)
+def test_layers_count_for_random_weights_alone(command: Command, arguments: tuple[str, ...]) -> None:
+    done = command("plan", "rehearsal", *arguments)
     assert done.returncode == 2
     assert "layers" in done.stderr and ("only with" in done.stderr or "greater than" in done.stderr)

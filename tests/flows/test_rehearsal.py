@@ -1,48 +1,40 @@
-"""The whole pipeline: from nothing to a checked run in S3 and back, found again, changed, killed."""
+"""The whole pipeline: from nothing to a checked run in S3, changed, killed.
+
+That a second rehearsal repeats nothing, and that its run comes back from S3, tests/test_readme.py shows.
+"""
 
 from __future__ import annotations
 
-import re
 import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 import yaml
 
-from mlperf_submission.harness.lock import holders
 from mlperf_submission.rounds import get_round
 from mlperf_submission.submission.conf import check
 from mlperf_submission.submission.detail_log import read_detail
-from tests.conftest import PROGRAM, ROOT, Rehearsal, hear_ctrl_c, shell
-from tests.planned import left_to_do
+from tests.conftest import PROGRAM, ROOT, Command, Rehearsal, hear_ctrl_c, shell
+from tests.faults.flows import holding
+from tests.planned import done_steps, left_to_do, shown_steps
+from tests.small_system import prepared_folder
 
 PREPARED = {"make_mini", "download", "preprocess", "quantize", "build_engine"}
 MEASURED = {"probe", "performance", "accuracy", "test01", "test04", "test05"}
-STEPS = 79
-RESNET50 = (str(PROGRAM), "run", "rehearsal", "--models", "resnet50")
-STEP = re.compile(r"^ ([=✓✗]) +\d+/\d+ +(\S+) +(.+?)  ", re.MULTILINE)
-
-
-def steps(output: str) -> Iterator[tuple[str, str, str]]:
-    """Yield (mark, step, label) of each line of progress."""
-    for mark, step, label in STEP.findall(output):
-        yield mark, step, label.strip()
-
-
-def done_steps(output: str) -> set[tuple[str, str]]:
-    """Return (step, label) of everything that was really done."""
-    return {(step, label) for mark, step, label in steps(output) if mark == "✓"}
+RESNET50 = (str(PROGRAM), "run", "rehearsal", "--models", "resnet50", "--scenarios", "Offline")
 
 
 def test_it_ends_with_results_verdict_page_and_address(rehearsal: Rehearsal) -> None:
-    assert {step for _, step, _ in steps(rehearsal.output)} >= PREPARED | MEASURED | {"package", "upload"}
+    assert {step for _, step, _ in shown_steps(rehearsal.output)} >= PREPARED | MEASURED | {
+        "package",
+        "upload",
+    }
     assert "REHEARSAL, NOT A RESULT" in rehearsal.output
     assert "rehearsal accepted by the rules of v4.1: 9 of 9 results, 0 errors" in rehearsal.output
     assert f"s3://mlperf/rehearsals/rehearsal/{rehearsal.run}" in rehearsal.output
@@ -53,14 +45,14 @@ def test_it_ends_with_results_verdict_page_and_address(rehearsal: Rehearsal) -> 
 
 
 def test_the_tree_is_no_submission_for_whoever_is_not_told_that_it_is_a_rehearsal(
-    rehearsal: Rehearsal,
+    command: Command, rehearsal: Rehearsal
 ) -> None:
     tree = str(rehearsal.place / "tree")
-    kept = shell(str(PROGRAM), "validate", tree, "--rehearsal")
+    kept = command("validate", tree, "--rehearsal")
     assert kept.returncode == 0
     assert "P-06: 25 runs of 2 s instead of 600 s, by design" in kept.stdout
     assert kept.stdout.count("P-06") == 1, "each fact of a rehearsal is said once"
-    refused = shell(str(PROGRAM), "validate", tree)
+    refused = command("validate", tree)
     assert refused.returncode == 1
     assert "P-06" in refused.stdout
     page = (rehearsal.place / "page" / "index.html").read_text()
@@ -100,27 +92,6 @@ def test_the_plan_of_an_empty_folder_is_what_a_rehearsal_does(rehearsal: Rehears
     assert left_to_do(tmp_path, "rehearsal") == done_steps(rehearsal.output)
 
 
-def test_a_second_run_repeats_no_work(rehearsal: Rehearsal) -> None:
-    assert left_to_do(rehearsal.work, "rehearsal") == {("upload", "rehearsal")}, "which looks at the store"
-    again = shell("make", "rehearsal", f"WORK={rehearsal.work}")
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert done_steps(again.stdout) == set()
-    assert f"{STEPS} steps were found" in again.stdout
-    assert rehearsal.run in again.stdout
-    shown = dict(recorded(rehearsal.work, "select name, state_name from task_run order by start_time"))
-    assert shown["quantize resnet50 int8"] == shown["report rehearsal"] == "Cached"
-    flows = [name for (name,) in recorded(rehearsal.work, "select name from flow_run")]
-    assert any(re.fullmatch(r"submission rehearsal v4\.1 #[0-9a-f]{4}", name) for name in flows)
-    assert {"measure resnet50 Offline", "deliver rehearsal"} <= {*flows}
-
-
-def test_a_part_of_a_rehearsal_ends_well_and_says_what_a_submission_needs(rehearsal: Rehearsal) -> None:
-    part = shell(*RESNET50, "--scenarios", "Offline", "--work", str(rehearsal.work))
-    assert part.returncode == 0, part.stdout + part.stderr
-    assert "1 of 1 results, 0 errors" in part.stdout
-    assert "a submission needs Server of resnet50 too (rule M-05)" in part.stdout
-
-
 def test_a_changed_setting_repeats_exactly_what_stands_on_it(
     rehearsal: Rehearsal, rehearsal_file: Path
 ) -> None:
@@ -136,35 +107,6 @@ def test_a_changed_setting_repeats_exactly_what_stands_on_it(
     assert "tuning.max_wait_us: 1000 -> 1500" in changed.stdout
 
 
-def test_fetch_restores_and_verifies_a_run(rehearsal: Rehearsal, tmp_path: Path) -> None:
-    arguments = [str(PROGRAM), "fetch", f"rehearsal/{rehearsal.run}", "--work", str(rehearsal.work), "--to"]
-    whole = shell(*arguments, str(tmp_path / "whole"))
-    assert whole.returncode == 0, whole.stderr
-    validated = shell(str(PROGRAM), "validate", str(tmp_path / "whole" / "tree"), "--rehearsal")
-    assert validated.returncode == 0
-    part = shell(*arguments, str(tmp_path / "part"), "--only", "page,engines")
-    assert part.returncode == 0, part.stderr
-    assert sorted(path.name for path in (tmp_path / "part").iterdir()) == ["engines", "page"]
-    assert (tmp_path / "part" / "engines" / "resnet50" / "engine.plan").stat().st_size > 100_000
-
-
-def test_fetch_names_what_was_tampered_with(rehearsal: Rehearsal, tmp_path: Path) -> None:
-    files = rehearsal.manifest()["files"]
-    assert isinstance(files, list)
-    victim = next(file for file in files if file["path"] == "page/index.html")
-    stored = rehearsal.work / "s3" / "mlperf" / "objects" / "sha256" / victim["sha256"][:2] / victim["sha256"]
-    content = stored.read_bytes()
-    stored.write_bytes(b"x" + content[1:])
-    try:
-        time.sleep(2.5)  # the server looks again at its folder every two seconds
-        name = f"rehearsal/{rehearsal.run}"
-        done = shell(str(PROGRAM), "fetch", name, "--to", str(tmp_path), "--work", str(rehearsal.work))
-    finally:
-        stored.write_bytes(content)
-    assert done.returncode == 1
-    assert "page/index.html: tampered with" in done.stderr
-
-
 def test_no_key_is_left_in_logs_or_records(rehearsal: Rehearsal) -> None:
     texts = [
         path for path in rehearsal.work.rglob("*") if path.suffix in (".log", ".json") and path.is_file()
@@ -175,38 +117,46 @@ def test_no_key_is_left_in_logs_or_records(rehearsal: Rehearsal) -> None:
         assert "AKIA" not in text and "secret_key" not in text, path
 
 
-def test_after_kill_9_in_a_performance_run_the_same_command_finishes(
-    rehearsal: Rehearsal, tmp_path: Path
-) -> None:
-    work = tmp_path / "work"
-    subprocess.run(["cp", "-a", str(rehearsal.work), str(work)], check=True)
+@pytest.fixture
+def work(rehearsal: Rehearsal, tmp_path: Path, prefect_home: Callable[[Path], Path]) -> Path:
+    """A work folder where resnet50 is prepared, and its performance is measured."""
+    prefect_home(tmp_path / "work" / "prefect")
+    return prepared_folder(tmp_path / "work", rehearsal.work, (*PREPARED, "probe", "performance"))
+
+
+def measuring_again(work: Path) -> tuple[psutil.Popen, list[psutil.Process]]:
+    """Start a command that measures again; return it and its family when LoadGen is at work."""
     command = [*RESNET50, "--work", str(work), "--measure-again"]
-    flow = psutil.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    family = wait_for_measurement(flow)
+    flow = psutil.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=hear_ctrl_c,
+    )
+    return flow, wait_for_measurement(flow)
+
+
+def test_after_kill_9_in_a_performance_run_the_same_command_finishes_and_says_what_a_submission_needs(
+    work: Path,
+) -> None:
+    flow, family = measuring_again(work)
     flow.send_signal(signal.SIGKILL)
     flow.wait()
     _, alive = psutil.wait_procs(family, timeout=120)
     assert alive == [], "the flow's children outlived it"
-    planned = left_to_do(work, "rehearsal", "resnet50")
+    planned = left_to_do(work, "rehearsal", "resnet50", scenarios=["Offline"])
     again = shell(*RESNET50, "--work", str(work))
     assert again.returncode == 0, again.stdout + again.stderr
     assert done_steps(again.stdout) == planned
     assert not {step for step, _ in planned} & PREPARED
-    assert ("performance", "resnet50 Offline") in done_steps(again.stdout)
-    states = sorted([*recorded_states(rehearsal.work), "Completed", "Crashed"])
-    assert recorded_states(work) == states
-
-
-def recorded_states(work: Path) -> list[str]:
-    """Return the states of the commands' flow runs, without their subflows."""
-    query = "select state_name from flow_run where parent_task_run_id is null"
-    return sorted(name for (name,) in recorded(work, query))
-
-
-def recorded(work: Path, query: str) -> list[tuple[Any, ...]]:
-    """Return rows of the database of the commands' own Prefect server."""
+    assert ("performance", "resnet50 Offline") in planned
     with closing(sqlite3.connect(work / "prefect" / "prefect.db")) as database:
-        return database.execute(query).fetchall()
+        states = database.execute("select state_name from flow_run where parent_task_run_id is null")
+        assert sorted(states) == [("Completed",), ("Crashed",)]
+    assert "1 of 1 results, 0 errors" in again.stdout
+    assert "a submission needs Server of resnet50 too (rule M-05)" in again.stdout
 
 
 def wait_for_measurement(flow: psutil.Popen) -> list[psutil.Process]:
@@ -227,25 +177,12 @@ def wait_for_measurement(flow: psutil.Popen) -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_run_that_is_stopped_ends_at_once_and_says_how_to_go_on(
-    rehearsal: Rehearsal, tmp_path: Path, number: signal.Signals
-) -> None:
-    work = tmp_path / "work"
-    subprocess.run(["cp", "-a", str(rehearsal.work), str(work)], check=True)
-    command = [*RESNET50, "--work", str(work), "--measure-again"]
-    flow = psutil.Popen(
-        command,
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        preexec_fn=hear_ctrl_c,
-    )
-    family = wait_for_measurement(flow)
+def test_a_run_that_is_stopped_ends_at_once_and_says_how_to_go_on(work: Path, number: signal.Signals) -> None:
+    flow, family = measuring_again(work)
     flow.send_signal(number)
     output, _ = flow.communicate(timeout=600)
     assert flow.returncode == 130
     assert "finished steps are kept" in output
     _, alive = psutil.wait_procs(family, timeout=120)
     assert alive == []
-    assert not holders()
+    assert holding([flow, *family]) == []

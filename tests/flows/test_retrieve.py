@@ -15,7 +15,7 @@ from flows.retrieve import RetrieveRequest
 from mlperf_submission.errors import SettingError
 from mlperf_submission.store.embedded import embedded_s3
 from mlperf_submission.store.store import MadeBy, RunFile, RunInfo, Store
-from tests.conftest import PROGRAM, clean_environment, shell
+from tests.conftest import Command, clean_environment
 
 CONTENTS = {
     "engines/resnet50/engine.plan": b"engine",
@@ -94,16 +94,16 @@ def test_the_flow_brings_a_run_back_and_says_so_on_prefects_page(
     assert any("all verified" in (description or "") for description in artifacts)
 
 
-def test_a_part_is_listed_and_then_fetched(work: Path, tmp_path: Path) -> None:
+def test_a_part_is_listed_and_then_fetched(command: Command, work: Path, tmp_path: Path) -> None:
     paths = set(CONTENTS) - {"engines/retinanet/engine.plan"}
     arguments = ["fetch", "rehearsal/one", "--work", str(work), "--to", str(tmp_path / "to")]
-    planned = shell(str(PROGRAM), *arguments, "--only", "resnet50,page", "--dry-run")
+    planned = command(*arguments, "--only", "resnet50,page", "--dry-run")
     assert planned.returncode == 0, planned.stderr
     assert f"{len(paths)} files" in planned.stdout
     assert "evidence/resnet50" in planned.stdout
     assert "retinanet" not in planned.stdout
     assert not (tmp_path / "to").exists()
-    fetched = shell(str(PROGRAM), *arguments, "--only", "resnet50,page")
+    fetched = command(*arguments, "--only", "resnet50,page")
     assert fetched.returncode == 0, fetched.stderr
     assert files_in(tmp_path / "to") == {path: CONTENTS[path] for path in paths}
 

@@ -6,16 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-
-import pytest
 
 from tests.conftest import ROOT, clean_environment
 
-BURN = "import time\nend = time.monotonic() + 120\nwhile time.monotonic() < end: pass"
 MEASURE = """
-import json, sys
+import json, subprocess, sys
 from dataclasses import replace
 from pathlib import Path
 from cli.server import prefect_server
@@ -26,6 +23,7 @@ with prefect_server(home / "prefect", home / "prefect.log"):
     from mlperf_submission.harness.record import RunRequest
     from mlperf_submission.harness.settings import RunLength, settings_for
     from mlperf_submission.harness.limits import DisturbanceLimits
+    from mlperf_submission.process import end_with_parent
     from mlperf_submission.rounds import RunKind, Scenario, get_round
     from tasks.engine.runner import Live
     from tasks.measurement import Bench, disturbances_of
@@ -53,19 +51,13 @@ with prefect_server(home / "prefect", home / "prefect.log"):
         step = performance("resnet50 Offline", bench)
         return Live(Workspace.at(home))(replace(step, spec=replace(step.spec, retries=1)))
 
-    print(json.dumps(disturbances_of(measured())))
+    neighbour = subprocess.Popen([sys.executable, "-c", "while True: pass"], preexec_fn=end_with_parent)
+    disturbed = measured()
+    neighbour.kill()
+    print(json.dumps(disturbances_of(disturbed)))
 """
 
 
-@pytest.fixture
-def busy_neighbour() -> Iterator[None]:
-    neighbour = subprocess.Popen([sys.executable, "-c", BURN])
-    yield
-    neighbour.kill()
-    neighbour.wait()
-
-
-@pytest.mark.usefixtures("busy_neighbour")
 def test_a_disturbed_run_is_repeated_and_flagged_when_it_stays_so(
     tmp_path: Path, prefect_home: Callable[[Path], Path]
 ) -> None:

@@ -15,6 +15,7 @@ import pytest
 from mlperf_submission.store.bucket import Bucket
 from mlperf_submission.store.embedded import Endpoint, embedded_s3
 from mlperf_submission.store.store import RunFile, Store
+from tests.conftest import served_once
 from tests.mlperf_submission.store.ceph import ceph_is_installed, ceph_s3
 from tests.mlperf_submission.store.stored_runs import CONTENTS, MADE_BY
 
@@ -72,15 +73,15 @@ def scripted_server() -> Iterator[ScriptedServer]:
 @pytest.fixture(scope="session", params=["rclone", "ceph"])
 def s3_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     """A real S3 server: rclone's, and that of a whole small Ceph where one is installed."""
-    folder = tmp_path_factory.mktemp("s3")
     if request.param == "rclone":
+        folder = tmp_path_factory.mktemp("s3")
         with embedded_s3(folder / "data", folder / "s3.log") as endpoint:
             yield endpoint
     elif not ceph_is_installed():
         pytest.skip("the second S3 server, Ceph (radosgw, ceph-mon, ceph-osd), is not installed here")
     else:
-        with ceph_s3(folder) as endpoint:
-            yield endpoint
+        with served_once(tmp_path_factory, "ceph", ceph_s3) as said:
+            yield Endpoint(**said)
 
 
 @pytest.fixture

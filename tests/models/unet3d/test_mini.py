@@ -133,13 +133,10 @@ def _score(network: Path | ModelProto, made: Made, samples: Samples) -> float:
     return UNET.scorer.score(entries, made.dataset, made.edition).metrics["DICE"]
 
 
-def test_it_reaches_the_target_of_the_round_in_fp32_and_int8(made: Made, int8: Path, tmp_path: Path) -> None:
-    assert (
-        _score(whole_network(unet3d_files.NETWORK, UNET), made, _preprocess(made, tmp_path / "fp32"))
-        >= TARGET + 0.02
-    )
-    samples = _preprocess(made, tmp_path / "int8", precision="int8")
-    assert _score(int8, made, samples) >= TARGET + 0.02
+def test_it_reaches_the_target_of_the_round(made: Made, tmp_path: Path) -> None:
+    """In INT8 a run of the harness does, below."""
+    samples = _preprocess(made, tmp_path / "fp32")
+    assert _score(whole_network(unet3d_files.NETWORK, UNET), made, samples) >= TARGET + 0.02
 
 
 Values = NDArray[np.generic]
@@ -224,7 +221,7 @@ def _dice_of(session: CpuSession, made: Made, prepare: Wrong, indices: Iterable[
 
 @pytest.mark.parametrize("mistake", WRONG)
 def test_a_wrong_step_fails_the_target(made: Made, mistake: str) -> None:
-    assert _dice_of(CpuSession(unet3d_files.NETWORK), made, WRONG[mistake], range(4)) < TARGET - 0.05
+    assert _dice_of(CpuSession(unet3d_files.NETWORK), made, WRONG[mistake], range(2)) < TARGET - 0.05
 
 
 def test_windows_without_their_weights_do_worse(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,7 +273,7 @@ def test_a_run_of_the_harness_gives_these_masks_and_its_audit_too(
     log = tmp_path / "accuracy" / "mlperf_log_accuracy.json"
     lengths = {entry.qsl_idx: len(entry.data) for entry in read_accuracy(log)}
     assert lengths == {index: samples.volume(index).size for index in range(CASES)}
-    assert UNET.scorer.score(read_accuracy(log), made.dataset, made.edition).metrics["DICE"] >= TARGET
+    assert UNET.scorer.score(read_accuracy(log), made.dataset, made.edition).metrics["DICE"] >= TARGET + 0.02
     audited = run(RunKind.TEST01, tmp_path / "audit")
     assert audited.valid, audited.reasons
     assert audited.samples_issued == CASES, "every case as often as every other"
