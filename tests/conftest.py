@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -24,8 +23,16 @@ from cli.main import main
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = ROOT / ".venv" / "bin" / "mlperf-submission"
 FIRST = ROOT / "tests" / "flows" / "test_rehearsal.py"
-STARTING = ("deployments", "faults", "flows")
-"""Folders of tests that start servers and flows."""
+STARTING = {
+    "deployments",
+    "faults",
+    "flows",
+    "test_additions",
+    "test_credentials",
+    "test_disturbed",
+    "test_live",
+}
+"""Files, and folders of them, that start servers and flows."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +119,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             return 0
         if "rehearsal" in used[item.path]:
             return 2
-        starts = "prefect_home" in used[item.path] or item.path.parent.name in STARTING
-        return 1 if starts else 3
+        return 1 if STARTING & {item.path.stem, item.path.parent.name} else 3
 
     items.sort(key=rank)
 
@@ -177,40 +183,6 @@ def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
     work = tmp_path_factory.mktemp("rehearsal") / "work"
     subprocess.run(["cp", "-a", str(first), str(work)], check=True)
     return Rehearsal(work, output)
-
-
-SERVER = """
-import sys
-from pathlib import Path
-from cli.server import prefect_server
-home = Path(sys.argv[1])
-with prefect_server(home, home / "log"):
-    pass
-"""
-
-
-@pytest.fixture(scope="session")
-def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
-    """A function that makes a PREFECT_HOME whose database is empty and up to date.
-
-    Prefect's own making of one takes 10 s of a core; the rehearsal goes through it, and this once more.
-    """
-
-    def make(folder: Path) -> tuple[int, str, str]:
-        folder.mkdir()
-        done = shell(sys.executable, "-c", SERVER, str(folder), PYTHONPATH=str(ROOT))
-        return done.returncode, done.stdout, done.stderr
-
-    first, (status, output, errors) = made_once(tmp_path_factory, "first-prefect", make)
-    assert status == 0, output + errors
-
-    def copied(home: Path) -> Path:
-        home.mkdir(parents=True)
-        for part in first.glob("prefect.db*"):
-            shutil.copy(part, home)
-        return home
-
-    return copied
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 
-from cli.server import free_port
+from cli.server import free_port, make_database
 from mlperf_submission.process import end_group, end_with_parent
 from tests import waiting
 from tests.conftest import PROGRAM, ROOT, clean_environment, hear_ctrl_c
@@ -66,7 +66,10 @@ class Site:
             **({"PREFECT_API_AUTH_STRING": password} if password else {}),
             **settings,
         )
-        folder.mkdir(parents=True, exist_ok=True)
+        database = folder / "prefect" / "prefect.db"
+        if not database.exists():
+            database.parent.mkdir(parents=True)
+            make_database(database)
         self._started: list[subprocess.Popen[bytes]] = []
         self.start_server()
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,7 +100,7 @@ class House:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory, prefect_home: Callable[[Path], Path]) -> House:
+def house(tmp_path_factory: pytest.TempPathFactory) -> House:
     folder = tmp_path_factory.mktemp("additions")
     copy = copy_project(folder / "copy")
     for add in (add_step, add_benchmark, add_round):
@@ -110,7 +109,6 @@ def house(tmp_path_factory: pytest.TempPathFactory, prefect_home: Callable[[Path
     content = yaml.safe_load(system.read_text())
     toy = content["benchmarks"]["resnet50"] | {"mini_samples": 64, "performance_sample_count": 64}
     system.write_text(yaml.safe_dump(content | {"benchmarks": {"toy": toy}}))
-    prefect_home(work / "prefect")
     new = House(copy, system, work, "")
     return House(copy, system, work, new.asked(str(PROGRAM), "run", str(system), "--work", str(work)))
 

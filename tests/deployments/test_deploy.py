@@ -6,7 +6,7 @@ import json
 import re
 import shlex
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -57,11 +57,10 @@ SERVER, POOL, WORKER, DEPLOY, RUN = PREFECT
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, prefect_home: Callable[[Path], Path]) -> Iterator[Site]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A server as the README starts it, with the pool and the deployments that it makes there."""
     assert SERVER == "prefect server start"
     folder = tmp_path_factory.mktemp("server")
-    prefect_home(folder / "prefect")
     with prefect_site(folder, PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS="1") as found:
         for line in (POOL, DEPLOY):
             done = found.prefect(*shlex.split(line))

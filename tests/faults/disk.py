@@ -71,7 +71,6 @@ def full_disk_trials(
     *,
     api: str | None = None,
     finished: Path | None = None,
-    home: Path | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> list[Trial]:
     """Fill the disk when each of the steps begins, free it, and start the same command again.
@@ -81,15 +80,12 @@ def full_disk_trials(
         steps: which steps are hit, in the order of the flow.
         api: a Prefect server on another disk; by default the command's own, whose database is on this one.
         finished: a work folder with a finished run, whose steps before the first that is hit are taken over.
-        home: a PREFECT_HOME whose database is taken over.
         say: told what was done.
     """
     where = "the server's database elsewhere" if api else "the server's database on the same disk"
     trials: list[Trial] = []
     with small_disk(base / "disk") as disk:
         system, work = system_file(base), disk / "work"
-        if home:
-            shutil.copytree(home, work / "prefect")
         if finished:
             shutil.copytree(finished / "cache", work / "cache", symlinks=True)
             for name in STEPS[STEPS.index(steps[0]) :]:

@@ -5,7 +5,7 @@ Its kills take minutes each; tests/flows/test_rehearsal.py has one of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -20,9 +20,8 @@ from tests.small_system import prepared_folder
 
 
 @pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory, prefect_home: Callable[[Path], Path]) -> Iterator[str]:
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("server")
-    prefect_home(folder / "prefect")
     with closing(Site(folder)) as one:
         yield one.url
 
@@ -44,8 +43,7 @@ def test_a_damaged_engine_or_page_is_found_by_its_hash_and_made_anew(
 
 @pytest.mark.skipif(not may_mount(), reason="only root may mount a file system that can be filled")
 def test_a_full_disk_is_named_and_the_same_command_goes_on_when_it_is_freed(
-    undisturbed: Path, prefect_home: Callable[[Path], Path], tmp_path: Path
+    undisturbed: Path, tmp_path: Path
 ) -> None:
-    home = prefect_home(tmp_path / "prefect")
-    [trial] = full_disk_trials(tmp_path, ("performance",), finished=undisturbed, home=home)
+    [trial] = full_disk_trials(tmp_path, ("performance",), finished=undisturbed)
     assert trial.lost == ()

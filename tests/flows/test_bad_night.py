@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -23,10 +22,8 @@ from tests.small_system import prepared_folder
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, prefect_home: Callable[[Path], Path]) -> Path:
-    folder = tmp_path_factory.mktemp("bad-night")
-    prefect_home(folder / "work" / "prefect")
-    return folder
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("bad-night")
 
 
 REFUSES = 'log.error("closed/Rehearsal is refused"); log.error("SUMMARY: submission has errors"); sys.exit(1)'

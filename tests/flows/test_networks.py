@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,9 +45,8 @@ class RandomRun:
 
 
 @pytest.fixture(scope="module")
-def random_run(tmp_path_factory: pytest.TempPathFactory, prefect_home: Callable[[Path], Path]) -> RandomRun:
+def random_run(tmp_path_factory: pytest.TempPathFactory) -> RandomRun:
     place = tmp_path_factory.mktemp("random-weights")
-    prefect_home(place / "work" / "prefect")
     content = yaml.safe_load((ROOT / "deployments" / "systems" / "rehearsal.yaml").read_text())
     content["backend"] = "onnxruntime"
     content["rehearsal_seconds"] = 0.5

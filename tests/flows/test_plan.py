@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -189,10 +189,7 @@ def test_a_plan_that_does_not_fit_is_refused(plan: Plan, tmp_path: Path) -> None
         require_fit(replace(enough, gpus="none"), tmp_path)
 
 
-def test_run_refuses_what_does_not_fit_before_anything_starts(
-    rehearsal_file: Path, tmp_path: Path, prefect_home: Callable[[Path], Path]
-) -> None:
-    prefect_home(tmp_path / "work" / "prefect")
+def test_run_refuses_what_does_not_fit_before_anything_starts(rehearsal_file: Path, tmp_path: Path) -> None:
     request_of(rehearsal_file, {"resnet50": {"Offline": 1e12}})
     arguments = ["run", str(rehearsal_file), "--models", "resnet50", "--scenarios", "Offline"]
     done = shell(str(PROGRAM), *arguments, "--work", str(tmp_path / "work"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -99,10 +99,7 @@ def test_earlier_runs_are_those_of_the_system_newest_first(tmp_path: Path) -> No
         assert [one.manifest.run for one in found[False]] == ["result"]
 
 
-def test_a_worker_measures_again_and_fails_where_a_result_fell(
-    rehearsal: Rehearsal, tmp_path: Path, prefect_home: Callable[[Path], Path]
-) -> None:
-    prefect_home(tmp_path / "prefect")
+def test_a_worker_measures_again_and_fails_where_a_result_fell(rehearsal: Rehearsal, tmp_path: Path) -> None:
     name = "small_rehearsal"
     parameters = {
         "system": str(small_system(tmp_path, name)),

@@ -9,7 +9,6 @@ import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -118,9 +117,8 @@ def test_no_key_is_left_in_logs_or_records(rehearsal: Rehearsal) -> None:
 
 
 @pytest.fixture
-def work(rehearsal: Rehearsal, tmp_path: Path, prefect_home: Callable[[Path], Path]) -> Path:
+def work(rehearsal: Rehearsal, tmp_path: Path) -> Path:
     """A work folder where resnet50 is prepared, and its performance is measured."""
-    prefect_home(tmp_path / "work" / "prefect")
     return prepared_folder(tmp_path / "work", rehearsal.work, (*PREPARED, "probe", "performance"))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -71,10 +70,7 @@ def files_in(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_the_flow_brings_a_run_back_and_says_so_on_prefects_page(
-    work: Path, tmp_path: Path, prefect_home: Callable[[Path], Path]
-) -> None:
-    prefect_home(tmp_path / "prefect")
+def test_the_flow_brings_a_run_back_and_says_so_on_prefects_page(work: Path, tmp_path: Path) -> None:
     arguments = {"run": "rehearsal", "to": str(tmp_path / "to"), "work": str(work)}
     done = subprocess.run(
         [sys.executable, "-c", FLOW, str(tmp_path), json.dumps(arguments)],

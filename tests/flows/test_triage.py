@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -34,10 +33,9 @@ def test_a_refused_tree_says_why_on_the_terminal_and_on_the_page(
 
 
 def test_a_store_that_cannot_be_used_ends_the_run_at_its_start_and_says_why_wherever_one_looks(
-    rehearsal_file: Path, tmp_path: Path, prefect_home: Callable[[Path], Path]
+    rehearsal_file: Path, tmp_path: Path
 ) -> None:
     work, secret = tmp_path / "work", "a-wrong-secret-of-some-length"
-    home = prefect_home(work / "prefect")
     with embedded_s3(tmp_path / "s3", tmp_path / "s3.log") as endpoint:
         content = yaml.safe_load(rehearsal_file.read_text())
         content["store"] = {"bucket": "mlperf", "endpoint_url": endpoint.url}
@@ -48,7 +46,7 @@ def test_a_store_that_cannot_be_used_ends_the_run_at_its_start_and_says_why_wher
             AWS_SECRET_ACCESS_KEY=secret,
         )
     assert done.returncode == 1
-    with closing(sqlite3.connect(home / "prefect.db")) as database:
+    with closing(sqlite3.connect(work / "prefect" / "prefect.db")) as database:
         states = database.execute("select message from flow_run_state where type = 'FAILED'").fetchall()
         logs = database.execute("select message from log").fetchall()
     for text in ("refuses the access key", "What to do: ", "Cause: ", "Done again: upload"):

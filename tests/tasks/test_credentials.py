@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import yaml
@@ -85,10 +84,7 @@ with prefect_server(home / "prefect", home / "prefect.log"):
 """
 
 
-def test_a_key_comes_out_of_its_block_and_into_no_text(
-    rehearsal_file: Path, tmp_path: Path, prefect_home: Callable[[Path], Path]
-) -> None:
-    prefect_home(tmp_path / "prefect")
+def test_a_key_comes_out_of_its_block_and_into_no_text(rehearsal_file: Path, tmp_path: Path) -> None:
     with embedded_s3(tmp_path / "s3", tmp_path / "s3.log") as endpoint:
         content = yaml.safe_load(rehearsal_file.read_text())
         content["store"] = {

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from tests.conftest import ROOT, clean_environment
@@ -58,10 +57,7 @@ with prefect_server(home / "prefect", home / "prefect.log"):
 """
 
 
-def test_a_disturbed_run_is_repeated_and_flagged_when_it_stays_so(
-    tmp_path: Path, prefect_home: Callable[[Path], Path]
-) -> None:
-    prefect_home(tmp_path / "prefect")
+def test_a_disturbed_run_is_repeated_and_flagged_when_it_stays_so(tmp_path: Path) -> None:
     limit = 0.1 / (os.cpu_count() or 1)
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, str(tmp_path), str(limit)],

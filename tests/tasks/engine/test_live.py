@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from tests.conftest import ROOT, clean_environment
@@ -90,10 +89,7 @@ with prefect_server(home / "prefect", home / "prefect.log"):
 """
 
 
-def test_steps_are_tried_again_found_and_shown_in_their_part(
-    tmp_path: Path, prefect_home: Callable[[Path], Path]
-) -> None:
-    prefect_home(tmp_path / "prefect")
+def test_steps_are_tried_again_found_and_shown_in_their_part(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(tmp_path)],
         cwd=ROOT,
