@@ -20,8 +20,7 @@ _IS_ERROR = re.compile(rb'"is_error"\s*:\s*true')
 _IS_WARNING = re.compile(rb'"is_warning"\s*:\s*true')
 _PLAIN = rb"[ !#-\[\]-\x7f]*"
 _ESCAPED = _PLAIN + rb'(?:\\["\\/bfnrt]' + _PLAIN + b")*"
-_WHOLE = rb"(?:0|[1-9][0-9]*)"
-_INTEGER = rb"-?(?:0|[1-9][0-9]{0,99})"
+_WHOLE = rb"(?:0|[1-9][0-9]{0,99})"  # Python's JSON refuses integers of thousands of digits
 _TIME = _WHOLE + rb"(?:\.[0-9]+)?"
 _REAL = rb"-?" + _TIME + rb"(?:e[+-]?[0-9]+)?"
 _LIST = rb"\[(?=[0-9,]{1,1000}\])[0-9]+(?:,[0-9]+)*\]"
@@ -40,7 +39,7 @@ def _behind(time: bytes, mark: bytes) -> bytes:
 
 
 _USUAL = rb'%s(%s)", "value": (?:(true|false)|"(%s)"|(%s)|(%s))%s' % (
-    *(_BEGIN, _PLAIN, _PLAIN, _INTEGER, _REAL),
+    *(_BEGIN, _PLAIN, _PLAIN, b"-?" + _WHOLE, _REAL),
     _behind(b"(" + _TIME + b")", b"(true|false)"),
 )
 """A message as LoadGen writes it. Most are; the others go through the JSON parser whole."""
