@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from flows.terminal import lost_output
 from mlperf_submission.errors import SettingError, TreeError
@@ -15,7 +16,7 @@ from mlperf_submission.failures import diagnose_rule
 from mlperf_submission.files import write_output
 from mlperf_submission.rounds import get_round
 from mlperf_submission.submission.round import round_of
-from mlperf_submission.validation import Failure, Verdict, validate_tree
+from mlperf_submission.validation import Failure, ResultVerdict, Verdict, validate_tree
 from mlperf_submission.validation.official import OfficialVerdict, differences, official_verdict
 from tasks.engine.spec import said_again
 
@@ -81,19 +82,7 @@ def show_official(console: Console, ours: Verdict, official: OfficialVerdict) ->
 
 def show_verdict(console: Console, verdict: Verdict) -> None:
     """Print the results, each rule that failed with its places and remedies, and the verdict in one line."""
-    results = Table(header_style="bold")
-    for heading in ("system", "benchmark", "scenario", "result", "accuracy", "accepted"):
-        results.add_column(heading, justify="right" if heading == "result" else "left")
-    for one in verdict.results:
-        value = f"{one.value:,.6g} {one.units}" if one.value is not None else "none"
-        results.add_row(
-            *(
-                escape(text)
-                for text in (one.system, one.benchmark, one.scenario, value, one.accuracy or "none")
-            ),
-            "[green]yes[/]" if one.ok else "[red]no[/]",
-        )
-    console.print(results)
+    console.print(_results(verdict.results), soft_wrap=True)
     for of_rule in _by_rule((*verdict.errors, *verdict.warnings)):
         for failure in of_rule[:_SHOWN]:
             _show_failure(console, failure)
@@ -103,6 +92,21 @@ def show_verdict(console: Console, verdict: Verdict) -> None:
     for fact in verdict.by_design:
         console.print(f"[dim]{'notice':<8}[/] {escape(fact)}, by design", soft_wrap=True)
     console.print(f"[bold]{escape(verdict.summary())}[/]", soft_wrap=True)
+
+
+def _results(results: Sequence[ResultVerdict]) -> Text:
+    """Return a line for each result, in columns. A table of Rich takes longer for a round than its rules."""
+    rows = [("system", "benchmark", "scenario", "result", "accuracy")]
+    for one in results:
+        value = f"{one.value:,.6g} {one.units}" if one.value is not None else "none"
+        rows.append((one.system, one.benchmark, one.scenario, value, one.accuracy or "none"))
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    rows = [(*row[:3], row[3].rjust(widths[3]), row[4]) for row in rows]
+    heading, *lines = ["  ".join(map(set_cell_size, row, widths)) for row in rows]
+    text = Text.assemble((f"{heading}  accepted", "bold"))
+    for line, one in zip(lines, results, strict=True):
+        text.append(f"\n{line}  ").append(*(("yes", "green") if one.ok else ("no", "red")))
+    return text
 
 
 def _by_rule(failures: Iterable[Failure]) -> Iterable[list[Failure]]:

@@ -94,7 +94,7 @@ class ResultReader:
             self.problems.append(f"{clean(path)}: the file is missing")
             return None
         try:
-            return self._read_log(path, lambda key: key != "loaded_qsl_set")
+            return self._read_log(path)
         except LogError as error:
             self.problems.append(f"{clean(path)}: {clean(error.what)}")
             return None
@@ -175,13 +175,13 @@ class ResultReader:
             if not self.tree.is_file(path):
                 continue
             try:
-                runs.append(_run(kind, path, self._read_log(path, lambda key: key == "power_end")))
+                runs.append(_run(kind, path, self._read_log(path, frozenset({"power_end"}))))
             except LogError as error:
                 runs.append(Run(kind, path, None, None, clean(error.what)))
         return runs
 
-    def _read_log(self, path: str, wanted: Callable[[str], bool]) -> DetailLog:
-        return read_detail(Path(self.tree.full(path)), wanted=wanted, memory=self.tree.log_memory)
+    def _read_log(self, path: str, keys: frozenset[str] | None = None) -> DetailLog:
+        return read_detail(Path(self.tree.full(path)), keys=keys, memory=self.tree.log_memory)
 
     def _files(self) -> list[Place]:
         beside = sorted(self.tree.listing(self.measurements).files)

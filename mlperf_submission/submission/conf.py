@@ -253,8 +253,10 @@ def differences(user_conf_text: str, names: Iterable[str], values: Mapping[str, 
         values: the log's values. What the log does not state is passed over.
     """
     scenario, user = logged_scenario(values), parse_conf(user_conf_text)
-    found = []
+    found, said = [], {entry.rpartition(".")[2] for entry in user.entries}
     for key in _keys_of(scenario) if scenario else ():
+        if key.name not in said:
+            continue
         given = (user.lookup(name, str(scenario), key.name) for name in names)
         text = next((one for one in given if one is not None), None)
         if text is not None and key.log_key in values and not _fits(text, key, values):

@@ -7,22 +7,21 @@ all others are ignored; of a key that occurs more than once the first value coun
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-
 from mlperf_submission.errors import LogError
 from mlperf_submission.submission.log_memory import WHOLE, LogMemory
 from mlperf_submission.submission.messages import (
-    BOOKKEEPING,
+    BEHIND_LIST,
+    LIST,
     LONGEST_MESSAGE,
     MARKER,
-    USUAL,
     Message,
     last_time,
+    next_usual,
     parse_message,
     value_of,
 )
@@ -31,7 +30,6 @@ MESSAGES_KEPT = 200
 """Errors and warnings of a log that are kept as text; more are only counted."""
 
 _BLOCK = 1 << 20
-_LAST_ASCII = 0x7F
 _TELL_THE_TIME = frozenset({"test_datetime", "power_begin", "power_end"})
 
 
@@ -88,24 +86,22 @@ class DetailLog:
 def read_detail(
     path: Path,
     *,
-    wanted: Callable[[str], bool] | None = None,
-    bookkeeping: bool = True,
+    keys: frozenset[str] | None = None,
     memory: LogMemory | None = None,
 ) -> DetailLog:
     """Read a detail log (`mlperf_log_detail.txt`) in one pass and bounded memory.
 
     Args:
         path: the log file.
-        wanted: keys to keep; all by default.
-        bookkeeping: whether to keep what LoadGen says of its logger, the queries that it made and the samples
-            that it loaded: more than a third of a log's messages, which only people read.
+        keys: keys to keep, all by default; one that ends in `_` stands for all that begin with it. Most
+            messages of a log are of keys that few ask for.
         memory: what is kept from log to log; whoever reads many hands in one.
 
     Raises:
         LogError: the file cannot be read, is not UTF-8, or a line with the marker is no LoadGen message.
     """
     memory = memory or LogMemory()
-    reader = _Reader(path, wanted, bookkeeping, memory)
+    reader = _Reader(path, keys, memory)
     try:
         with path.open("rb") as stream:
             room = memory.room
@@ -130,13 +126,11 @@ def read_detail(
 class _Reader:
     """Collects what a detail log says, from all of its text or line by line."""
 
-    def __init__(
-        self, path: Path, wanted: Callable[[str], bool] | None, bookkeeping: bool, memory: LogMemory
-    ) -> None:
+    def __init__(self, path: Path, keys: frozenset[str] | None, memory: LogMemory) -> None:
         self.path = path
         self.memory = memory
-        self.bookkeeping = bookkeeping
-        self.wanted = wanted
+        self.keys = keys
+        self.prefixes = tuple(key for key in keys or () if key.endswith("_"))
         self.values: dict[str, Any] = {}
         self.later: dict[str, Any] = {}
         self.lines: dict[str, int] = {}
@@ -168,53 +162,35 @@ class _Reader:
         Most bytes of a log are one list of numbers and most lines are of one form, so both have ways of their
         own: this loop is the time that the validation of a round takes.
         """
-        if size and np.frombuffer(data, np.uint8, size).max() > _LAST_ASCII:
-            data[:size].decode("utf-8")
         self.first = data.startswith(MARKER, 0, size) if size else None
-        usual, wanted, values, lines = USUAL.match, self.wanted, self.values, self.lines
-        keep: dict[bytes, str] = {}
-        skipped = BOOKKEEPING.match
-        at, number = 0, 0
-        while at < size:
-            if not self.bookkeeping and (match := skipped(data, at, size)):
-                number += data.count(b"\n", at, match.end())
-                at = match.end()
-                if at == size:
-                    break
-            number += 1
-            match = usual(data, at, size)
-            if match is None:
-                end = data.find(b"\n", at, size)
-                end = size if end < 0 else end
-                if data.startswith(MARKER, at, end):
-                    line = self.memory.without_long_list(data, at, end)
-                    text = bytes(data[at:end]) if line is None else line
-                    self._take(
-                        parse_message(text[len(MARKER) :], self.path, number, line is not None), number
-                    )
-                at = end + 1
-                continue
-            at = match.end()
+        usual, begins_list, ends_list = next_usual(self.keys).match, LIST.match, BEHIND_LIST.match
+        at, number = 0, 1
+        while at < size and (match := usual(data, at, size)):  # it matches, if only the empty text
+            begin, at = at, match.end()
             raw, flag, text, integer, real, time, error, warning = match.groups()
-            key = keep.get(raw)
-            if key is None:
-                name = raw.decode("ascii")
-                key = keep[raw] = name if not wanted or wanted(name) else ""
-            if error == b"true" or warning == b"true":
-                value = value_of(flag, text, integer, real)
-                message = Message(
-                    raw.decode("ascii"), value, error == b"true", warning == b"true", float(time)
-                )
-                self._take(message, number)
-            elif key:
-                value = value_of(flag, text, integer, real)
-                if key not in values:
-                    values[key] = value
-                    lines[key] = number
-                    if key in _TELL_THE_TIME:
-                        self.written_ms[key] = float(time)
-                elif values[key] != value:
-                    self.later[key] = value
+            if raw is not None:
+                number += data.count(b"\n", begin, match.start(1))
+                key, value = raw.decode("ascii"), value_of(flag, text, integer, real)
+                if error == b"false" == warning:
+                    self._keep(key, value, float(time), number)
+                else:
+                    marks = error == b"true", warning == b"true"
+                    self._take(Message(key, value, *marks, float(time)), number)
+                number += 1
+                continue
+            number += data.count(b"\n", begin, at)
+            if match := begins_list(data, at, size):
+                close = self.memory.end_of_numbers(data, match.end(), size)
+                if close >= 0 and (match := ends_list(data, close, size)):
+                    at, number = match.end(), number + 1
+                    continue
+            end = data.find(b"\n", at, size)
+            end = size if end < 0 else end
+            try:
+                self.take_line(number, bytes(data[at:end]))
+            except UnicodeDecodeError:
+                data[:size].decode("utf-8")  # says where in the file it is
+            at, number = end + 1, number + 1
         self.last_ms = last_time(data, size)
 
     def take_line(self, number: int, line: bytes) -> None:
@@ -225,27 +201,32 @@ class _Reader:
             if not line.isascii():
                 line.decode("utf-8")
             return
-        short = self.memory.without_long_list(line, 0, len(line))
+        short = self.memory.without_long_list(line)
         text = line if short is None else short
         self._take(parse_message(text[len(MARKER) :], self.path, number, short is not None), number)
 
     def _take(self, message: Message, number: int) -> None:
         if message.is_error:
             self.error_count += 1
-            _keep(self.errors, message.value)
+            _add_text(self.errors, message.value)
         if message.is_warning:
-            _keep(self.warnings, message.value)
+            _add_text(self.warnings, message.value)
         if message.time_ms is not None:
             self.last_ms = message.time_ms
-        if message.skipped or (self.wanted and not self.wanted(message.key)):
-            return
-        if message.key not in self.values:
-            self.values[message.key] = message.value
-            self.lines[message.key] = number
-            if message.key in _TELL_THE_TIME and message.time_ms is not None:
-                self.written_ms[message.key] = message.time_ms
-        elif self.values[message.key] != message.value:
-            self.later[message.key] = message.value
+        if not message.skipped and self._wants(message.key):
+            self._keep(message.key, message.value, message.time_ms, number)
+
+    def _wants(self, key: str) -> bool:
+        return self.keys is None or key in self.keys or key.startswith(self.prefixes)
+
+    def _keep(self, key: str, value: Any, time_ms: float | None, number: int) -> None:
+        if key not in self.values:
+            self.values[key] = value
+            self.lines[key] = number
+            if key in _TELL_THE_TIME and time_ms is not None:
+                self.written_ms[key] = time_ms
+        elif self.values[key] != value:
+            self.later[key] = value
 
 
 def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
@@ -268,6 +249,6 @@ def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
             yield number, line
 
 
-def _keep(texts: list[str], value: Any) -> None:
+def _add_text(texts: list[str], value: Any) -> None:
     if len(texts) < MESSAGES_KEPT:
         texts.append(str(value)[:1000])

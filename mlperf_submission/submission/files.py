@@ -6,10 +6,10 @@ import json
 import os
 import stat
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, TypedDict
 
 from mlperf_submission.submission.log_memory import LogMemory
 
@@ -38,7 +38,7 @@ class Listing:
     problem: str = ""
 
 
-class Entry(NamedTuple):
+class Entry(TypedDict):
     """One file, folder or symbolic link of a submitter's folder; links to folders are not entered."""
 
     path: str
@@ -49,6 +49,18 @@ class Entry(NamedTuple):
     is_link: bool
     text_resolves_from_root: bool
     resolves: bool
+
+
+_FOLDER: Entry = {
+    "path": "",
+    "name": "",
+    "kind": "folder",
+    "size": 0,
+    "is_empty_folder": False,
+    "is_link": False,
+    "text_resolves_from_root": True,
+    "resolves": True,
+}
 
 
 @dataclass(frozen=True)
@@ -65,6 +77,20 @@ class Json:
 
     content: dict[str, Any]
     problem: str = ""
+
+
+def _listing(inside: Iterable[os.DirEntry[str]]) -> Listing:
+    folders: list[str] = []
+    files: list[str] = []
+    for entry in inside:
+        try:
+            if entry.is_dir():
+                folders.append(entry.name)
+            elif entry.is_file():
+                files.append(entry.name)
+        except OSError:  # a loop of links
+            continue
+    return Listing(tuple(folders), tuple(files))
 
 
 def shown(path: str) -> str:
@@ -111,21 +137,14 @@ class Tree:
         return self._listings[path]
 
     def _list(self, path: str) -> Listing:
-        folders: list[str] = []
-        files: list[str] = []
         try:
-            with os.scandir(self.full(path)) as entries:
-                for entry in entries:
-                    try:
-                        if entry.is_dir():
-                            folders.append(entry.name)
-                        elif entry.is_file():
-                            files.append(entry.name)
-                    except OSError:  # a loop of links
-                        continue
+            return _listing(self._scan(path))
         except (OSError, ValueError) as error:
             return Listing((), (), getattr(error, "strerror", None) or str(error))
-        return Listing(tuple(folders), tuple(files))
+
+    def _scan(self, path: str) -> list[os.DirEntry[str]]:
+        with os.scandir(self.full(path)) as entries:
+            return list(entries)
 
     def exists(self, path: str) -> bool:
         """Whether the path leads to something (links followed)."""
@@ -156,14 +175,13 @@ class Tree:
         waiting = [top]
         while waiting:
             path = waiting.pop()
-            inside: list[os.DirEntry[str]] = []
             try:
-                with os.scandir(self.full(path)) as entries:
-                    inside = list(entries)
+                inside = self._scan(path)
             except OSError:
                 continue
+            self._listings.setdefault(path, _listing(inside))
             name = path.rsplit("/", 1)[-1]
-            yield Entry(path, name, "folder", 0, not inside, False, True, True)
+            yield {**_FOLDER, "path": path, "name": name, "is_empty_folder": not inside}
             for entry in inside:
                 below = f"{path}/{entry.name}"
                 link = entry.is_symlink()
@@ -176,10 +194,16 @@ class Tree:
                 if is_folder and not link:
                     waiting.append(below)
                     continue
-                from_root = not link or is_folder or self._text_resolves(below)
-                kind = "folder" if is_folder else "file"
-                if not is_folder or link:
-                    yield Entry(below, entry.name, kind, size, False, link, from_root, resolves)
+                yield {
+                    "path": below,
+                    "name": entry.name,
+                    "kind": "folder" if is_folder else "file",
+                    "size": size,
+                    "is_empty_folder": False,
+                    "is_link": link,
+                    "text_resolves_from_root": not link or is_folder or self._text_resolves(below),
+                    "resolves": resolves,
+                }
 
     def _text_resolves(self, link: str) -> bool:
         try:

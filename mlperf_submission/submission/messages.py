@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,45 +18,57 @@ LONGEST_MESSAGE = 4 << 20
 _KEY = re.compile(rb'\s*\{\s*"key"\s*:\s*"([^"\\]*)"\s*,')
 _IS_ERROR = re.compile(rb'"is_error"\s*:\s*true')
 _IS_WARNING = re.compile(rb'"is_warning"\s*:\s*true')
-_PLAIN = rb'[^"\\\x00-\x1f\x80-\xff]*'
-_TEXT = b'"' + _PLAIN + b'"'
-_INTEGER = rb"(?:0|[1-9]\d{0,99})"
-_NUMBER = _INTEGER + rb"(?:\.\d+)?"
-_SIMPLE = rb'(?:(true|false)|"(' + _PLAIN + rb')"|(-?' + _INTEGER + rb")|(-?" + _NUMBER + rb"(?:e[+-]?\d+)?))"
-_REST = b"".join(
-    (
-        rb', "file": '
-        + _TEXT
-        + rb', "line_no": '
-        + _INTEGER
-        + rb', "pid": '
-        + _INTEGER
-        + rb', "tid": '
-        + _INTEGER,
-        rb"\}\}[ \t]*(?:\n|\Z)",
-    )
-)
-USUAL = re.compile(
-    b"".join(
+_PLAIN = rb"[ !#-\[\]-\x7f]*"
+_ESCAPED = _PLAIN + rb'(?:\\["\\/bfnrt]' + _PLAIN + b")*"
+_WHOLE = rb"(?:0|[1-9][0-9]{0,99})"  # Python's JSON refuses integers of thousands of digits
+_TIME = _WHOLE + rb"(?:\.[0-9]+)?"
+_REAL = rb"-?" + _TIME + rb"(?:e[+-]?[0-9]+)?"
+_LIST = rb"\[(?=[0-9,]{1,1000}\])[0-9]+(?:,[0-9]+)*\]"
+_BEGIN = MARKER + rb'[ \t]*\{"key": "'
+
+
+def _behind(time: bytes, mark: bytes) -> bytes:
+    """Return the pattern of what LoadGen writes behind a value; `mark` says errors and warnings."""
+    return b"".join(
         (
-            MARKER + rb'\s*\{"key": "(' + _PLAIN + rb')", "value": ' + _SIMPLE + rb', "time_ms": (' + _NUMBER,
-            rb'), "namespace": ' + _TEXT + rb', "event_type": ' + _TEXT,
-            rb', "metadata": \{"is_error": (true|false), "is_warning": (true|false)' + _REST,
+            rb', "time_ms": %s, "namespace": "mlperf::logging", "event_type": "POINT_IN_TIME"' % time,
+            rb', "metadata": \{"is_error": %s, "is_warning": %s, "file": "%s"' % (mark, mark, _PLAIN),
+            rb', "line_no": %s, "pid": %s, "tid": %s\}\}[ \t]*(?:\n|\Z)' % (_WHOLE, _WHOLE, _WHOLE),
         )
     )
+
+
+_USUAL = rb'%s(%s)", "value": (?:(true|false)|"(%s)"|(%s)|(%s))%s' % (
+    *(_BEGIN, _PLAIN, _PLAIN, b"-?" + _WHOLE, _REAL),
+    _behind(b"(" + _TIME + b")", b"(true|false)"),
 )
 """A message as LoadGen writes it. Most are; the others go through the JSON parser whole."""
-BOOKKEEPING = re.compile(
-    b"".join(
-        (
-            rb"(?:" + MARKER + rb' \{"key": "(?:(?:logger|generated)_[a-z_]*", "value": -?' + _NUMBER,
-            rb'|loaded_qsl_set", "value": \[(?=[0-9,]{1,3000}\])\d+(?:,\d+)*\])',
-            rb', "time_ms": ' + _NUMBER + rb', "namespace": ' + _TEXT + rb', "event_type": ' + _TEXT,
-            rb', "metadata": \{"is_error": false, "is_warning": false' + _REST + rb")+",
-        )
-    )
-)
-"""Messages of LoadGen about its own logger, the queries that it made and the samples that it loaded."""
+LIST = re.compile(_BEGIN + _PLAIN + rb'", "value": \[')
+"""A usual message whose value is a list, up to the list's first number."""
+BEHIND_LIST = re.compile(rb"\]" + _behind(_TIME, b"false"))
+"""What stands behind the last number of a list in a usual message that is no error and no warning."""
+
+
+@cache
+def next_usual(keys: frozenset[str] | None) -> re.Pattern[bytes]:
+    """Return the pattern of usual messages that nobody wants, one after the other, and one that is wanted.
+
+    The groups are those of the wanted one, which may be missing: its key, its value as a flag, text, integer
+    or real number, its time, whether it is an error, and whether a warning.
+
+    Args:
+        keys: the keys that are wanted, None: all. One that ends in `_` stands for all that begin with it.
+            Errors and warnings are wanted, whatever their keys are.
+    """
+    if keys is None:
+        return re.compile(b"(?:%s|)" % _USUAL)
+    wanted = "|".join(re.escape(key) if key.endswith("_") else f'{re.escape(key)}"' for key in sorted(keys))
+    value = rb'(?:%s|"%s"|%s|true|false)' % (_REAL, _ESCAPED, _LIST)
+    key = rb"(?!%s)%s" % (wanted.encode(), _PLAIN)
+    unwanted = rb'%s%s", "value": %s%s' % (_BEGIN, key, value, _behind(_TIME, b"false"))
+    return re.compile(b"(?:%s)*(?:%s|)" % (unwanted, _USUAL))
+
+
 _TIME_MS = re.compile(rb'"time_ms"\s*:\s*([0-9.eE+-]{1,40})')
 
 

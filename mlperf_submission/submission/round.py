@@ -45,9 +45,7 @@ def round_of(root: Path) -> str:
             continue
         try:
             log = Path(tree.full(path))
-            values = read_detail(
-                log, wanted=_KEYS.__contains__, bookkeeping=False, memory=tree.log_memory
-            ).values
+            values = read_detail(log, keys=_KEYS, memory=tree.log_memory).values
         except LogError:
             continue
         if found := round_by_seeds(values):

@@ -26,16 +26,12 @@ _TOKEN_LATENCIES = (
     "result_first_token_99.00_percentile_latency_ns",
     "result_time_per_output_token_99.00_percentile_ns",
 )
-_KEYS = {
+KEYS = LOG_KEYS | {
+    *("effective_", "result_", "early_stopping_"),
     *("requested_use_token_latencies", "sut_name", "test_datetime", "power_begin", "power_end"),
     *("loadgen_version", "loadgen_git_status_message", "qsl_reported_total_count"),
 }
-
-
-@cache
-def wanted(key: str) -> bool:
-    """Whether a key of the log is kept."""
-    return key in _KEYS or key in LOG_KEYS or key.startswith(("effective_", "result_", "early_stopping_"))
+"""The keys of the log that are kept."""
 
 
 @cache
@@ -117,7 +113,7 @@ def _read_log(tree: Tree, path: str) -> tuple[DetailLog | None, str]:
         return None, "it is no regular file" if tree.exists(path) else ""
     try:
         found = Path(tree.full(path))
-        return read_detail(found, wanted=wanted, bookkeeping=False, memory=tree.log_memory), ""
+        return read_detail(found, keys=KEYS, memory=tree.log_memory), ""
     except LogError as error:
         return None, error.what
 

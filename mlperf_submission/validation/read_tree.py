@@ -100,8 +100,8 @@ class _TreeReader(Reader):
         mapping: Mapping[str, Any] = {}
         if has_results:
             for entry in self.tree.walk(path):
-                self.rows[Entries].append({"scope": path, **entry._asdict()})
-                calibrated = calibrated or "calibration" in entry.name.lower()
+                self.rows[Entries].append({"scope": path, **entry})
+                calibrated = calibrated or "calibration" in entry["name"].lower()
             name = f"{path}/model_mapping.json"
             if division == "open" and self.tree.exists(name):
                 json = self.tree.json(name)

@@ -28,7 +28,7 @@ class Reader:
 
     def add(self, frame: type[Frame], at: At, **columns: Any) -> None:
         """Add a row to a frame; columns that are not given are NaN, false, 0 or empty."""
-        self.rows[frame].append({**at._asdict(), **columns})
+        self.rows[frame].append({"scope": at.scope, "path": at.path, **columns})
 
     def reading(self, at: At, problem: str, **columns: str) -> None:
         """Add what something is read as, and why it cannot be read; empty if it can."""

@@ -20,7 +20,7 @@ from mlperf_submission.harness.lock import host_lock
 from mlperf_submission.harness.record import RunRequest
 from mlperf_submission.rounds import Scenario
 from models.registry import benchmark_names, get_benchmark
-from tools.benchmarks import mini, preprocessing, search, store
+from tools.benchmarks import mini, preprocessing, search, store, validation
 from tools.benchmarks.ceilings import (
     harness_runner,
     in_turn,
@@ -34,7 +34,7 @@ from tools.benchmarks.ceilings import (
 
 MODEL_SYSTEM_SERVER = 132_008
 """Queries/s of the model system in Server, resnet50, v4.1."""
-_PARTS = ("ceilings", "latency", "streams", "networks", "search", "preprocessing", "store")
+_PARTS = ("ceilings", "latency", "streams", "networks", "search", "preprocessing", "store", "validation")
 _BATCH = 256
 _STREAM_NS = 10_000.0
 """A query of a stream takes LoadGen alone longer than this, so that it never runs out of queries."""
@@ -58,8 +58,12 @@ def main() -> None:
         choices=benchmark_names(),
         help="of part networks",
     )
+    parser.add_argument("--tree", type=Path, help="of part validation: a published tree")
+    parser.add_argument("--checkout", type=Path, help="of part validation: mlcommons/inference at its round")
     chosen = parser.parse_args()
-    parts = chosen.parts or list(_PARTS)
+    parts = chosen.parts or [part for part in _PARTS if part != "validation" or chosen.tree]
+    if "validation" in parts and not (chosen.tree and chosen.checkout):
+        parser.error("the validation needs --tree and --checkout")
     unknown = set(parts) - set(_PARTS)
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(_PARTS)}")
@@ -73,6 +77,7 @@ def main() -> None:
         "search": lambda: _search(work, chosen.seconds),
         "preprocessing": lambda: _preprocessing(work, chosen.repeats),
         "store": lambda: _store(work, chosen.repeats),
+        "validation": lambda: _validation(chosen.tree, chosen.checkout, chosen.repeats),
     }
     try:
         # The host is held for all of it, so that the children's locks are private.
@@ -233,6 +238,18 @@ def _store(work: Path, repeats: int) -> None:
                 f"| {one.copied / one.ours:.2f} | {one.checked / one.ours:.2f} |",
                 flush=True,
             )
+
+
+def _validation(tree: Path, checkout: Path, repeats: int) -> None:
+    _heading("The validation of a tree against the official checker")
+    print("| | processor time, s | wall time, s | most memory, MB | official checker's time / its own |")
+    print("|---|---|---|---|---|")
+    found = list(validation.against_checker(tree, checkout, repeats=repeats))
+    for one in found:
+        print(
+            f"| {one.name} | {one.cpu_seconds:.2f} | {one.seconds:.2f} | {one.peak_bytes / 1e6:.0f} "
+            f"| {found[-1].cpu_seconds / one.cpu_seconds:.2f} |"
+        )
 
 
 def _heading(text: str) -> None:

@@ -109,22 +109,16 @@ def _errors(content: Sequence[str], ranging: tuple[float, float], span: tuple[fl
     first, last = map(_sortable_moment, ranging)
     begin, end = _sortable_moment(span[0] + _MARGIN), _sortable_moment(span[1] - _MARGIN)
     for line in content:
-        if "WARNING:" not in line and "ERROR:" not in line:
-            continue
-        for mark in ("WARNING:", "ERROR:"):
-            _, found, said = line.partition(mark)
-            if not found or not said:
-                continue
+        if "WARNING:" in line and _is_between(line, begin, end) and (said := line.partition("WARNING:")[2]):
+            return f"ptd_logs.txt: {line.strip()[:160]}" if _UNCERTAIN.search(said) else ""
+        if "ERROR:" in line and (said := line.partition("ERROR:")[2]):
             said = said.strip()
-            if mark == "ERROR:":
-                if said == _USB:
-                    return ""
-                if not _is_between(line, first, last):
-                    return f"ptd_logs.txt: {line.strip()[:160]}"
-                if not said.startswith(_COMMON_IN_RANGING):
-                    return ""
-            elif _is_between(line, begin, end):
-                return f"ptd_logs.txt: {line.strip()[:160]}" if _UNCERTAIN.search(said) else ""
+            if said == _USB:
+                return ""
+            if not _is_between(line, first, last):
+                return f"ptd_logs.txt: {line.strip()[:160]}"
+            if not said.startswith(_COMMON_IN_RANGING):
+                return ""
     return ""
 
 

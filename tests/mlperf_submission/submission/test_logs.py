@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -89,6 +91,50 @@ json_values = st.recursive(
 def test_every_value_comes_back(tmp_path_factory: pytest.TempPathFactory, values: dict[str, object]) -> None:
     text = "\n".join(message(key, value) for key, value in values.items())
     assert read_detail(written(tmp_path_factory.mktemp("log"), text)).values == values
+
+
+ASKED = frozenset({"effective_", "sut_name", "power_end"})
+KEYS = ("effective_target_qps", "effective_x", "sut_name", "sut_names", "loaded_qsl_set", "power_end", "a b")
+GOOD = ("7", "-1.5e+3", "true", '"x"', r'"a\"b\/"', r'"\u00fc"', "null", "[1,2,3]", "[]", '{"a": 1}')
+LISTS = (str(list(range(2000))).replace(", ", ","), "1" * 200)
+BAD = ("[1,,2]", "01")
+loadgen_lines = st.builds(
+    '%s {"key": "%s", "value": %s, "time_ms": %s, "namespace": "mlperf::logging", "event_type": '
+    '"POINT_IN_TIME", "metadata": {"is_error": %s, "is_warning": %s, "file": "x.cc", "line_no": 1, "pid": 1, '
+    '"tid": 1}}%s'.__mod__,
+    st.tuples(
+        st.sampled_from([":::MLLOG", ":::MLLOG", ":::MLLOG", "#"]),
+        st.sampled_from(KEYS),
+        st.sampled_from(GOOD * 4 + LISTS + BAD),
+        st.sampled_from(["0", "1.25", "12345.678901"]),
+        *[st.sampled_from(["false", "false", "false", "true"])] * 2,
+        st.sampled_from(["", " ", "\t"]),
+    ),
+)
+
+
+def asked(part: Mapping[str, object] | None) -> dict[str, object]:
+    return {key: said for key, said in (part or {}).items() if key in ASKED or key.startswith("effective_")}
+
+
+@given(st.lists(loadgen_lines, max_size=12), st.sampled_from(["", "\n"]))
+def test_keys_that_are_asked_for_come_back_as_if_all_were_read(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str], end: str
+) -> None:
+    path = written(tmp_path_factory.mktemp("log"), "\n".join(lines) + end)
+    try:
+        whole = read_detail(path)
+    except LogError as error:
+        with pytest.raises(LogError, match=re.escape(str(error))):
+            read_detail(path, keys=ASKED)
+        return
+    some = read_detail(path, keys=ASKED)
+    assert some.values == asked(whole.values)
+    assert some.later_values == asked(whole.later_values)
+    assert some.lines == asked(whole.lines)
+    assert some.written_ms == asked(whole.written_ms)
+    assert (some.errors, some.warnings, some.error_count) == (whole.errors, whole.warnings, whole.error_count)
+    assert (some.first_line_is_message, some.last_ms) == (whole.first_line_is_message, whole.last_ms)
 
 
 @given(st.binary(max_size=300))
