@@ -107,7 +107,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> House:
         add(copy)
     system, work = small_system(folder, "toy_rehearsal"), folder / "work"
     content = yaml.safe_load(system.read_text())
-    toy = content["benchmarks"]["resnet50"] | {"mini_samples": 64, "performance_sample_count": 64}
+    toy = content["benchmarks"]["resnet50"] | {"mini_samples": 64}
     system.write_text(yaml.safe_dump(content | {"benchmarks": {"toy": toy}}))
     new = House(copy, system, work, "")
     return House(copy, system, work, new.asked(str(PROGRAM), "run", str(system), "--work", str(work)))
