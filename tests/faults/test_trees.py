@@ -16,12 +16,14 @@ FILES = {
             ("effective_min_duration_ms", 500, 1.0),
             ("result_validity", "VALID", 2.0),
             ("result_samples_per_second", 2837.13, 3.0),
+            ("requested_server_target_qps", 204, 4.0),
         ]
     ),
     "results/mlperf_log_accuracy.json": json.dumps(
         [{"seq_id": 0, "qsl_idx": 7, "data": "02000000"}, {"seq_id": 1, "qsl_idx": 9, "data": "05000000"}]
     ),
     "measurements/README.md": "latency limit (ns): 0\nbegan (UTC): 2026-11-23T16:07:58Z\n",
+    "measurements/user.conf": "*.Server.target_qps = 204\n",
 }
 
 
@@ -37,16 +39,20 @@ def tree(folder: Path, **changed: tuple[str, str]) -> Path:
 def test_measured_values_may_differ(tmp_path: Path) -> None:
     measured = {
         "mlperf_log_detail": ('"VALID", "time_ms": 2.0', '"INVALID", "time_ms": 2.0'),
+        "user": ("204", "326"),
         "README": ("16:07:58", "16:18:53"),
         "mlperf_log_accuracy": ('{"seq_id": 0, "qsl_idx": 7, "data": "02000000"}, ', ""),
     }
     assert same_but_measured(tree(tmp_path / "a"), tree(tmp_path / "b", **measured)) == []
+    rate = {"mlperf_log_detail": ("204", "326")}
+    assert same_but_measured(tmp_path / "a", tree(tmp_path / "c", **rate)) == []
 
 
 @pytest.mark.parametrize(
     ("name", "old", "new"),
     [
         ("mlperf_log_detail", "500", "600"),
+        ("user", "Server", "Offline"),
         ("mlperf_log_detail", "result_samples_per_second", "result_queries_per_second"),
         ("mlperf_log_accuracy", "02000000", "03000000"),
         ("README", "(ns): 0", "(ns): 1"),

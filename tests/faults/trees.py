@@ -20,8 +20,9 @@ _MEASURED_KEYS = re.compile(
     r"test_datetime|power_(begin|end)|get_sut_name_duration_ns|generated_(samples_per_query|query_duration)"
     r"|result_(completed_)?samples_per_sec(ond)?|result_(min|max|mean)_latency_ns|result_overlatency_query_count"
     r"|result_\d+\.\d+_percentile_latency_ns"
-    # In Offline the expected rate comes from a probe of the machine, and these follow from it.
-    r"|requested_offline_expected_qps|effective_(samples_per_query|target_qps|min_sample_count)"
+    # The rates come from a probe of the machine, and these follow from them.
+    r"|requested_(offline_expected|server_target)_qps|effective_(samples_per_query|target_qps|min_sample_count)"
+    r"|(generated|result)_query_count|result_scheduled_samples_per_sec"
 )
 """Keys of LoadGen's detail log whose values are measured, or follow from the probe."""
 _JUDGED_KEYS = re.compile(
@@ -41,7 +42,7 @@ _MEASURED_LINES = re.compile(
     r"|accuracy=|hash="
     # README.md, calibration.md, calibration_process.adoc, user.conf
     r"|target rate \(.*\)|samples per query|began \(UTC\)|(\w*_)?seconds|peak_(\w+_)?bytes"
-    r"|- ((\w*_)?seconds|peak_(\w+_)?bytes)|\*\.Offline\.target_qps"
+    r"|- ((\w*_)?seconds|peak_(\w+_)?bytes)|\*\.(Offline|Server)\.target_qps"
     r")(?P<sign>\s*[:=]?\s*)\S.*"
 )
 """Lines of all other files of which only the name before the sign has to be the same."""
