@@ -1,4 +1,3 @@
-BEGIN TRANSACTION;
 CREATE TABLE agent (
 	id CHAR(36) DEFAULT (
     (
@@ -23,11 +22,14 @@ CREATE TABLE agent (
 	CONSTRAINT fk_agent__work_queue_id__work_queue FOREIGN KEY(work_queue_id) REFERENCES work_queue (id), 
 	CONSTRAINT uq_agent__name UNIQUE (name)
 );
+
 CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
+
 INSERT INTO "alembic_version" VALUES('a3b9c7d2e5f1');
+
 CREATE TABLE "artifact" (
 	id CHAR(36) DEFAULT ((
         lower(hex(randomblob(4)))
@@ -51,6 +53,7 @@ CREATE TABLE "artifact" (
 	flow_run_id CHAR(36), description VARCHAR, 
 	CONSTRAINT pk_artifact PRIMARY KEY (id)
 );
+
 CREATE TABLE artifact_collection (
 	id CHAR(36) DEFAULT (
     (
@@ -73,6 +76,7 @@ CREATE TABLE artifact_collection (
 	CONSTRAINT pk_artifact_collection PRIMARY KEY (id), 
 	CONSTRAINT uq_artifact_collection__key UNIQUE ("key")
 );
+
 CREATE TABLE automation (
 	name VARCHAR NOT NULL, 
 	description VARCHAR NOT NULL, 
@@ -99,6 +103,7 @@ CREATE TABLE automation (
 	updated DATETIME DEFAULT (strftime('%Y-%m-%d %H:%M:%f000', 'now')) NOT NULL, tags JSON DEFAULT '[]' NOT NULL, 
 	CONSTRAINT pk_automation PRIMARY KEY (id)
 );
+
 CREATE TABLE "automation_bucket" (
 	automation_id CHAR(36) NOT NULL, 
 	trigger_id CHAR(36) NOT NULL, 
@@ -126,6 +131,7 @@ CREATE TABLE "automation_bucket" (
 	CONSTRAINT pk_automation_bucket PRIMARY KEY (id), 
 	CONSTRAINT fk_automation_bucket__automation_id__automation FOREIGN KEY(automation_id) REFERENCES automation (id) ON DELETE CASCADE
 );
+
 CREATE TABLE "automation_event_follower" (
 	leader_event_id CHAR(36) NOT NULL, 
 	follower_event_id CHAR(36) NOT NULL, 
@@ -148,6 +154,7 @@ CREATE TABLE "automation_event_follower" (
 	scope VARCHAR NOT NULL, 
 	CONSTRAINT pk_automation_event_follower PRIMARY KEY (id)
 );
+
 CREATE TABLE automation_related_resource (
 	automation_id CHAR(36) NOT NULL, 
 	resource_id VARCHAR, 
@@ -171,6 +178,7 @@ CREATE TABLE automation_related_resource (
 	CONSTRAINT pk_automation_related_resource PRIMARY KEY (id), 
 	CONSTRAINT fk_automation_related_resource__automation_id__automation FOREIGN KEY(automation_id) REFERENCES automation (id) ON DELETE CASCADE
 );
+
 CREATE TABLE "block_document" (
 	id CHAR(36) DEFAULT ((
         lower(hex(randomblob(4))) 
@@ -195,6 +203,7 @@ CREATE TABLE "block_document" (
 	CONSTRAINT fk_block__block_schema_id__block_schema FOREIGN KEY(block_schema_id) REFERENCES block_schema (id) ON DELETE CASCADE, 
 	CONSTRAINT fk_block_document__block_type_id__block_type FOREIGN KEY(block_type_id) REFERENCES block_type (id) ON DELETE CASCADE
 );
+
 CREATE TABLE "block_document_reference" (
 	id CHAR(36) DEFAULT ((
         lower(hex(randomblob(4))) 
@@ -214,10 +223,11 @@ CREATE TABLE "block_document_reference" (
 	parent_block_document_id CHAR(36) NOT NULL, 
 	reference_block_document_id CHAR(36) NOT NULL, 
 	CONSTRAINT pk_block_document_reference PRIMARY KEY (id), 
-	CONSTRAINT fk_block_document_reference__reference_block_document_id__block_document FOREIGN KEY(reference_block_document_id) REFERENCES block_document (id) ON DELETE CASCADE, 
 	CONSTRAINT fk_block_document_reference__parent_block_document_id__block_document FOREIGN KEY(parent_block_document_id) REFERENCES block_document (id) ON DELETE CASCADE, 
+	CONSTRAINT fk_block_document_reference__reference_block_document_id__block_document FOREIGN KEY(reference_block_document_id) REFERENCES block_document (id) ON DELETE CASCADE, 
 	CONSTRAINT ck_block_document_reference__ck_block_document_reference__no_self_reference CHECK (parent_block_document_id != reference_block_document_id)
 );
+
 CREATE TABLE "block_schema" (
 	id CHAR(36) DEFAULT ((
         lower(hex(randomblob(4))) 
@@ -240,6 +250,7 @@ CREATE TABLE "block_schema" (
 	CONSTRAINT pk_block_schema PRIMARY KEY (id), 
 	CONSTRAINT fk_block_schema__block_type_id__block_type FOREIGN KEY(block_type_id) REFERENCES block_type (id) ON DELETE CASCADE
 );
+
 CREATE TABLE block_schema_reference (
 	id CHAR(36) DEFAULT (
     (
@@ -264,6 +275,7 @@ CREATE TABLE block_schema_reference (
 	CONSTRAINT fk_block_schema_reference__parent_block_schema_id__block_schema FOREIGN KEY(parent_block_schema_id) REFERENCES block_schema (id) ON DELETE cascade, 
 	CONSTRAINT fk_block_schema_reference__reference_block_schema_id__block_schema FOREIGN KEY(reference_block_schema_id) REFERENCES block_schema (id) ON DELETE cascade
 );
+
 CREATE TABLE "block_type" (
 	id CHAR(36) DEFAULT ((
         lower(hex(randomblob(4))) 
@@ -288,6 +300,7 @@ CREATE TABLE "block_type" (
 	slug VARCHAR NOT NULL, 
 	CONSTRAINT pk_block_type PRIMARY KEY (id)
 );
+
 CREATE TABLE composite_trigger_child_firing (
 	automation_id CHAR(36) NOT NULL, 
 	parent_trigger_id CHAR(36) NOT NULL, 
@@ -314,6 +327,7 @@ CREATE TABLE composite_trigger_child_firing (
 	CONSTRAINT pk_composite_trigger_child_firing PRIMARY KEY (id), 
 	CONSTRAINT fk_composite_trigger_child_firing__automation_id__automation FOREIGN KEY(automation_id) REFERENCES automation (id) ON DELETE CASCADE
 );
+
 CREATE TABLE concurrency_limit (
 	id CHAR(36) DEFAULT (
     (
@@ -336,6 +350,7 @@ CREATE TABLE concurrency_limit (
 	active_slots JSON DEFAULT '[]' NOT NULL, 
 	CONSTRAINT pk_concurrency_limit PRIMARY KEY (id)
 );
+
 CREATE TABLE "concurrency_limit_v2" (
 	id CHAR(36) DEFAULT ((
         lower(hex(randomblob(4)))
@@ -361,6 +376,7 @@ CREATE TABLE "concurrency_limit_v2" (
 	CONSTRAINT pk_concurrency_limit_v2 PRIMARY KEY (id), 
 	CONSTRAINT uq_concurrency_limit_v2__name UNIQUE (name)
 );
+
 CREATE TABLE configuration (
 	id CHAR(36) DEFAULT (
     (
@@ -383,6 +399,7 @@ CREATE TABLE configuration (
 	CONSTRAINT pk_configuration PRIMARY KEY (id), 
 	CONSTRAINT uq_configuration__key UNIQUE ("key")
 );
+
 CREATE TABLE csrf_token (
 	token VARCHAR NOT NULL, 
 	client VARCHAR NOT NULL, 
@@ -406,6 +423,7 @@ CREATE TABLE csrf_token (
 	CONSTRAINT pk_csrf_token PRIMARY KEY (id), 
 	CONSTRAINT uq_csrf_token__client UNIQUE (client)
 );
+
 CREATE TABLE "deployment" (
 	id CHAR(36) DEFAULT ((
         lower(hex(randomblob(4))) 
@@ -450,9 +468,10 @@ CREATE TABLE "deployment" (
 	CONSTRAINT fk_deployment__flow_id__flow FOREIGN KEY(flow_id) REFERENCES flow (id) ON DELETE CASCADE, 
 	CONSTRAINT fk_deployment__work_queue_id__work_queue FOREIGN KEY(work_queue_id) REFERENCES work_queue (id) ON DELETE SET NULL, 
 	CONSTRAINT fk_deployment__storage_document_id__block_document FOREIGN KEY(storage_document_id) REFERENCES block_document (id) ON DELETE CASCADE, 
-	CONSTRAINT fk_deployment__infrastructure_document_id__block_document FOREIGN KEY(infrastructure_document_id) REFERENCES block_document (id) ON DELETE CASCADE, 
-	CONSTRAINT fk_deployment__concurrency_limit_id__concurrency_limit_v2 FOREIGN KEY(concurrency_limit_id) REFERENCES concurrency_limit_v2 (id) ON DELETE SET NULL
+	CONSTRAINT fk_deployment__concurrency_limit_id__concurrency_limit_v2 FOREIGN KEY(concurrency_limit_id) REFERENCES concurrency_limit_v2 (id) ON DELETE SET NULL, 
+	CONSTRAINT fk_deployment__infrastructure_document_id__block_document FOREIGN KEY(infrastructure_document_id) REFERENCES block_document (id) ON DELETE CASCADE
 );
+
 CREATE TABLE "deployment_schedule" (
 	id CHAR(36) DEFAULT ((
         lower(hex(randomblob(4)))
@@ -475,6 +494,7 @@ CREATE TABLE "deployment_schedule" (
 	CONSTRAINT pk_deployment_schedule PRIMARY KEY (id), 
 	CONSTRAINT fk_deployment_schedule__deployment_id__deployment FOREIGN KEY(deployment_id) REFERENCES deployment (id) ON DELETE CASCADE
 );
+
 CREATE TABLE deployment_version (
 	deployment_id CHAR(36) NOT NULL, 
 	branch VARCHAR, 
@@ -497,6 +517,7 @@ CREATE TABLE deployment_version (
 	CONSTRAINT fk_deployment_version__deployment_id__deployment FOREIGN KEY(deployment_id) REFERENCES deployment (id) ON DELETE CASCADE, 
 	CONSTRAINT fk_deployment_version__work_queue_id__work_queue FOREIGN KEY(work_queue_id) REFERENCES work_queue (id) ON DELETE SET NULL
 );
+
 CREATE TABLE event_resources (
 	occurred DATETIME NOT NULL, 
 	resource_id TEXT NOT NULL, 
@@ -521,6 +542,7 @@ CREATE TABLE event_resources (
 	updated DATETIME DEFAULT (strftime('%Y-%m-%d %H:%M:%f000', 'now')) NOT NULL, 
 	CONSTRAINT pk_event_resources PRIMARY KEY (id)
 );
+
 CREATE TABLE events (
 	occurred DATETIME NOT NULL, 
 	event TEXT NOT NULL, 
@@ -550,6 +572,7 @@ CREATE TABLE events (
 	updated DATETIME DEFAULT (strftime('%Y-%m-%d %H:%M:%f000', 'now')) NOT NULL, 
 	CONSTRAINT pk_events PRIMARY KEY (id)
 );
+
 CREATE TABLE flow (
 	id CHAR(36) DEFAULT (
     (
@@ -572,6 +595,7 @@ CREATE TABLE flow (
 	CONSTRAINT pk_flow PRIMARY KEY (id), 
 	CONSTRAINT uq_flow__name UNIQUE (name)
 );
+
 CREATE TABLE "flow_run" (
 	id CHAR(36) DEFAULT ((
         lower(hex(randomblob(4))) 
@@ -614,12 +638,13 @@ CREATE TABLE "flow_run" (
 	infrastructure_pid VARCHAR, 
 	work_queue_id CHAR(36), job_variables JSON DEFAULT '{}', deployment_version VARCHAR, labels JSON, 
 	CONSTRAINT pk_flow_run PRIMARY KEY (id), 
-	CONSTRAINT fk_flow_run__state_id__flow_run_state FOREIGN KEY(state_id) REFERENCES flow_run_state (id) ON DELETE SET NULL, 
-	CONSTRAINT fk_flow_run__infrastructure_document_id__block_document FOREIGN KEY(infrastructure_document_id) REFERENCES block_document (id) ON DELETE CASCADE, 
-	CONSTRAINT fk_flow_run__parent_task_run_id__task_run FOREIGN KEY(parent_task_run_id) REFERENCES task_run (id) ON DELETE SET NULL, 
 	CONSTRAINT fk_flow_run__work_queue_id__work_queue FOREIGN KEY(work_queue_id) REFERENCES work_queue (id) ON DELETE SET NULL, 
-	CONSTRAINT fk_flow_run__flow_id__flow FOREIGN KEY(flow_id) REFERENCES flow (id) ON DELETE CASCADE
+	CONSTRAINT fk_flow_run__parent_task_run_id__task_run FOREIGN KEY(parent_task_run_id) REFERENCES task_run (id) ON DELETE SET NULL, 
+	CONSTRAINT fk_flow_run__flow_id__flow FOREIGN KEY(flow_id) REFERENCES flow (id) ON DELETE CASCADE, 
+	CONSTRAINT fk_flow_run__infrastructure_document_id__block_document FOREIGN KEY(infrastructure_document_id) REFERENCES block_document (id) ON DELETE CASCADE, 
+	CONSTRAINT fk_flow_run__state_id__flow_run_state FOREIGN KEY(state_id) REFERENCES flow_run_state (id) ON DELETE SET NULL
 );
+
 CREATE TABLE "flow_run_input" (
 	id CHAR(36) DEFAULT ((
         lower(hex(randomblob(4)))
@@ -642,6 +667,7 @@ CREATE TABLE "flow_run_input" (
 	CONSTRAINT uq_flow_run_input__flow_run_id_key UNIQUE (flow_run_id, "key"), 
 	CONSTRAINT fk_flow_run_input__flow_run_id__flow_run FOREIGN KEY(flow_run_id) REFERENCES flow_run (id) ON DELETE cascade
 );
+
 CREATE TABLE "flow_run_state" (
 	id CHAR(36) DEFAULT ((
         lower(hex(randomblob(4))) 
@@ -669,6 +695,7 @@ CREATE TABLE "flow_run_state" (
 	CONSTRAINT fk_flow_run_state__result_artifact_id__artifact FOREIGN KEY(result_artifact_id) REFERENCES artifact (id) ON DELETE SET NULL, 
 	CONSTRAINT fk_flow_run_state__flow_run_id__flow_run FOREIGN KEY(flow_run_id) REFERENCES flow_run (id) ON DELETE CASCADE
 );
+
 CREATE TABLE "log" (
 	id CHAR(36) DEFAULT ((
         lower(hex(randomblob(4))) 
@@ -692,6 +719,7 @@ CREATE TABLE "log" (
 	timestamp DATETIME NOT NULL, 
 	CONSTRAINT pk_log PRIMARY KEY (id)
 );
+
 CREATE TABLE saved_search (
 	id CHAR(36) DEFAULT (
     (
@@ -714,6 +742,7 @@ CREATE TABLE saved_search (
 	CONSTRAINT pk_saved_search PRIMARY KEY (id), 
 	CONSTRAINT uq_saved_search__name UNIQUE (name)
 );
+
 CREATE TABLE "task_run" (
 	id CHAR(36) DEFAULT ((
         lower(hex(randomblob(4))) 
@@ -754,6 +783,7 @@ CREATE TABLE "task_run" (
 	CONSTRAINT pk_task_run PRIMARY KEY (id), 
 	CONSTRAINT fk_task_run__flow_run_id__flow_run FOREIGN KEY(flow_run_id) REFERENCES flow_run (id) ON DELETE CASCADE
 );
+
 CREATE TABLE "task_run_state" (
 	id CHAR(36) DEFAULT ((
         lower(hex(randomblob(4))) 
@@ -778,9 +808,10 @@ CREATE TABLE "task_run_state" (
 	task_run_id CHAR(36) NOT NULL, 
 	result_artifact_id CHAR(36), 
 	CONSTRAINT pk_task_run_state PRIMARY KEY (id), 
-	CONSTRAINT fk_task_run_state__task_run_id__task_run FOREIGN KEY(task_run_id) REFERENCES task_run (id) ON DELETE CASCADE, 
-	CONSTRAINT fk_task_run_state__result_artifact_id__artifact FOREIGN KEY(result_artifact_id) REFERENCES artifact (id) ON DELETE SET NULL
+	CONSTRAINT fk_task_run_state__result_artifact_id__artifact FOREIGN KEY(result_artifact_id) REFERENCES artifact (id) ON DELETE SET NULL, 
+	CONSTRAINT fk_task_run_state__task_run_id__task_run FOREIGN KEY(task_run_id) REFERENCES task_run (id) ON DELETE CASCADE
 );
+
 CREATE TABLE task_run_state_cache (
 	id CHAR(36) DEFAULT (
     (
@@ -803,6 +834,7 @@ CREATE TABLE task_run_state_cache (
 	task_run_state_id CHAR(36) NOT NULL, 
 	CONSTRAINT pk_task_run_state_cache PRIMARY KEY (id)
 );
+
 CREATE TABLE "variable" (
 	id CHAR(36) DEFAULT ((
         lower(hex(randomblob(4)))
@@ -824,6 +856,7 @@ CREATE TABLE "variable" (
 	CONSTRAINT pk_variable PRIMARY KEY (id), 
 	CONSTRAINT uq_variable__name UNIQUE (name)
 );
+
 CREATE TABLE "work_pool" (
 	id CHAR(36) DEFAULT ((
         lower(hex(randomblob(4)))
@@ -850,6 +883,7 @@ CREATE TABLE "work_pool" (
 	CONSTRAINT uq_work_pool__name UNIQUE (name), 
 	CONSTRAINT fk_work_pool__default_queue_id__work_queue FOREIGN KEY(default_queue_id) REFERENCES work_queue (id) ON DELETE RESTRICT
 );
+
 CREATE TABLE "work_queue" (
 	id CHAR(36) DEFAULT ((
         lower(hex(randomblob(4))) 
@@ -877,6 +911,7 @@ CREATE TABLE "work_queue" (
 	CONSTRAINT fk_work_queue__work_pool_id__work_pool FOREIGN KEY(work_pool_id) REFERENCES work_pool (id) ON DELETE CASCADE, 
 	CONSTRAINT uq_work_queue__work_pool_id_name UNIQUE (work_pool_id, name)
 );
+
 CREATE TABLE worker (
 	id CHAR(36) DEFAULT (
     (
@@ -901,162 +936,305 @@ CREATE TABLE worker (
 	CONSTRAINT fk_worker__work_pool_id__work_pool FOREIGN KEY(work_pool_id) REFERENCES work_pool (id) ON DELETE cascade, 
 	CONSTRAINT uq_worker__work_pool_id_name UNIQUE (work_pool_id, name)
 );
+
 CREATE INDEX ix_flow__updated ON flow (updated);
+
 CREATE INDEX ix_concurrency_limit__updated ON concurrency_limit (updated);
+
 CREATE INDEX ix_saved_search__updated ON saved_search (updated);
+
 CREATE INDEX ix_task_run_state_cache__cache_key_created_desc ON task_run_state_cache (cache_key, created DESC);
+
 CREATE INDEX ix_task_run_state_cache__updated ON task_run_state_cache (updated);
+
 CREATE INDEX ix_agent__updated ON agent (updated);
+
 CREATE INDEX ix_agent__work_queue_id ON agent (work_queue_id);
+
 CREATE INDEX ix_configuration__key ON configuration ("key");
+
 CREATE INDEX ix_configuration__updated ON configuration (updated);
+
 CREATE INDEX ix_flow__created ON flow (created);
+
 CREATE INDEX ix_block_schema__updated ON block_schema (updated);
+
 CREATE INDEX ix_block_schema_reference__updated ON block_schema_reference (updated);
+
 CREATE INDEX ix_flow_name_case_insensitive on flow (name COLLATE NOCASE);
+
 CREATE INDEX ix_block_schema__block_type_id ON block_schema (block_type_id);
+
 CREATE INDEX ix_block_schema__created ON block_schema (created);
-CREATE INDEX ix_block_document__updated ON block_document (updated);
-CREATE INDEX ix_block_document__is_anonymous ON block_document (is_anonymous);
-CREATE UNIQUE INDEX uq_block__type_id_name ON block_document (block_type_id, name);
+
 CREATE INDEX ix_block_document__name ON block_document (name);
+
+CREATE INDEX ix_block_document__is_anonymous ON block_document (is_anonymous);
+
+CREATE INDEX ix_block_document__updated ON block_document (updated);
+
+CREATE UNIQUE INDEX uq_block__type_id_name ON block_document (block_type_id, name);
+
 CREATE INDEX ix_block_type__updated ON block_type (updated);
-CREATE UNIQUE INDEX uq_block_type__slug ON block_type (slug);
+
 CREATE INDEX ix_block_type_name_case_insensitive ON block_type (name);
+
+CREATE UNIQUE INDEX uq_block_type__slug ON block_type (slug);
+
 CREATE UNIQUE INDEX uq_concurrency_limit__tag ON concurrency_limit (tag);
+
 CREATE UNIQUE INDEX uq_block_schema__checksum_version ON block_schema (checksum, version);
+
 CREATE INDEX ix_worker__updated ON worker (updated);
+
 CREATE INDEX ix_worker__work_pool_id_last_heartbeat_time ON worker (work_pool_id, last_heartbeat_time);
+
 CREATE INDEX ix_worker__work_pool_id ON worker (work_pool_id);
-CREATE INDEX ix_flow_run_state__result_artifact_id ON flow_run_state (result_artifact_id);
-CREATE INDEX ix_flow_run_state__type ON flow_run_state (type);
-CREATE INDEX ix_flow_run_state__updated ON flow_run_state (updated);
-CREATE UNIQUE INDEX uq_flow_run_state__flow_run_id_timestamp_desc ON flow_run_state (flow_run_id, timestamp);
+
 CREATE INDEX ix_flow_run_state__name ON flow_run_state (name);
-CREATE INDEX ix_task_run_state__result_artifact_id ON task_run_state (result_artifact_id);
-CREATE UNIQUE INDEX uq_task_run_state__task_run_id_timestamp_desc ON task_run_state (task_run_id, timestamp);
-CREATE INDEX ix_task_run_state__updated ON task_run_state (updated);
-CREATE INDEX ix_task_run_state__name ON task_run_state (name);
+
+CREATE INDEX ix_flow_run_state__result_artifact_id ON flow_run_state (result_artifact_id);
+
+CREATE INDEX ix_flow_run_state__type ON flow_run_state (type);
+
+CREATE UNIQUE INDEX uq_flow_run_state__flow_run_id_timestamp_desc ON flow_run_state (flow_run_id, timestamp);
+
+CREATE INDEX ix_flow_run_state__updated ON flow_run_state (updated);
+
 CREATE INDEX ix_task_run_state__type ON task_run_state (type);
-CREATE INDEX ix_work_pool__updated ON work_pool (updated);
+
+CREATE UNIQUE INDEX uq_task_run_state__task_run_id_timestamp_desc ON task_run_state (task_run_id, timestamp);
+
+CREATE INDEX ix_task_run_state__name ON task_run_state (name);
+
+CREATE INDEX ix_task_run_state__result_artifact_id ON task_run_state (result_artifact_id);
+
+CREATE INDEX ix_task_run_state__updated ON task_run_state (updated);
+
 CREATE INDEX ix_work_pool__type ON work_pool (type);
-CREATE INDEX ix_work_queue__work_pool_id_priority ON work_queue (work_pool_id, priority);
-CREATE INDEX ix_work_queue__work_pool_id ON work_queue (work_pool_id);
+
+CREATE INDEX ix_work_pool__updated ON work_pool (updated);
+
 CREATE INDEX ix_work_queue__updated ON work_queue (updated);
+
+CREATE INDEX ix_work_queue__work_pool_id_priority ON work_queue (work_pool_id, priority);
+
+CREATE INDEX ix_work_queue__work_pool_id ON work_queue (work_pool_id);
+
 CREATE INDEX ix_artifact__task_run_id ON artifact (task_run_id);
-CREATE INDEX ix_artifact__flow_run_id ON artifact (flow_run_id);
+
 CREATE INDEX ix_artifact__updated ON artifact (updated);
-CREATE INDEX ix_flow_run__end_time_desc ON flow_run (end_time);
-CREATE INDEX ix_flow_run__infrastructure_document_id ON flow_run (infrastructure_document_id);
-CREATE INDEX ix_flow_run__state_id ON flow_run (state_id);
-CREATE UNIQUE INDEX uq_flow_run__flow_id_idempotency_key ON flow_run (flow_id, idempotency_key);
-CREATE INDEX ix_flow_run__work_queue_id ON flow_run (work_queue_id);
-CREATE INDEX ix_flow_run__state_name ON flow_run (state_name);
-CREATE INDEX ix_flow_run__flow_id ON flow_run (flow_id);
-CREATE INDEX ix_flow_run__name ON flow_run (name);
-CREATE INDEX ix_flow_run__flow_version ON flow_run (flow_version);
-CREATE INDEX ix_flow_run__state_timestamp ON flow_run (state_timestamp);
-CREATE INDEX ix_flow_run__work_queue_name ON flow_run (work_queue_name);
-CREATE INDEX ix_flow_run__next_scheduled_start_time_asc ON flow_run (next_scheduled_start_time);
-CREATE INDEX ix_flow_run__parent_task_run_id ON flow_run (parent_task_run_id);
-CREATE INDEX ix_flow_run__state_type ON flow_run (state_type);
+
+CREATE INDEX ix_artifact__flow_run_id ON artifact (flow_run_id);
+
 CREATE INDEX ix_flow_run_name_case_insensitive ON flow_run (name);
+
+CREATE INDEX ix_flow_run__state_id ON flow_run (state_id);
+
+CREATE INDEX ix_flow_run__end_time_desc ON flow_run (end_time);
+
 CREATE INDEX ix_flow_run__expected_start_time_desc ON flow_run (expected_start_time);
-CREATE INDEX ix_flow_run__start_time ON flow_run (start_time);
+
 CREATE INDEX ix_flow_run__updated ON flow_run (updated);
+
+CREATE INDEX ix_flow_run__infrastructure_document_id ON flow_run (infrastructure_document_id);
+
+CREATE UNIQUE INDEX uq_flow_run__flow_id_idempotency_key ON flow_run (flow_id, idempotency_key);
+
+CREATE INDEX ix_flow_run__start_time ON flow_run (start_time);
+
+CREATE INDEX ix_flow_run__state_name ON flow_run (state_name);
+
+CREATE INDEX ix_flow_run__next_scheduled_start_time_asc ON flow_run (next_scheduled_start_time);
+
+CREATE INDEX ix_flow_run__work_queue_id ON flow_run (work_queue_id);
+
+CREATE INDEX ix_flow_run__name ON flow_run (name);
+
+CREATE INDEX ix_flow_run__state_timestamp ON flow_run (state_timestamp);
+
+CREATE INDEX ix_flow_run__flow_id ON flow_run (flow_id);
+
+CREATE INDEX ix_flow_run__parent_task_run_id ON flow_run (parent_task_run_id);
+
+CREATE INDEX ix_flow_run__flow_version ON flow_run (flow_version);
+
+CREATE INDEX ix_flow_run__work_queue_name ON flow_run (work_queue_name);
+
+CREATE INDEX ix_flow_run__state_type ON flow_run (state_type);
+
 CREATE INDEX ix_artifact__key ON artifact ("key");
+
 CREATE INDEX ix_artifact_collection__key_latest_id ON artifact_collection ("key", latest_id);
+
 CREATE INDEX ix_concurrency_limit_v2__updated ON concurrency_limit_v2 (updated);
-CREATE INDEX ix_log__level ON log (level);
-CREATE INDEX ix_log__task_run_id ON log (task_run_id);
-CREATE INDEX ix_log__updated ON log (updated);
-CREATE INDEX ix_log__flow_run_id_timestamp ON log (flow_run_id, timestamp);
-CREATE INDEX ix_log__timestamp ON log (timestamp);
+
 CREATE INDEX ix_log__flow_run_id ON log (flow_run_id);
+
+CREATE INDEX ix_log__level ON log (level);
+
+CREATE INDEX ix_log__task_run_id ON log (task_run_id);
+
+CREATE INDEX ix_log__updated ON log (updated);
+
+CREATE INDEX ix_log__flow_run_id_timestamp ON log (flow_run_id, timestamp);
+
+CREATE INDEX ix_log__timestamp ON log (timestamp);
+
 CREATE INDEX ix_block_document_name_case_insensitive on block_document (name COLLATE NOCASE);
+
 CREATE INDEX ix_flow_run_input__updated ON flow_run_input (updated);
+
 CREATE INDEX ix_csrf_token__updated ON csrf_token (updated);
+
 CREATE INDEX ix_automation__updated ON automation (updated);
+
 CREATE INDEX ix_automation_related_resource__resource_id ON automation_related_resource (resource_id);
+
 CREATE INDEX ix_automation_related_resource__updated ON automation_related_resource (updated);
+
 CREATE UNIQUE INDEX uq_automation_related_resource__automation_id__resource_id ON automation_related_resource (automation_id, resource_id);
+
 CREATE INDEX ix_composite_trigger_child_firing__updated ON composite_trigger_child_firing (updated);
+
 CREATE UNIQUE INDEX uq_composite_trigger_child_firing__a_id__pt_id__ct__id ON composite_trigger_child_firing (automation_id, parent_trigger_id, child_trigger_id);
+
 CREATE INDEX ix_flow_run__deployment_version ON flow_run (deployment_version);
+
 CREATE INDEX ix_automation_bucket__updated ON automation_bucket (updated);
+
 CREATE INDEX ix_automation_bucket__automation_id__end ON automation_bucket (automation_id, "end");
+
 CREATE UNIQUE INDEX uq_automation_bucket__automation_id__trigger_id__bucketing_key ON automation_bucket (automation_id, trigger_id, bucketing_key);
+
 CREATE INDEX ix_event_resources__resource_id__occurred ON event_resources (resource_id, occurred);
+
 CREATE INDEX ix_event_resources__updated ON event_resources (updated);
+
 CREATE INDEX ix_events__event__id ON events (event, id);
+
 CREATE INDEX ix_events__event_occurred_id ON events (event, occurred, id);
+
 CREATE INDEX ix_events__event_related_occurred ON events (event, related, occurred);
+
 CREATE INDEX ix_events__event_resource_id_occurred ON events (event, resource_id, occurred);
+
 CREATE INDEX ix_events__occurred ON events (occurred);
+
 CREATE INDEX ix_events__occurred_id ON events (occurred, id);
+
 CREATE INDEX ix_events__related_resource_ids ON events (related_resource_ids);
+
 CREATE INDEX ix_events__updated ON events (updated);
+
 CREATE INDEX ix_variable__updated ON variable (updated);
+
 CREATE INDEX ix_automation_event_follower__received ON automation_event_follower (received);
+
 CREATE INDEX ix_automation_event_follower__leader_event_id ON automation_event_follower (leader_event_id);
+
 CREATE INDEX ix_automation_event_follower__updated ON automation_event_follower (updated);
+
 CREATE INDEX ix_automation_event_follower__scope ON automation_event_follower (scope);
+
 CREATE UNIQUE INDEX uq_follower_for_scope ON automation_event_follower (scope, follower_event_id);
+
 CREATE INDEX ix_artifact_collection__updated ON artifact_collection (updated);
+
 CREATE INDEX ix_artifact__key_created_desc ON artifact ("key", created DESC);
+
 CREATE INDEX ix_block_document__block_type_name__name ON block_document (block_type_name, name);
-CREATE INDEX ix_deployment__work_queue_id ON deployment (work_queue_id);
-CREATE INDEX ix_deployment__flow_id ON deployment (flow_id);
+
 CREATE INDEX ix_deployment__created ON deployment (created);
-CREATE INDEX ix_deployment_name_case_insensitive ON deployment (name);
-CREATE UNIQUE INDEX uq_deployment__flow_id_name ON deployment (flow_id, name);
+
 CREATE INDEX ix_deployment__updated ON deployment (updated);
+
+CREATE INDEX ix_deployment_name_case_insensitive ON deployment (name);
+
+CREATE INDEX ix_deployment__flow_id ON deployment (flow_id);
+
+CREATE UNIQUE INDEX uq_deployment__flow_id_name ON deployment (flow_id, name);
+
 CREATE INDEX ix_deployment__work_queue_name ON deployment (work_queue_name);
+
 CREATE INDEX ix_deployment__paused ON deployment (paused);
+
+CREATE INDEX ix_deployment__work_queue_id ON deployment (work_queue_id);
+
 CREATE INDEX ix_deployment_schedule__updated ON deployment_schedule (updated);
+
 CREATE INDEX ix_deployment_schedule__deployment_id ON deployment_schedule (deployment_id);
+
 CREATE INDEX ix_flow_run__scheduler_deployment_id_auto_scheduled_next_schedu ON flow_run (deployment_id, auto_scheduled, next_scheduled_start_time) WHERE state_type = 'SCHEDULED';
+
 CREATE INDEX ix_deployment_schedule__slug ON deployment_schedule (slug);
+
 CREATE UNIQUE INDEX ix_deployment_schedule__deployment_id__slug
         ON deployment_schedule(deployment_id, slug)
         WHERE slug IS NOT NULL;
+
 CREATE INDEX ix_deployment_version__deployment_id ON deployment_version (deployment_id);
+
 CREATE INDEX ix_deployment_version__updated ON deployment_version (updated);
+
 CREATE INDEX ix_deployment_version__work_queue_id ON deployment_version (work_queue_id);
+
 CREATE INDEX ix_deployment_version__work_queue_name ON deployment_version (work_queue_name);
+
 CREATE UNIQUE INDEX uq_deployment_version__deployment__branch ON deployment_version (deployment_id, branch);
+
 CREATE INDEX ix_deployment__version_id ON deployment (version_id);
+
 CREATE INDEX ix_ae_follower_scope_leader ON automation_event_follower (scope, leader_event_id);
+
 CREATE INDEX ix_task_run__next_scheduled_start_time_asc ON task_run (next_scheduled_start_time);
-CREATE INDEX ix_task_run__end_time_desc ON task_run (end_time);
-CREATE INDEX ix_task_run__expected_start_time_desc ON task_run (expected_start_time);
-CREATE INDEX ix_task_run__state_name ON task_run (state_name);
-CREATE INDEX ix_task_run__start_time ON task_run (start_time);
-CREATE INDEX ix_task_run_name_case_insensitive ON task_run (name);
-CREATE UNIQUE INDEX uq_task_run__flow_run_id_task_key_dynamic_key ON task_run (flow_run_id, task_key, dynamic_key);
-CREATE INDEX ix_task_run__flow_run_id ON task_run (flow_run_id);
-CREATE INDEX ix_task_run__state_type ON task_run (state_type);
+
 CREATE INDEX ix_task_run__name ON task_run (name);
-CREATE INDEX ix_task_run__updated ON task_run (updated);
+
+CREATE INDEX ix_task_run__start_time ON task_run (start_time);
+
 CREATE INDEX ix_task_run__state_id ON task_run (state_id);
+
+CREATE INDEX ix_task_run__updated ON task_run (updated);
+
 CREATE INDEX ix_task_run__state_timestamp ON task_run (state_timestamp);
+
+CREATE INDEX ix_task_run__end_time_desc ON task_run (end_time);
+
+CREATE INDEX ix_task_run__flow_run_id ON task_run (flow_run_id);
+
+CREATE INDEX ix_task_run__state_name ON task_run (state_name);
+
+CREATE INDEX ix_task_run_name_case_insensitive ON task_run (name);
+
+CREATE INDEX ix_task_run__expected_start_time_desc ON task_run (expected_start_time);
+
+CREATE UNIQUE INDEX uq_task_run__flow_run_id_task_key_dynamic_key ON task_run (flow_run_id, task_key, dynamic_key);
+
+CREATE INDEX ix_task_run__state_type ON task_run (state_type);
+
 CREATE INDEX ix_flow_run__schedule_id_scheduler
         ON flow_run (deployment_id, json_extract(created_by, '$.id'), next_scheduled_start_time)
         WHERE state_type = 'SCHEDULED' AND auto_scheduled = 1;
+
 CREATE INDEX ix_task_run__state_type_start_time
         ON task_run (state_type, start_time)
         ;
+
 CREATE INDEX ix_block_document_reference__updated ON block_document_reference (updated);
+
 CREATE INDEX ix_event_resources__occurred
         ON event_resources (occurred)
         ;
+
 CREATE INDEX ix_event_resources__event_id
         ON event_resources (event_id)
         ;
+
 CREATE INDEX ix_flow_run__deployment_id
         ON flow_run (deployment_id)
         ;
+
 CREATE INDEX ix_flow_run__state_type_coalesce_start_time
         ON flow_run (state_type, coalesce(start_time, expected_start_time))
         ;
-COMMIT;

@@ -15,10 +15,9 @@ import secrets
 import socket
 import sqlite3
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import chdir, closing, contextmanager, suppress
+from contextlib import chdir, closing, contextmanager
 from functools import partialmethod
 from importlib import import_module
 from pathlib import Path
@@ -40,7 +39,7 @@ _RAISED = re.compile(r"[\w.]*(?:Error|Exception): ")
 _HOST = "127.0.0.1"
 _DATABASE = "prefect.db"
 SCHEMA = Path(__file__).with_name("prefect_schema.sql")
-"""The tables of Prefect's database, empty (`tools.prefect_schema` writes them)."""
+"""The tables of Prefect's database, with blank lines between (`tools.prefect_schema` writes them)."""
 _CLIENT: Mapping[str, str] = {
     # The log of a run goes to the server in full, and not to the console, which shows progress.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
@@ -173,23 +172,24 @@ def _make_private(home: Path) -> None:
     home.mkdir(parents=True, exist_ok=True)
     home.chmod(0o700)
     database = home / _DATABASE
-    if not database.exists():
-        make_database(database)
+    database.touch(0o600)
     database.chmod(0o600)
+    if not database.stat().st_size:
+        make_database(database)
 
 
 def make_database(path: Path) -> None:
-    """Make a database with Prefect's tables, unless somebody else makes it meanwhile.
+    """Make Prefect's tables in an empty database; somebody else may be doing the same.
 
     Prefect itself makes them by all migrations that it ever had, which takes five seconds. What this file of
     tables is too old for, it still makes when it starts.
     """
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        made = Path(folder) / path.name
-        with closing(sqlite3.connect(made)) as database:
-            database.executescript(SCHEMA.read_text(encoding="utf-8"))
-        with suppress(FileExistsError):
-            path.hardlink_to(made)
+    with closing(sqlite3.connect(path, timeout=START_SECONDS, isolation_level=None)) as database:
+        database.execute("BEGIN EXCLUSIVE")
+        if not database.execute("SELECT 1 FROM sqlite_master").fetchone():
+            for statement in SCHEMA.read_text(encoding="utf-8").split(";\n\n"):
+                database.execute(statement)
+        database.execute("COMMIT")
 
 
 def _without_prefect() -> dict[str, str]:

@@ -24,7 +24,7 @@ _MIGRATE = (
 
 
 def migrated_schema() -> str:
-    """Return the statements that make an empty database of the installed Prefect."""
+    """Return the statements that make an empty database of the installed Prefect, blank lines between."""
     with tempfile.TemporaryDirectory() as folder:
         environment = {
             "PATH": os.environ["PATH"],
@@ -34,7 +34,8 @@ def migrated_schema() -> str:
         }
         subprocess.run([sys.executable, "-c", _MIGRATE], cwd=folder, env=environment, check=True)
         with closing(sqlite3.connect(Path(folder) / "prefect.db")) as database:
-            return "".join(f"{statement}\n" for statement in database.iterdump())
+            _begin, *statements, _commit = database.iterdump()
+            return "\n\n".join(statements) + "\n"
 
 
 if __name__ == "__main__":
