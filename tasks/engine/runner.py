@@ -21,12 +21,15 @@ from prefect.tasks import Task, exponential_backoff
 from mlperf_submission.errors import PipelineError
 from mlperf_submission.process import ended_together
 from mlperf_submission.steps.cache import StepRecord
+from tasks.engine.clients import wait_for_a_server_that_was_there
 from tasks.engine.pending import PendingError, is_pending, pending
 from tasks.engine.perform import perform
 from tasks.engine.spec import ASSETS, Act, Asset, Part, Step, StepSpec, Work
 from tasks.workspace import Workspace
 
 R = TypeVar("R")
+
+wait_for_a_server_that_was_there()
 
 
 def _may_retry(spec: StepSpec) -> Callable[[object, object, State[Any]], bool]:

@@ -12,6 +12,7 @@ from tests.conftest import ROOT, clean_environment
 SCRIPT = """
 import json, sys, time
 from pathlib import Path
+import psutil
 from cli.server import prefect_server
 
 home = Path(sys.argv[1])
@@ -85,6 +86,16 @@ with prefect_server(home / "prefect", home / "prefect.log"):
                 )
                 for one in events
             ]
+
+    @flow
+    def forsaken():
+        run = Live(Workspace.at(home))
+        [server] = [one for one in psutil.Process().children() if "uvicorn" in one.cmdline()]
+        server.kill()
+        server.wait()
+        run.part("measure resnet50 Server", lambda run: run(Step(good.spec, "y", lambda: {}, good.produce)))
+
+    forsaken()
     print(json.dumps({"tried": tried, "states": states, "assets": assets}))
 """
 
