@@ -11,7 +11,7 @@ rehearsal: .venv/installed
 	$(BIN)/mlperf-submission run rehearsal --work $(WORK)
 
 test: .venv/installed-for-tests lint
-	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 6 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/installed-for-tests
 	$(BIN)/ruff check .
