@@ -5,6 +5,9 @@ WORK ?= work
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
+# Hundreds of processes would each compile the whole project, if the person's settings keep Python from storing that.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: rehearsal test lint docs benchmarks fuzz faults clean
 
 rehearsal: .venv/installed

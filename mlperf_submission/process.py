@@ -26,6 +26,7 @@ from typing import Any, NoReturn, TextIO
 
 from mlperf_submission.errors import PipelineError, StepFailedError, StepTimeoutError
 from mlperf_submission.files import write_atomic
+from mlperf_submission.fork_server import Forked, fork_module
 
 _PR_SET_PDEATHSIG = 1
 _POLL_SECONDS = 0.05
@@ -138,14 +139,17 @@ def run_module(
     with tempfile.TemporaryDirectory(prefix="mlperf-child-") as folder:
         request_file, result_file = Path(folder, "request.json"), Path(folder, "result.json")
         request_file.write_text(json.dumps(request))
-        argv = [sys.executable, "-u", "-m", module, str(request_file), str(result_file), str(os.getpid())]
-        status, lines = run_command(
-            argv,
+        status, lines = _await(
+            lambda: fork_module(
+                module,
+                [str(request_file), str(result_file)],
+                cwd=cwd,
+                environment={**os.environ, **_ANY_LOCALE, "PYTHONPATH": search_path()},
+            ),
+            module,
             timeout_seconds=timeout_seconds,
             on_line=on_line,
             log=log,
-            cwd=cwd,
-            environment={**_ANY_LOCALE, "PYTHONPATH": search_path()},
             waits_for_lock=waits_for_lock,
         )
         result = json.loads(result_file.read_text()) if result_file.exists() else None
@@ -170,28 +174,43 @@ def run_command(
     log: Path | None = None,
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
-    waits_for_lock: bool = False,
 ) -> tuple[int, list[str]]:
     """Run a command in a process group of its own; return its exit status and its last lines.
 
     The group is killed when the time limit passes and when this call is left by any exception (a cancelled
-    flow, Ctrl-C). Call it from the thread that waits for it: the kernel's parent-death signal is tied to it.
+    flow, Ctrl-C).
     """
+
+    def start() -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            cwd=cwd,
+            env={**os.environ, **(environment or {})},
+            start_new_session=True,
+        )
+
+    return _await(start, " ".join(argv[:4]), timeout_seconds=timeout_seconds, on_line=on_line, log=log)
+
+
+def _await(
+    start: Callable[[], subprocess.Popen[str] | Forked],
+    name: str,
+    *,
+    timeout_seconds: float,
+    on_line: Callable[[str], None],
+    log: Path | None,
+    waits_for_lock: bool = False,
+) -> tuple[int, list[str]]:
+    """Start a child, read what it prints until it ends, and end its group; return what `run_command` does."""
     last: deque[str] = deque(maxlen=_KEPT_LINES)
     locked = threading.Event()
     sink = log.open("a", encoding="utf-8") if log else None
-    child = subprocess.Popen(
-        argv,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        errors="replace",
-        bufsize=1,
-        cwd=cwd,
-        env={**os.environ, **(environment or {})},
-        start_new_session=True,
-    )
+    child = start()
 
     def read() -> None:
         assert child.stdout is not None  # noqa: S101 - a pipe was asked for
@@ -215,7 +234,7 @@ def run_command(
         while child.poll() is None:
             if others and others.is_set():
                 raise StepFailedError(
-                    f"{' '.join(argv[:4])} was ended: the work beside it was stopped or failed",
+                    f"{name} was ended: the work beside it was stopped or failed",
                     where=log or "",
                     remedy="start the same command again; finished steps are kept",
                 )
@@ -223,13 +242,14 @@ def run_command(
                 started = time.monotonic()
             if started is not None and time.monotonic() - started > timeout_seconds:
                 raise StepTimeoutError(
-                    f"{' '.join(argv[:4])} ran over its limit of {timeout_seconds:.0f} s and was ended",
+                    f"{name} ran over its limit of {timeout_seconds:.0f} s and was ended",
                     where=log or "",
                     remedy="if the work is sound and only slow, raise the limit in the system file",
                 )
-            time.sleep(_POLL_SECONDS)
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(_POLL_SECONDS)
         reader.join(5)
-        return child.returncode, list(last)
+        return child.wait(), list(last)
     finally:
         end_group(child)
         reader.join(5)
@@ -237,7 +257,7 @@ def run_command(
             sink.close()
 
 
-def end_group(child: subprocess.Popen[Any]) -> None:
+def end_group(child: subprocess.Popen[Any] | Forked) -> None:
     """End a child's whole process group: SIGTERM, then SIGKILL. Nothing happens if all of it is gone."""
     if child.poll() is None:
         _signal_group(child.pid, signal.SIGTERM)

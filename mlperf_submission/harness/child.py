@@ -1,7 +1,7 @@
 """The child process of one run: takes the host's lock, opens the backend, runs LoadGen once, reports.
 
-Started by `measure` in the run's own folder. Numpy, ONNX Runtime and LoadGen are imported only
-once the lock is held, so that a waiting child costs nothing.
+Started by `measure` in the run's own folder. What it needs is imported once the lock is held, so that a
+waiting child costs nothing.
 """
 
 from __future__ import annotations

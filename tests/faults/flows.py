@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,11 +21,9 @@ from tests.prefect_site import as_ours
 from tests.small_system import small_system
 
 SYSTEM = "rehearsal_faults"
-_OUR_MODULES = (
-    "mlperf_submission.harness.child",
-    "models.",
-    "mlperf_submission.harness.backends.tensorrt.build",
-)
+_LOADGEN = "harness.child"
+_CHILDREN = (_LOADGEN, "models.jobs", "network.", "tensorrt.build")
+"""How the names of our children's processes begin."""
 _GONE_SECONDS = 15.0
 _FINISH_SECONDS = 3600.0
 """A run may have to wait for the host, which others use."""
@@ -103,10 +102,9 @@ def _is(target: str, process: psutil.Process) -> bool:
         return "uvicorn" in words
     if target == "S3 server":
         return bool(words) and Path(words[0]).name.startswith("rclone")
-    module = words[words.index("-m") + 1] if "-m" in words[:-1] else ""
-    if target == "LoadGen child":
-        return module == "mlperf_submission.harness.child"
-    return module.startswith(_OUR_MODULES)
+    with suppress(psutil.Error):
+        return process.name().startswith(_LOADGEN if target == "LoadGen child" else _CHILDREN)
+    return False
 
 
 def system_file(place: Path, *, server: bool = False) -> Path:

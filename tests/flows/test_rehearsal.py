@@ -164,7 +164,7 @@ def wait_for_measurement(flow: psutil.Popen) -> list[psutil.Process]:
         family = flow.children(recursive=True)
         for process in family:
             try:
-                if "mlperf_submission.harness.child" in process.cmdline() and "performance" in process.cwd():
+                if process.name() == "harness.child" and "performance" in process.cwd():
                     time.sleep(0.5)
                     return family
             except psutil.Error:

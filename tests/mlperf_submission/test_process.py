@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 
 from mlperf_submission.errors import SourceError, StepFailedError, StepTimeoutError
@@ -33,6 +35,21 @@ def main(request):
         time.sleep(4)
         print(LOCKED_LINE, flush=True)
         return {}
+    if request["do"] == "look":
+        opened = [int(name) for name in os.listdir("/proc/self/fd")]
+        return {
+            "who": os.environ["WHO"],
+            "folder": os.getcwd(),
+            "pid": os.getpid(),
+            "group": os.getpgid(0),
+            "open": sorted(one for one in opened if os.path.exists(f"/proc/self/fd/{one}")),
+        }
+    if request["do"] == "meet":
+        open(request["mine"], "w").close()
+        while not os.path.exists(request["other"]):
+            time.sleep(0.01)
+        return {}
+    print("waiting", flush=True)
     time.sleep(60)
 
 if __name__ == "__main__":
@@ -87,6 +104,43 @@ def test_a_child_over_its_limit_is_ended(child: str) -> None:
         run_module(child, {"do": "sleep"}, timeout_seconds=1)
 
 
+def test_children_of_one_server_know_nothing_of_each_other(
+    child: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        monkeypatch.setenv("WHO", name)
+        (tmp_path / name).mkdir()
+        seen = run_module(child, {"do": "look"}, timeout_seconds=PATIENCE, cwd=tmp_path / name)
+        assert (seen["who"], seen["folder"]) == (name, str(tmp_path / name))
+        assert seen["group"] == seen["pid"]
+        assert seen["open"] == [0, 1, 2]
+
+
+def test_a_child_whose_server_is_killed_is_told_as_killed_and_the_next_gets_another_server(
+    child: str,
+) -> None:
+    def kill(_: str) -> None:
+        [server] = [one for one in psutil.Process().children() if "fork_server" in " ".join(one.cmdline())]
+        server.kill()
+
+    with pytest.raises(StepFailedError, match="SIGKILL"):
+        run_module(child, {"do": "sleep"}, timeout_seconds=PATIENCE, on_line=kill)
+    assert run_module(child, {"do": "echo"}, timeout_seconds=PATIENCE) == {"got": {"do": "echo"}}
+
+
+def test_children_run_beside_each_other(child: str, tmp_path: Path) -> None:
+    def call(name: str) -> dict[str, object]:
+        request = {
+            "do": "meet",
+            "mine": str(tmp_path / name),
+            "other": str(tmp_path / {"a": "b", "b": "a"}[name]),
+        }
+        return run_module(child, request, timeout_seconds=PATIENCE)
+
+    with ThreadPoolExecutor() as threads:
+        assert list(threads.map(call, "ab")) == [{}, {}]
+
+
 def test_the_limit_counts_from_the_lock(child: str) -> None:
     assert run_module(child, {"do": "lock"}, timeout_seconds=3, waits_for_lock=True) == {}
 
@@ -139,15 +193,16 @@ def test_children_and_companions_end_with_a_parent_that_is_killed(child: str, tm
     assert parent.stdout is not None
     server = int(parent.stdout.readline())
 
-    def children() -> list[int]:
-        tasks = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
-        return [int(pid) for pid in tasks.read_text().split()] if tasks.exists() else []
+    def working() -> list[psutil.Process]:
+        started = psutil.Process(parent.pid).children(recursive=True)
+        return [one for one in started if one.name() == "child_for_tests"]
 
-    until(lambda: len(children()) == 2)
-    working = [pid for pid in children() if pid != server]
+    until(lambda: bool(working()))
+    started = [one.pid for one in psutil.Process(parent.pid).children(recursive=True)]
+    assert server in started
     parent.send_signal(signal.SIGKILL)
     parent.wait()
-    until(lambda: not any(map(alive, [server, *working])), "the end of every child")
+    until(lambda: not any(map(alive, started)), "the end of every child")
 
 
 def test_a_companion_runs_for_the_length_of_its_block(tmp_path: Path) -> None:
