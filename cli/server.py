@@ -108,7 +108,7 @@ def prefect_server(home: Path, log: Path, *, used_by: str | None = None) -> Iter
     _make_private(home)
     port, password = free_port(), f"mlperf:{secrets.token_urlsafe(32)}"
     address = f"http://{_HOST}:{port}/api"
-    argv = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
+    argv = [sys.executable, "-m", "uvicorn", "--factory", "cli.prefect_app:create_app"]
     argv += ["--host", _HOST, "--port", str(port), "--log-level", "error"]
     # Prefect asks for the user's folder when it is imported, and a user of a container may have none.
     shared = {"HOME": os.environ.get("HOME") or str(home), "PREFECT_HOME": str(home)}

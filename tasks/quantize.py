@@ -19,7 +19,7 @@ from tasks.random_network import weights_of
 from tasks.versions import benchmark_code, library_versions, versions_of
 
 NETWORK_FILE = "network.onnx"
-AGREEMENT_SAMPLES = 500
+AGREEMENT_SAMPLES = {"mini": 32, "full": 500}
 """Samples on which the converted network is compared with FP32; the accuracy run is what counts."""
 QUANTIZE = StepSpec("quantize", "prepare", ("download", "random_network", "preprocess"), 3.0, 600.0)
 
@@ -92,7 +92,7 @@ def quantize(
                 samples=validation.folder,
                 dataset=dataset,
                 edition=edition,
-                sample_limit=limit or AGREEMENT_SAMPLES,
+                sample_limit=limit or AGREEMENT_SAMPLES[edition.name],
             ),
             recorder.part(0.5, 1.0),
             limit_seconds,

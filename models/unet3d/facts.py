@@ -10,7 +10,7 @@ from mlperf_submission.benchmark.facts import Edition, Facts, Libraries, License
 
 NETWORK_FILE = "unet3d.onnx"
 DATA_FILE = "kits19.tar"
-MINI_CALIBRATION_CASES = 2
+MINI_CALIBRATION_CASES = 1
 FOLDER = "kits19"
 """Where the data set appears in an edition's folder: a copy of the repository, or its folder `data`."""
 IMAGE, LABEL = "imaging.nii.gz", "segmentation.nii.gz"

@@ -70,18 +70,28 @@ def scripted_server() -> Iterator[ScriptedServer]:
         yield server
 
 
-@pytest.fixture(scope="session", params=["rclone", "ceph"])
-def s3_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
-    """A real S3 server: rclone's, and that of a whole small Ceph where one is installed."""
-    if request.param == "rclone":
-        folder = tmp_path_factory.mktemp("s3")
-        with embedded_s3(folder / "data", folder / "s3.log") as endpoint:
-            yield endpoint
-    elif not ceph_is_installed():
+@pytest.fixture(scope="session")
+def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    """The S3 server of rclone."""
+    folder = tmp_path_factory.mktemp("s3")
+    with embedded_s3(folder / "data", folder / "s3.log") as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    """The S3 server of a whole small Ceph, where one is installed."""
+    if not ceph_is_installed():
         pytest.skip("the second S3 server, Ceph (radosgw, ceph-mon, ceph-osd), is not installed here")
-    else:
-        with served_once(tmp_path_factory, "ceph", ceph_s3) as said:
-            yield Endpoint(**said)
+    with served_once(tmp_path_factory, "ceph", ceph_s3) as said:
+        yield Endpoint(**said)
+
+
+@pytest.fixture(scope="session", params=["rclone", "ceph"])
+def s3_server(request: pytest.FixtureRequest) -> Endpoint:
+    """A real S3 server. Both stay until the last test, whichever of them the next test asks for."""
+    server: Endpoint = request.getfixturevalue(request.param)
+    return server
 
 
 @pytest.fixture

@@ -185,6 +185,17 @@ def test_pictures_differ_in_size_shape_class_and_colour(mini: MadeMini) -> None:
     assert set(mini.labels) == set(range(10))
 
 
+def test_the_sources_are_the_digits_of_scikit_learn() -> None:
+    from sklearn.datasets import (
+        load_digits,
+    )  # takes two seconds, which every worker would spend on collecting
+
+    images, labels = digits._sources()
+    theirs = load_digits()
+    np.testing.assert_array_equal(images, theirs.images)
+    np.testing.assert_array_equal(labels, theirs.target)
+
+
 def test_the_splits_share_no_digit() -> None:
     splits = [set(digits.split_sources(split)) for split in ("training", "validation", "calibration")]
     assert sum(map(len, splits)) == len(set.union(*splits)) == 1797
