@@ -17,7 +17,7 @@ from models.registry import benchmark_names, get_benchmark
 from tasks.engine.spec import StepSpec
 from tasks.measurement import RUN_OVERHEAD_SECONDS
 
-MINI_OVERHEAD_SECONDS = 1.5
+MINI_OVERHEAD_SECONDS = 0.8
 """Start of the child, warm-up and reading the logs of a rehearsal's run, beside LoadGen's own time."""
 UNKNOWN_RATE = 1000.0
 """Samples/s that an accuracy run is planned with before a probe knows better."""

@@ -21,7 +21,7 @@ from tasks.versions import benchmark_code, library_versions, versions_of
 NETWORK_FILE = "network.onnx"
 AGREEMENT_SAMPLES = {"mini": 32, "full": 500}
 """Samples on which the converted network is compared with FP32; the accuracy run is what counts."""
-QUANTIZE = StepSpec("quantize", "prepare", ("download", "random_network", "preprocess"), 3.0, 600.0)
+QUANTIZE = StepSpec("quantize", "prepare", ("download", "random_network", "preprocess"), 2.5, 600.0)
 
 
 def quantize(

@@ -32,7 +32,7 @@ from tasks.workspace import Workspace
 STORE_RETRIES = 7
 """How often a step is tried again that S3 did not answer: about two minutes in all."""
 CHECK_STORE = StepSpec("check_store", "deliver", retries=3, quiet=True)
-UPLOAD = StepSpec("upload", "deliver", ("report",), 6.5, 600.0, retries=STORE_RETRIES, asset="run")
+UPLOAD = StepSpec("upload", "deliver", ("report",), 2.5, 600.0, retries=STORE_RETRIES, asset="run")
 _NAMED_AT_MOST = 10
 _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import json
 import os
 import signal
@@ -122,6 +123,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return 1 if STARTING & {item.path.stem, item.path.parent.name} else 3
 
     items.sort(key=rank)
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector look at nothing any more that was imported for the tests."""
+    gc.collect()
+    gc.freeze()
 
 
 def common_folder(factory: pytest.TempPathFactory) -> Path:

@@ -43,6 +43,8 @@ EXPECTED = {
     "nltk": {"gptj-99": SCORED_UNAUDITED},
 }
 """The steps of each benchmark that a distribution's version counts in."""
+FILES_ONLY = {"scikit-learn"}
+"""Whose data is read where it lies, since importing it takes long."""
 EVERYWHERE = {"numpy", "onnx", "onnxruntime", "pydantic"}
 
 
@@ -131,7 +133,7 @@ def test_whatever_a_benchmark_imports_is_declared(benchmark: str) -> None:
     }
     libraries = get_benchmark(benchmark).facts.libraries
     declared = {*libraries.make_mini, *libraries.preprocess, *libraries.score}
-    assert declared <= imported
+    assert declared - FILES_ONLY <= imported
     assert imported - declared <= EVERYWHERE
 
 
