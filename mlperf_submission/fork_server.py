@@ -31,7 +31,7 @@ from typing import IO, NoReturn
 from mlperf_submission.errors import StepFailedError
 
 _NEEDED = ("numpy", "onnx", "mlperf_loadgen", f"{__package__}.harness.record")
-"""What children import, less what begins threads, which a fork would lose (ONNX Runtime and OpenCV).
+"""What children import, less what begins threads (ONNX Runtime, OpenCV), which a fork would lose.
 
 Our own module is not named in full, as `steps.code` would count it: a step's result depends on what its child
 imports, not on where that was imported first.
@@ -70,9 +70,8 @@ class Forked:
                 said = self._line.recv(_MESSAGE_BYTES)
             except (TimeoutError, BlockingIOError):
                 raise subprocess.TimeoutExpired(str(self.pid), timeout or 0) from None
-            self.returncode = (
-                int(said) if said else -signal.SIGKILL
-            )  # the server is gone, its children with it
+            # Without a word the server is gone, and its children with it.
+            self.returncode = int(said) if said else -signal.SIGKILL
             self._line.close()
         return self.returncode
 
@@ -86,11 +85,12 @@ class _ForkServer:
         self._control: socket.socket | None = None
 
     def start(self, request: bytes, environment: Mapping[str, str]) -> Forked:
+        """Start a child, and before it the server, if that has not begun or was killed."""
         with self._lock:
             for _ in range(_TRIES):
                 with suppress(ConnectionError):
                     return self._ask(request, environment)
-                self._control = None  # it was killed: another starts in its place
+                self._control = None
         raise StepFailedError(
             "the process that starts our children cannot start, or is killed at once",
             where=f"{sys.executable} -m {__name__}",
@@ -142,7 +142,7 @@ _SERVER = _ForkServer()
 def fork_module(
     module: str, arguments: Sequence[str], *, cwd: Path | None, environment: Mapping[str, str]
 ) -> Forked:
-    """Start `python -m module` as a child in a session of its own, with its imports done.
+    """Start `python -m module` as a child in a process group of its own, with its imports done.
 
     Args:
         module: what runs as `__main__`.
@@ -190,18 +190,15 @@ def _serve(control: socket.socket) -> None:
             if child == 0:
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                for other in (
-                    control.fileno(),
-                    ended,
-                    wake,
-                    line,
-                    *(one.fileno() for one in children.values()),
-                ):
-                    os.close(other)
+                others = (one.fileno() for one in (control, *children.values()))
+                for inherited in (*others, ended, wake, line):
+                    os.close(inherited)
                 _be_child(told, output, server)
             os.close(told)
             os.close(output)
             children[child] = socket.socket(fileno=line)
+            with suppress(OSError):  # the child does so too, and may have ended since
+                os.setpgid(child, child)
             _say(children[child], child)
 
 
@@ -224,7 +221,7 @@ def _be_child(told: int, output: int, server: int) -> NoReturn:
     """Be what a request asks for; never return into the server."""
     status = 1
     try:
-        os.setsid()
+        os.setpgid(0, 0)
         os.dup2(output, sys.stdout.fileno())
         os.dup2(output, sys.stderr.fileno())
         os.close(output)

@@ -21,6 +21,7 @@ from tests.prefect_site import as_ours
 from tests.small_system import small_system
 
 SYSTEM = "rehearsal_faults"
+_FORK_SERVER = "mlperf_submission.fork_server"
 _LOADGEN = "harness.child"
 _CHILDREN = (_LOADGEN, "models.jobs", "network.", "tensorrt.build")
 """How the names of our children's processes begin."""
@@ -59,7 +60,7 @@ class RunningFlow:
         return alive
 
     def find(self, target: str) -> psutil.Process | None:
-        """Return a living process: `flow`, `LoadGen child`, `child`, `Prefect server` or `S3 server`."""
+        """Return a living process: a key of `kills.TARGETS`."""
         if target == "flow":
             return self.process if self.process.poll() is None else None
         for child in self.children():
@@ -103,6 +104,8 @@ def _is(target: str, process: psutil.Process) -> bool:
     if target == "S3 server":
         return bool(words) and Path(words[0]).name.startswith("rclone")
     with suppress(psutil.Error):
+        if target == "fork server":
+            return _FORK_SERVER in words and not process.name().startswith(_CHILDREN)
         return process.name().startswith(_LOADGEN if target == "LoadGen child" else _CHILDREN)
     return False
 

@@ -24,7 +24,14 @@ from tests.faults.flows import (
 from tests.faults.trees import same_but_measured
 from tests.faults.trials import Trial
 
-TARGETS = {"flow": 5, "LoadGen child": 3, "child": 1, "Prefect server": 2, "S3 server": 2}
+TARGETS = {
+    "flow": 5,
+    "LoadGen child": 3,
+    "child": 1,
+    "fork server": 1,
+    "Prefect server": 2,
+    "S3 server": 2,
+}
 """Which process is killed, and how often in relation to the others."""
 _SPAN_SECONDS = 12.0
 """A kill comes at a random moment of this long after the first step began (or after the last kill)."""
@@ -119,8 +126,9 @@ def _attempt(
         moment = step_at_work(work)
         if not kill(victim):
             continue
-        ends = target in ("flow", "LoadGen child", "child")
+        ends = target in ("flow", "LoadGen child", "child", "fork server")
         lost: list[str] = []
+        status = 0
         if ends:
             status = flow.wait(_END_SECONDS)
             lost += flow.left_alive()
@@ -131,7 +139,7 @@ def _attempt(
         ]
         lost += damaged(work)
         hits.append(
-            Trial(f"kill -9 of the {target}", moment, not ends, tuple(lost), time.monotonic() - began)
+            Trial(f"kill -9 of the {target}", moment, status == 0, tuple(lost), time.monotonic() - began)
         )
         if ends:
             return hits, flow.process.poll() or 0 if target != "flow" else -9
