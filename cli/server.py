@@ -9,6 +9,7 @@ others, and neither it nor our client of it sees the person's proxies and Prefec
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import secrets
@@ -118,11 +119,12 @@ def prefect_server(home: Path, log: Path, *, used_by: str | None = None) -> Iter
         reached = {**shared, "PREFECT_API_URL": address, "PREFECT_API_AUTH_STRING": password}
         with _environment({**_CLIENT, **_without_prefect(), **_OURS, **reached, **_no_proxy()}):
             # Prefect also reads `.env`, `prefect.toml` and `pyproject.toml` of the folder it is imported in.
-            with chdir(home):
-                import_prefect()
-            _ask_no_proxy()
-            if used_by:
-                import_module(used_by)
+            with _collector_at_rest():
+                with chdir(home):
+                    import_prefect()
+                _ask_no_proxy()
+                if used_by:
+                    import_module(used_by)
             deadline = time.monotonic() + START_SECONDS
             with httpx.Client(base_url=address, timeout=2, trust_env=False) as client:
                 while not _answers(client):
@@ -136,6 +138,17 @@ def prefect_server(home: Path, log: Path, *, used_by: str | None = None) -> Iter
                     yield address
                 finally:
                     send_what_is_queued()
+
+
+@contextmanager
+def _collector_at_rest() -> Iterator[None]:
+    """Import what stays without the garbage collector looking through it, now and later."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def import_prefect() -> None:
