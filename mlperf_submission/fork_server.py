@@ -228,7 +228,8 @@ def _be_child(told: int, output: int, server: int) -> NoReturn:
         with os.fdopen(told, encoding="utf-8") as stream:
             request = json.load(stream)
         module: str = request["module"]
-        Path("/proc/self/comm").write_text(_process_name(module))
+        with suppress(OSError):  # it is for people alone
+            Path("/proc/self/comm").write_text(_process_name(module))
         os.chdir(request["cwd"])
         os.environ.clear()
         os.environ.update(request["environment"])
