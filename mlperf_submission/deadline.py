@@ -33,11 +33,22 @@ class Limits:
         deadline: on `time.monotonic`'s clock, in seconds; None for none.
         stall_seconds: how long a server may send nothing.
         stopped: ends all transfers that share it.
+        ended_by: the errors that ended them, the first first.
     """
 
     deadline: float | None = None
     stall_seconds: float = 30
     stopped: threading.Event = field(default_factory=threading.Event)
+    ended_by: list[BaseException] = field(default_factory=list)
+
+    def end(self, error: BaseException) -> BaseException:
+        """End all transfers that share these limits; return the error that stands for all.
+
+        A transfer that was ended for the error of another says only that it was ended.
+        """
+        self.ended_by.append(error)
+        self.stopped.set()
+        return self.ended_by[0] if isinstance(error, StepTimeoutError) else error
 
     def check(self) -> None:
         """Raise StepTimeoutError if it is over."""
@@ -85,9 +96,8 @@ def limited(limits: Limits, call: Callable[[], Result]) -> Result:
     except NotInTimeError:
         limits.stopped.set()
         raise _over() from None
-    except BaseException:
-        limits.stopped.set()
-        raise
+    except BaseException as error:
+        raise limits.end(error)  # noqa: B904 - it is this error, or the one that it came of
 
 
 def in_parallel(
@@ -128,9 +138,8 @@ def in_parallel(
         if waiting:
             raise _over()
         return [future.result() for future in futures]
-    except BaseException:
-        limits.stopped.set()
-        raise
+    except BaseException as error:
+        raise limits.end(error)  # noqa: B904 - it is this error, or the one that it came of
     finally:
         ended.set()
 

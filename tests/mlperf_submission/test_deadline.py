@@ -53,3 +53,29 @@ def test_nobody_waits_at_the_end_of_the_process_for_a_thread_that_hangs(never: t
     with pytest.raises(NotInTimeError):
         within(0.01, never.wait)
     assert all(thread.daemon for thread in threading.enumerate() if thread.name == "limited")
+
+
+def test_what_ends_the_others_is_raised_though_they_say_first_that_they_were_ended() -> None:
+    limits = Limits()
+    told = threading.Event()
+
+    def breaks(_: int) -> None:
+        raise SourceError("the file is a link", where="there", remedy="remove it")
+
+    def group(number: int) -> None:
+        if number:
+            while True:
+                try:
+                    limits.check()
+                except StepTimeoutError:
+                    told.set()
+                    raise
+                time.sleep(0.001)
+        try:
+            in_parallel(breaks, [0], workers=1, limits=limits)
+        finally:
+            told.wait(60)
+            time.sleep(0.05)  # the other has said so by now
+
+    with pytest.raises(SourceError, match="a link"):
+        in_parallel(group, [0, 1], workers=2, limits=limits)
