@@ -119,7 +119,7 @@ def prefect_server(home: Path, log: Path, *, used_by: str | None = None) -> Iter
         reached = {**shared, "PREFECT_API_URL": address, "PREFECT_API_AUTH_STRING": password}
         with _environment({**_CLIENT, **_without_prefect(), **_OURS, **reached, **_no_proxy()}):
             # Prefect also reads `.env`, `prefect.toml` and `pyproject.toml` of the folder it is imported in.
-            with _collector_at_rest():
+            with collector_at_rest():
                 with chdir(home):
                     import_prefect()
                 _ask_no_proxy()
@@ -141,7 +141,7 @@ def prefect_server(home: Path, log: Path, *, used_by: str | None = None) -> Iter
 
 
 @contextmanager
-def _collector_at_rest() -> Iterator[None]:
+def collector_at_rest() -> Iterator[None]:
     """Import what stays without the garbage collector looking through it, now and later."""
     gc.disable()
     try:

@@ -1,8 +1,8 @@
 """Starts children with their imports done: one process has them, and forks once a request.
 
-Python, numpy and pydantic take a child of ours 0.4 s of a core before it does anything, which is as much as
-many a child works. The server imports them once, starts no thread of its own, opens nothing, and touches no
-GPU. What a child inherits is what it would have imported itself.
+Python, numpy and pydantic take a child of ours 0.3 to 0.4 s of a core before it does anything, which is as
+much as many a child works. The server imports them once, starts no thread of its own, opens nothing, and
+touches no GPU. What a child inherits is what it would have imported itself.
 
 A child is told what may change between two requests: its folder, its environment, where it prints. What a
 library reads from the environment when it is loaded (`OMP_NUM_THREADS`) is as it was when the server began.

@@ -14,15 +14,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.util import find_spec
-from pathlib import Path
+from importlib.metadata import distribution
 from typing import Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-
-from mlperf_submission.errors import SettingError
 
 Split = Literal["training", "validation", "calibration"]
 CLASSES = 10
@@ -36,8 +33,8 @@ _ASPECT = (1.38, 1.9)
 _CROP = 0.875
 """Side of the official crop as a share of the short side (224 of 256)."""
 _TILE = 1024
-_DIGITS = Path("datasets", "data", "digits.csv.gz")
-"""In the folder of scikit-learn, whose import, for `load_digits`, takes longer than a hundred pictures."""
+_DIGITS = "sklearn/datasets/data/digits.csv.gz"
+"""A file of scikit-learn, whose import, for `load_digits`, takes longer than a hundred pictures."""
 _SIDE = 8
 _INK = 16.0
 """Side and largest value of a source digit."""
@@ -112,14 +109,8 @@ def render(split: Split, index: int, *, background: bool = False) -> Picture:
 
 @lru_cache(maxsize=1)
 def _sources() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    package = find_spec("sklearn")
-    if package is None or package.origin is None:
-        raise SettingError(
-            "the digits of scikit-learn are not here",
-            where="scikit-learn",
-            remedy="install the project with its dependencies",
-        )
-    rows = np.loadtxt(Path(package.origin).parent / _DIGITS, delimiter=",", dtype=np.float32)
+    place = str(distribution("scikit-learn").locate_file(_DIGITS))
+    rows = np.loadtxt(place, delimiter=",", dtype=np.float32)
     return rows[:, :-1].reshape(-1, _SIDE, _SIDE), rows[:, -1].astype(np.int64)
 
 

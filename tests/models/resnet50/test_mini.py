@@ -186,9 +186,8 @@ def test_pictures_differ_in_size_shape_class_and_colour(mini: MadeMini) -> None:
 
 
 def test_the_sources_are_the_digits_of_scikit_learn() -> None:
-    from sklearn.datasets import (
-        load_digits,
-    )  # takes two seconds, which every worker would spend on collecting
+    # Takes two seconds, which every worker would spend on collecting.
+    from sklearn.datasets import load_digits
 
     images, labels = digits._sources()
     theirs = load_digits()
