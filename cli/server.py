@@ -33,7 +33,9 @@ from mlperf_submission.fetch.http import environment_named
 from mlperf_submission.process import companion, printed, revived
 
 START_SECONDS = 900.0
-_DRAIN_SECONDS = 10.0
+_DRAIN_SECONDS = 120.0
+_END_SECONDS = 60.0
+"""What a server has for recording what it was sent, which a server that works does in a second."""
 _SAID_LINES = 3
 _RAISED = re.compile(r"[\w.]*(?:Error|Exception): ")
 """The line of a traceback that says what was raised."""
@@ -78,6 +80,9 @@ _SERVER: Mapping[str, str] = {
     **{f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in IDLE_SERVICES},
     # The forms of all kinds of blocks: whoever saves a block sends its kind along.
     "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
+    # By default each change of a task is a transaction, and a run that finds everything is faster than that.
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "500",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
     "PREFECT_LOGGING_SERVER_LEVEL": "ERROR",
     # Relative to the folder that it works in: SQLAlchemy has no way to quote a path in an address.
     "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{_DATABASE}",
@@ -115,7 +120,7 @@ def prefect_server(home: Path, log: Path, *, used_by: str | None = None) -> Iter
     shared = {"HOME": os.environ.get("HOME") or str(home), "PREFECT_HOME": str(home)}
     settings = {**_SERVER, **shared, "PREFECT_SERVER_API_AUTH_STRING": password}
     begin = log.stat().st_size if log.exists() else 0
-    with companion(argv, log=log, environment=settings, cwd=home) as server:
+    with companion(argv, log=log, environment=settings, cwd=home, grace=_END_SECONDS) as server:
         reached = {**shared, "PREFECT_API_URL": address, "PREFECT_API_AUTH_STRING": password}
         with _environment({**_CLIENT, **_without_prefect(), **_OURS, **reached, **_no_proxy()}):
             # Prefect also reads `.env`, `prefect.toml` and `pyproject.toml` of the folder it is imported in.
@@ -133,7 +138,8 @@ def prefect_server(home: Path, log: Path, *, used_by: str | None = None) -> Iter
                     if time.monotonic() > deadline:
                         raise _failed(f"did not answer within {START_SECONDS:.0f} s", log, begin)
                     time.sleep(0.1)
-            with revived(server, argv, log=log, environment=settings, cwd=home), in_use(home, mark_lost_runs):
+            again = revived(server, argv, log=log, environment=settings, cwd=home, grace=_END_SECONDS)
+            with again, in_use(home, mark_lost_runs):
                 try:
                     yield address
                 finally:

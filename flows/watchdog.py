@@ -13,6 +13,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -27,6 +28,9 @@ _NOT_ENDED = ("RUNNING", "PENDING", "CANCELLING")
 
 _WORKER_SECONDS = 60.0
 """So long a worker may take to end after its flows. One that goes on says itself how a flow ended."""
+
+_RECORDED_SECONDS = 3.0
+"""Within this time the server has written what the flow told it last (`prefect.toml`: each second)."""
 
 
 def watch_over_this_run() -> None:
@@ -70,6 +74,7 @@ def watch(run: UUID, flow: int, worker: int) -> None:
     with suppress(ProcessLookupError):
         signal.pidfd_send_signal(of_flow, signal.SIGKILL)
     is_stopped = bool(select.select([of_worker], [], [], _WORKER_SECONDS)[0])
+    time.sleep(_RECORDED_SECONDS)
     worker_name = os.environ.get("PREFECT__WORKER_NAME", "the worker")
     why = f"{worker_name} was stopped, and this run with it" if is_stopped else "its process was killed"
     _end(run, f"{why}; what it had finished is kept, and found when it is run again")

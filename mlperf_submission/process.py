@@ -257,12 +257,17 @@ def _await(
             sink.close()
 
 
-def end_group(child: subprocess.Popen[Any] | Forked) -> None:
-    """End a child's whole process group: SIGTERM, then SIGKILL. Nothing happens if all of it is gone."""
+def end_group(child: subprocess.Popen[Any] | Forked, grace: float = _GRACE_SECONDS) -> None:
+    """End a child's whole process group: SIGTERM, then SIGKILL. Nothing happens if all of it is gone.
+
+    Args:
+        child: leads the group.
+        grace: seconds that it has for ending by itself.
+    """
     if child.poll() is None:
         _signal_group(child.pid, signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
-            child.wait(_GRACE_SECONDS)
+            child.wait(grace)
     _signal_group(child.pid, signal.SIGKILL)
     child.wait()
 
@@ -279,6 +284,7 @@ def companion(
     log: Path,
     environment: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    grace: float = _GRACE_SECONDS,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Keep a server of another project running for the length of the block; it ends with us, however we end.
 
@@ -291,6 +297,7 @@ def companion(
         environment: its settings. Of our own environment it gets only what every program needs: a proxy or a
             setting that a person has for other purposes must not reach it.
         cwd: the folder that it works in; ours by default.
+        grace: seconds that it has for ending by itself.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     kept = {name: value for name, value in os.environ.items() if _OF_A_SERVICE.fullmatch(name)}
@@ -307,7 +314,7 @@ def companion(
     try:
         yield child
     finally:
-        end_group(child)
+        end_group(child, grace)
 
 
 def printed(log: Path, begin: int) -> list[str]:
@@ -331,6 +338,7 @@ def revived(
     log: Path,
     environment: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    grace: float = _GRACE_SECONDS,
 ) -> Iterator[None]:
     """For the length of the block, start a companion again whenever it is gone; the last one ends with it.
 
@@ -343,6 +351,7 @@ def revived(
         log: what it prints.
         environment: as `companion` takes it.
         cwd: likewise.
+        grace: likewise.
     """
     over = threading.Event()
 
@@ -353,7 +362,7 @@ def revived(
                 sink.write(
                     f"{time.strftime('%Y-%m-%d %H:%M:%S%z')} the server was gone; it is started again\n"
                 )
-            with companion(argv, log=log, environment=environment, cwd=cwd) as another:
+            with companion(argv, log=log, environment=environment, cwd=cwd, grace=grace) as another:
                 _until_gone(another, over)
             over.wait(_REVIVAL_SECONDS)
 

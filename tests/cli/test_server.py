@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
+from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -76,6 +79,40 @@ def test_a_server_of_our_own_is_private_and_out_of_reach_of_the_persons_settings
     assert home.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in home.glob("prefect.db*")} == {0o600}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "w?x%20#y"]
+
+
+MANY = """
+import sys
+from pathlib import Path
+
+from cli.server import prefect_server
+
+home = Path(sys.argv[1])
+with prefect_server(home, home.with_name("prefect.log")):
+    from prefect import flow, task
+
+    step = task(name="step")(lambda _: None)
+    part = flow(name="part")(lambda: [step(number) for number in range(80)] and None)
+    flow(name="whole")(lambda: [part(), part()] and None)()
+"""
+
+
+def test_all_that_a_command_sent_is_recorded_when_it_ends(tmp_path: Path) -> None:
+    """Prefect's server falls behind a burst of tasks; the next command would call them crashed."""
+    home = tmp_path / "prefect"
+    done = subprocess.run(
+        [sys.executable, "-c", MANY, str(home)],
+        env=clean_environment(PYTHONPATH=str(ROOT)),
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    with closing(sqlite3.connect(home / "prefect.db")) as database:
+        tasks = Counter(database.execute("select flow_run_id, state_name from task_run"))
+    assert sorted(tasks.values()) == [2, 80, 80], "the parts, and the steps of each"
+    assert {state for _, state in tasks} == {"Completed"}
 
 
 def test_the_services_that_are_turned_off_are_prefects() -> None:
