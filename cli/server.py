@@ -35,7 +35,7 @@ from mlperf_submission.process import companion, printed, revived
 START_SECONDS = 900.0
 _DRAIN_SECONDS = 120.0
 _END_SECONDS = 60.0
-"""What a server has for recording what it was sent, which a server that works does in a second."""
+"""So long a server may take to record what it was sent; it is a second."""
 _SAID_LINES = 3
 _RAISED = re.compile(r"[\w.]*(?:Error|Exception): ")
 """The line of a traceback that says what was raised."""
