@@ -83,6 +83,8 @@ _SERVER: Mapping[str, str] = {
     # By default each change of a task is a transaction, and a run that finds everything is faster than that.
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "500",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+    # Its pages nobody could open: they ask for the password. Prefect would copy them into its installation.
+    "PREFECT_SERVER_UI_ENABLED": "false",
     "PREFECT_LOGGING_SERVER_LEVEL": "ERROR",
     # Relative to the folder that it works in: SQLAlchemy has no way to quote a path in an address.
     "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{_DATABASE}",

@@ -98,7 +98,7 @@ with prefect_server(home, home.with_name("prefect.log")):
 
 
 def test_all_that_a_command_sent_is_recorded_when_it_ends(tmp_path: Path) -> None:
-    """Prefect's server falls behind a burst of tasks; the next command would call them crashed."""
+    """Prefect's server falls behind a burst of tasks, whose states and events would be lost."""
     home = tmp_path / "prefect"
     done = subprocess.run(
         [sys.executable, "-c", MANY, str(home)],
@@ -111,8 +111,10 @@ def test_all_that_a_command_sent_is_recorded_when_it_ends(tmp_path: Path) -> Non
     assert done.returncode == 0, done.stdout + done.stderr
     with closing(sqlite3.connect(home / "prefect.db")) as database:
         tasks = Counter(database.execute("select flow_run_id, state_name from task_run"))
+        events = dict(database.execute("select event, count(*) from events group by event"))
     assert sorted(tasks.values()) == [2, 80, 80], "the parts, and the steps of each"
     assert {state for _, state in tasks} == {"Completed"}
+    assert events["prefect.task-run.Running"] == events["prefect.task-run.Completed"] == 160
 
 
 def test_the_services_that_are_turned_off_are_prefects() -> None:
