@@ -18,7 +18,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import chdir, closing, contextmanager
+from contextlib import ExitStack, chdir, closing, contextmanager
 from functools import partialmethod
 from importlib import import_module
 from pathlib import Path
@@ -30,7 +30,7 @@ from pydantic import ValidationError
 from cli.lost_runs import in_use, mark_lost_runs
 from mlperf_submission.errors import SettingError, UnreachableError
 from mlperf_submission.fetch.http import environment_named
-from mlperf_submission.process import companion, printed, revived
+from mlperf_submission.process import companion, end_group, printed, revived
 
 START_SECONDS = 900.0
 _DRAIN_SECONDS = 120.0
@@ -141,7 +141,10 @@ def prefect_server(home: Path, log: Path, *, used_by: str | None = None) -> Iter
                         raise _failed(f"did not answer within {START_SECONDS:.0f} s", log, begin)
                     time.sleep(0.1)
             again = revived(server, argv, log=log, environment=settings, cwd=home, grace=_END_SECONDS)
-            with again, in_use(home, mark_lost_runs):
+            with ExitStack() as held, again:
+                held.enter_context(in_use(home, mark_lost_runs))
+                # A command that comes now must not take for lost what this server has still to record.
+                held.callback(end_group, server, _END_SECONDS)
                 try:
                     yield address
                 finally:

@@ -82,12 +82,27 @@ def test_a_server_of_our_own_is_private_and_out_of_reach_of_the_persons_settings
 
 
 MANY = """
+import fcntl
 import sys
 from pathlib import Path
 
+from cli import server
 from cli.server import prefect_server
 
 home = Path(sys.argv[1])
+end = server.end_group
+
+
+def end_in_use(*ended):
+    with (home / "in-use.lock").open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            end(*ended)
+            print("in use until it has ended")
+
+
+server.end_group = end_in_use
 with prefect_server(home, home.with_name("prefect.log")):
     from prefect import flow, task
 
@@ -109,6 +124,7 @@ def test_all_that_a_command_sent_is_recorded_when_it_ends(tmp_path: Path) -> Non
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "in use until it has ended" in done.stdout
     with closing(sqlite3.connect(home / "prefect.db")) as database:
         tasks = Counter(database.execute("select flow_run_id, state_name from task_run"))
         events = dict(database.execute("select event, count(*) from events group by event"))
