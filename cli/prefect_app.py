@@ -26,7 +26,7 @@ _STILL_SECONDS = 5.0
 
 
 def create_app() -> FastAPI:
-    """Return Prefect's app, API and pages, with an orderly end."""
+    """Return Prefect's app, with an orderly end."""
     app = server.create_app()
     running = app.router.lifespan_context
 

@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, chdir, closing, contextmanager
-from functools import partialmethod
+from functools import partial, partialmethod
 from importlib import import_module
 from pathlib import Path
 
@@ -122,7 +122,8 @@ def prefect_server(home: Path, log: Path, *, used_by: str | None = None) -> Iter
     shared = {"HOME": os.environ.get("HOME") or str(home), "PREFECT_HOME": str(home)}
     settings = {**_SERVER, **shared, "PREFECT_SERVER_API_AUTH_STRING": password}
     begin = log.stat().st_size if log.exists() else 0
-    with companion(argv, log=log, environment=settings, cwd=home, grace=_END_SECONDS) as server:
+    serve = partial(companion, argv, log=log, environment=settings, cwd=home, grace=_END_SECONDS)
+    with serve() as server:
         reached = {**shared, "PREFECT_API_URL": address, "PREFECT_API_AUTH_STRING": password}
         with _environment({**_CLIENT, **_without_prefect(), **_OURS, **reached, **_no_proxy()}):
             # Prefect also reads `.env`, `prefect.toml` and `pyproject.toml` of the folder it is imported in.
@@ -140,8 +141,7 @@ def prefect_server(home: Path, log: Path, *, used_by: str | None = None) -> Iter
                     if time.monotonic() > deadline:
                         raise _failed(f"did not answer within {START_SECONDS:.0f} s", log, begin)
                     time.sleep(0.1)
-            again = revived(server, argv, log=log, environment=settings, cwd=home, grace=_END_SECONDS)
-            with ExitStack() as held, again:
+            with ExitStack() as held, revived(server, serve, log):
                 held.enter_context(in_use(home, mark_lost_runs))
                 # A command that comes now must not take for lost what this server has still to record.
                 held.callback(end_group, server, _END_SECONDS)

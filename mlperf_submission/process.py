@@ -19,7 +19,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
@@ -333,12 +333,8 @@ def printed(log: Path, begin: int) -> list[str]:
 @contextmanager
 def revived(
     first: subprocess.Popen[bytes],
-    argv: Sequence[str],
-    *,
+    start: Callable[[], AbstractContextManager[subprocess.Popen[bytes]]],
     log: Path,
-    environment: Mapping[str, str] | None = None,
-    cwd: Path | None = None,
-    grace: float = _GRACE_SECONDS,
 ) -> Iterator[None]:
     """For the length of the block, start a companion again whenever it is gone; the last one ends with it.
 
@@ -347,11 +343,8 @@ def revived(
 
     Args:
         first: the companion that is running.
-        argv: starts another in its place: on the same address, with the same data.
-        log: what it prints.
-        environment: as `companion` takes it.
-        cwd: likewise.
-        grace: likewise.
+        start: starts another in its place (`companion`): on the same address, with the same data.
+        log: told that it was gone.
     """
     over = threading.Event()
 
@@ -362,7 +355,7 @@ def revived(
                 sink.write(
                     f"{time.strftime('%Y-%m-%d %H:%M:%S%z')} the server was gone; it is started again\n"
                 )
-            with companion(argv, log=log, environment=environment, cwd=cwd, grace=grace) as another:
+            with start() as another:
                 _until_gone(another, over)
             over.wait(_REVIVAL_SECONDS)
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -72,10 +73,10 @@ def embedded_s3(folder: Path, log: Path) -> Iterator[Endpoint]:
     begin = log.stat().st_size if log.exists() else 0
     address = _free_address()
     endpoint = Endpoint(f"http://{address}", access_key, secret_key)
-    command = _command(folder, address)
-    with companion(command, log=log, environment=environment) as server:
+    serve = partial(companion, _command(folder, address), log=log, environment=environment)
+    with serve() as server:
         _wait_until_it_answers(server, endpoint, log, begin)
-        with revived(server, command, log=log, environment=environment):
+        with revived(server, serve, log):
             yield endpoint
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlperf_submission.errors import TreeError
-from mlperf_submission.files import disk_full_named, inside, sha256_of, write_atomic
+from mlperf_submission.files import disk_full_named, inside, sha256_of
 from mlperf_submission.submission.files import DIVISIONS
 from mlperf_submission.text import listed
 
@@ -71,7 +71,7 @@ def merge_trees(trees: Sequence[Path], out: Path) -> MergedTree:
             target = inside(out, name)
             target.parent.mkdir(parents=True, exist_ok=True)
             if name in joined:
-                write_atomic(target, _join(paths))
+                target.write_bytes(_join(paths))
             else:
                 shutil.copyfile(paths[0], target)
     systems = {f"{found[1]}/{found[2]}" for name in sources if (found := _SYSTEM.fullmatch(name))}

@@ -14,7 +14,7 @@ import pytest
 
 from cli.server import IDLE_SERVICES, prefect_server
 from mlperf_submission.errors import UnreachableError
-from tests.conftest import ROOT, clean_environment
+from tests.conftest import ROOT, clean_environment, shell
 
 SCRIPT = """
 import pwd
@@ -115,14 +115,7 @@ with prefect_server(home, home.with_name("prefect.log")):
 def test_all_that_a_command_sent_is_recorded_when_it_ends(tmp_path: Path) -> None:
     """Prefect's server falls behind a burst of tasks, whose states and events would be lost."""
     home = tmp_path / "prefect"
-    done = subprocess.run(
-        [sys.executable, "-c", MANY, str(home)],
-        env=clean_environment(PYTHONPATH=str(ROOT)),
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
+    done = shell(sys.executable, "-c", MANY, str(home), PYTHONPATH=str(ROOT))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "in use until it has ended" in done.stdout
     with closing(sqlite3.connect(home / "prefect.db")) as database:
@@ -160,16 +153,8 @@ def test_a_server_that_cannot_start_is_told_with_its_own_words(tmp_path: Path) -
 )
 def test_a_setting_that_cannot_be_used_is_named(variable: str, value: str, told: str) -> None:
     program = "from cli.server import prefect_server\nwith prefect_server(None, None): pass"
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env=clean_environment(
-            PYTHONPATH=str(ROOT), PREFECT_API_URL="http://127.0.0.1:9/api", **{variable: value}
-        ),
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
+    settings = {"PREFECT_API_URL": "http://127.0.0.1:9/api", variable: value}
+    done = shell(sys.executable, "-c", program, cwd=ROOT, PYTHONPATH=str(ROOT), **settings)
     assert f"SettingError: {told}" in done.stderr
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -215,12 +216,12 @@ def test_a_companion_runs_for_the_length_of_its_block(tmp_path: Path) -> None:
 
 def test_a_companion_that_is_killed_is_started_again_until_its_block_ends(tmp_path: Path) -> None:
     log, pids = tmp_path / "log", tmp_path / "pids"
-    argv = ["sh", "-c", f"echo $$ >> {pids}; exec sleep 60"]
+    start = partial(companion, ["sh", "-c", f"echo $$ >> {pids}; exec sleep 60"], log=log)
 
     def started() -> list[int]:
         return [int(pid) for pid in pids.read_text().split()] if pids.exists() else []
 
-    with companion(argv, log=log) as server, revived(server, argv, log=log):
+    with start() as server, revived(server, start, log):
         until(lambda: len(started()) == 1)
         os.kill(started()[-1], signal.SIGKILL)
         until(lambda: len(started()) == 2)
